@@ -1,1 +1,65 @@
-//! To come.
+//! An engine-agnostic host for WebAssembly guests that speak **waPC**
+//! (WebAssembly Procedure Calls): host and guest call each other by operation
+//! name with opaque bytes, and neither allocates in the other's memory.
+//!
+//! This crate holds the protocol and the host, and no engine. An engine joins
+//! as a [`WebAssemblyEngineProvider`]; `provider-wasmtime` and
+//! `provider-wasmi` are two.
+//!
+//! ```
+//! # use wapc_host::{GuestInstance, ModuleState, EngineError, WapcHost, WebAssemblyEngineProvider};
+//! # struct Echo(ModuleState);
+//! # #[derive(Clone)] struct EchoProvider;
+//! # impl WebAssemblyEngineProvider for EchoProvider {
+//! #     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+//! #         Ok(Box::new(Echo(state)))
+//! #     }
+//! #     fn replace(&self, _: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+//! #         Ok(Box::new(Self))
+//! #     }
+//! # }
+//! # impl GuestInstance for Echo {
+//! #     fn call(&mut self, op: i32, msg: i32) -> Result<i32, EngineError> {
+//! #         let mut memory = [0; 64];
+//! #         self.0.guest_request(&mut memory, 0, op)?;
+//! #         self.0.guest_response(&mut memory, op, msg)?;
+//! #         Ok(1)
+//! #     }
+//! #     fn state(&mut self) -> &mut ModuleState { &mut self.0 }
+//! # }
+//! # let provider = EchoProvider;
+//! let host = WapcHost::new(Box::new(provider), |_id, _binding, _namespace, _operation, _payload| {
+//!     Ok(b"the host's answer".to_vec())
+//! })?;
+//! assert_eq!(host.call("echo", b"hello")?, b"hello");
+//! # Ok::<(), wapc_host::Error>(())
+//! ```
+//!
+//! The parts:
+//!
+//! - [`WapcHost`] is the service object: call it from any thread.
+//! - [`HostCallback`] answers what guests ask of the host.
+//! - [`ModuleState`] is the conversation: one method for each function that
+//!   the host exports to guests. Engines call it; users never see it.
+//! - [`module`] decides, for every engine alike, which modules are guests.
+//! - [`WasiSettings`] says what a guest gets of the outside world: nothing,
+//!   unless asked for.
+//! - [`Error`] is what a call can end in, [`EngineError`] what an engine
+//!   reports.
+
+mod callback;
+mod error;
+mod host;
+mod lent;
+pub mod module;
+mod module_state;
+mod provider;
+mod wasi;
+
+pub use callback::{BoxError, HostCall, HostCallback};
+pub use error::{EngineError, Error, Frame, ProtocolError, Start, Trap, TrapCode};
+pub use host::{CheckedOut, WapcHost};
+pub use module::ModuleError;
+pub use module_state::ModuleState;
+pub use provider::{GuestInstance, WebAssemblyEngineProvider};
+pub use wasi::{Capture, DirAccess, MappedDir, Stdin, Stdout, WasiSettings};

@@ -1,0 +1,135 @@
+//! Answering what guests ask of the host.
+
+use std::{
+    cell::{Cell, RefCell},
+    error::Error as StdError,
+    marker::PhantomData,
+};
+
+/// Any error that a callback may end in; its text reaches the guest through
+/// `__host_error`.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// One call from a guest to its host.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct HostCall<'a> {
+    /// The id of the [`WapcHost`](crate::WapcHost) whose guest is calling.
+    pub host_id: u64,
+    /// The first of the three names that say what is called.
+    pub binding: &'a str,
+    /// The second name.
+    pub namespace: &'a str,
+    /// The third name.
+    pub operation: &'a str,
+    /// The guest's bytes, read in place in its memory.
+    pub payload: &'a [u8],
+}
+
+/// Answers guests' calls to the host.
+///
+/// Every closure over `(host id, binding, namespace, operation, payload)` is
+/// one. Several threads may be in it at once.
+///
+/// An `Err` is not the end of the guest's call: the guest is told the error's
+/// text, and decides. A panic ends the guest's call at once, drops the
+/// instance, and goes on in the caller of [`WapcHost::call`](crate::WapcHost::call).
+/// Calling the same host from here is answered with
+/// [`Error::Reentrant`](crate::Error::Reentrant).
+pub trait HostCallback: Send + Sync {
+    /// The answer to `call`.
+    ///
+    /// # Errors
+    ///
+    /// Anything; its text reaches the guest.
+    fn call(&self, call: HostCall<'_>) -> Result<Vec<u8>, BoxError>;
+}
+
+impl<F> HostCallback for F
+where
+    F: Fn(u64, &str, &str, &str, &[u8]) -> Result<Vec<u8>, BoxError> + Send + Sync,
+{
+    fn call(&self, call: HostCall<'_>) -> Result<Vec<u8>, BoxError> {
+        self(
+            call.host_id,
+            call.binding,
+            call.namespace,
+            call.operation,
+            call.payload,
+        )
+    }
+}
+
+/// While it lives, this thread runs user code that a call to a host has led
+/// to, or holds the host's instance, and [`is_within`] knows of it.
+///
+/// A host of one instance would wait for itself for ever if such code called
+/// it again.
+#[derive(Debug)]
+pub(crate) struct Within {
+    host_id: u64,
+    /// It belongs to the thread that made it.
+    _not_send: PhantomData<*const ()>,
+}
+
+impl Within {
+    pub(crate) fn enter(host_id: u64) -> Self {
+        HOSTS.with_borrow_mut(|hosts| {
+            hosts.push(host_id);
+            DEPTH.set(hosts.len());
+        });
+        Self {
+            host_id,
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        HOSTS.with_borrow_mut(|hosts| {
+            // As a rule the last one.
+            if let Some(index) = hosts.iter().rposition(|id| *id == self.host_id) {
+                hosts.remove(index);
+            }
+            DEPTH.set(hosts.len());
+        });
+    }
+}
+
+/// Whether this thread is within the host `host_id`.
+#[inline]
+pub(crate) fn is_within(host_id: u64) -> bool {
+    DEPTH.get() != 0 && HOSTS.with_borrow(|hosts| hosts.contains(&host_id))
+}
+
+thread_local! {
+    /// The hosts that this thread is within, innermost last.
+    static HOSTS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    /// `HOSTS.len()`, which needs no destructor and so is read in one load.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::catch_unwind;
+
+    use super::*;
+
+    #[test]
+    fn nesting_is_known_and_ends_with_the_scope_even_by_a_panic() {
+        assert!(!is_within(1));
+        let outer = Within::enter(1);
+        let inner = Within::enter(2);
+        assert!(is_within(1) && is_within(2));
+        drop(outer);
+        assert!(!is_within(1) && is_within(2));
+        let panicked = catch_unwind(|| {
+            let _within = Within::enter(3);
+            assert!(!is_within(3), "on purpose");
+        });
+        assert!(panicked.is_err() && !is_within(3));
+        drop(inner);
+        assert!(!is_within(2));
+    }
+}

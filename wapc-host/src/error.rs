@@ -1,0 +1,389 @@
+//! What a call can end in, and what an engine reports.
+
+use std::{fmt, path::PathBuf};
+
+use thiserror::Error as ThisError;
+
+use crate::{ModuleError, callback::BoxError};
+
+/// Why a [`WapcHost`](crate::WapcHost) did not do what it was asked to.
+///
+/// The same guest gets the same variant, with the same words, on every engine.
+/// After any of them the host answers the next call; what happened to the
+/// guest's own state stands with each variant.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum Error {
+    /// The guest reported an error. It lives on, with its state.
+    #[error("the guest's operation `{operation}` failed: {message}")]
+    Guest {
+        /// The operation that was called.
+        operation: String,
+        /// What the guest said, to the letter.
+        message: String,
+    },
+
+    /// The guest trapped. Its instance is gone; the next call gets a new one.
+    #[error("the guest trapped in operation `{operation}`{}", guest_said(.guest_error))]
+    Trapped {
+        /// The operation that was called.
+        operation: String,
+        /// Why, and where in the guest.
+        #[source]
+        trap: Trap,
+        /// What the guest reported before it trapped, if anything:
+        /// AssemblyScript guests report an exception so.
+        guest_error: Option<String>,
+    },
+
+    /// The guest left the program through WASI's `proc_exit` in the middle of
+    /// a call. Its instance is gone; the next call gets a new one.
+    #[error("the guest exited with code {code} in operation `{operation}`")]
+    Exited {
+        /// The operation that was called.
+        operation: String,
+        /// The exit code.
+        code: i32,
+    },
+
+    /// The guest broke the protocol. Its instance is gone; the next call gets
+    /// a new one.
+    #[error("the guest broke the protocol in operation `{operation}`")]
+    Protocol {
+        /// The operation that was called.
+        operation: String,
+        /// Which rule it broke.
+        source: ProtocolError,
+    },
+
+    /// An instance of the module could not be made: it is no guest, or a start
+    /// function failed, or the engine ran out of something. Nothing changed.
+    #[error("no instance of the guest could be made")]
+    Init(#[source] EngineError),
+
+    /// The engine failed for a reason of its own in the middle of a call. The
+    /// instance is gone; the next call gets a new one.
+    #[error("the engine failed in operation `{operation}`")]
+    Engine {
+        /// The operation that was called.
+        operation: String,
+        /// What the engine reported.
+        source: EngineError,
+    },
+
+    /// The caller is code that a call on this very host has led to: a host
+    /// callback, or the reader of a lent response. The guest in between is
+    /// busy with that call, which goes on.
+    #[error("operation `{operation}` was called on host {host_id} from within one of its calls")]
+    Reentrant {
+        /// The operation that was called.
+        operation: String,
+        /// The id of the host.
+        host_id: u64,
+    },
+
+    /// The operation's name or the payload does not fit the 32-bit memory of a
+    /// guest. The guest was not called.
+    #[error("the {what} of {bytes} bytes is larger than a guest's address space")]
+    TooLarge {
+        /// `operation` or `payload`.
+        what: &'static str,
+        /// Its length in bytes.
+        bytes: usize,
+    },
+}
+
+fn guest_said(guest_error: &Option<String>) -> String {
+    guest_error
+        .as_ref()
+        .map(|text| format!(", after it reported: {text}"))
+        .unwrap_or_default()
+}
+
+/// What an engine reports to the host.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The module is not a guest that this engine can run.
+    #[error(transparent)]
+    Module(#[from] ModuleError),
+
+    /// A start function ended badly.
+    #[error("the guest failed in {function}")]
+    Start {
+        /// Which one.
+        function: Start,
+        /// How it ended.
+        #[source]
+        cause: Box<Self>,
+    },
+
+    /// The guest trapped.
+    #[error(transparent)]
+    Trap(#[from] Trap),
+
+    /// The guest left through WASI's `proc_exit` with this code.
+    #[error("the guest exited with code {0}")]
+    Exit(i32),
+
+    /// A method of [`ModuleState`](crate::ModuleState) refused what the guest
+    /// asked for.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+
+    /// A directory of [`WasiSettings`](crate::WasiSettings) cannot be opened.
+    #[error("the directory `{}` cannot be mapped", .host.display())]
+    Directory {
+        /// Where it is on the host.
+        host: PathBuf,
+        /// Why.
+        #[source]
+        cause: BoxError,
+    },
+
+    /// Something else, in the engine's own words: out of memory, for example.
+    #[error("the engine failed")]
+    Other(#[source] BoxError),
+}
+
+/// A trap: the guest did what WebAssembly does not permit.
+///
+/// Its `Display` names the reason and the guest's innermost functions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Trap {
+    /// The reason.
+    pub code: TrapCode,
+    /// The guest's functions at that moment, innermost first; empty where the
+    /// engine does not know.
+    pub backtrace: Vec<Frame>,
+}
+
+impl Trap {
+    /// A trap with this reason and backtrace, innermost function first.
+    #[must_use]
+    pub const fn new(code: TrapCode, backtrace: Vec<Frame>) -> Self {
+        Self { code, backtrace }
+    }
+}
+
+impl std::error::Error for Trap {}
+
+impl fmt::Display for Trap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        for (index, frame) in self.backtrace.iter().take(DISPLAYED_FRAMES).enumerate() {
+            f.write_str(if index == 0 { " in " } else { " < " })?;
+            write!(f, "{frame}")?;
+        }
+        if self.backtrace.len() > DISPLAYED_FRAMES {
+            f.write_str(" < …")?;
+        }
+        Ok(())
+    }
+}
+
+/// Enough to see where a trap came from on one line.
+const DISPLAYED_FRAMES: usize = 4;
+
+/// One guest function on the stack of a [`Trap`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Frame {
+    /// The function's index in its module.
+    pub function: u32,
+    /// Its name, where the module has a name section.
+    pub name: Option<String>,
+}
+
+impl Frame {
+    /// A frame of the function with this index and name.
+    #[must_use]
+    pub const fn new(function: u32, name: Option<String>) -> Self {
+        Self { function, name }
+    }
+}
+
+impl fmt::Display for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "`{name}`"),
+            None => write!(f, "function {}", self.function),
+        }
+    }
+}
+
+/// The reason of a [`Trap`].
+///
+/// The words are those of the WebAssembly specification's test suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ThisError)]
+#[non_exhaustive]
+pub enum TrapCode {
+    /// The guest ran into an `unreachable` instruction; how most languages
+    /// end a panic.
+    #[error("unreachable")]
+    Unreachable,
+    /// A load, store or bulk operation left its memory.
+    #[error("out of bounds memory access")]
+    MemoryOutOfBounds,
+    /// A table access left its table.
+    #[error("out of bounds table access")]
+    TableOutOfBounds,
+    /// An indirect call hit an empty table slot.
+    #[error("uninitialized element")]
+    IndirectCallToNull,
+    /// An indirect call hit a function of another type.
+    #[error("indirect call type mismatch")]
+    BadSignature,
+    /// An integer operation's result does not fit.
+    #[error("integer overflow")]
+    IntegerOverflow,
+    /// An integer was divided by zero.
+    #[error("integer divide by zero")]
+    IntegerDivideByZero,
+    /// A float without an integer value was converted to one.
+    #[error("invalid conversion to integer")]
+    InvalidConversion,
+    /// The guest called too deep.
+    #[error("call stack exhausted")]
+    StackOverflow,
+    /// A reason that only some engines know.
+    #[error("trap")]
+    Other,
+}
+
+/// The functions that run when an instance is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ThisError)]
+#[non_exhaustive]
+pub enum Start {
+    /// The module's start section, run by instantiation itself.
+    #[error("the module's start section")]
+    Section,
+    /// The entry point of a WASI command; its exit with code 0 is success.
+    #[error("`_start`")]
+    Command,
+    /// The initialiser of a WASI reactor.
+    #[error("`_initialize`")]
+    Reactor,
+    /// The initialiser of waPC guests.
+    #[error("`wapc_init`")]
+    Wapc,
+}
+
+impl Start {
+    /// All of them, in the order in which they run.
+    pub const ALL: [Self; 4] = [Self::Section, Self::Command, Self::Reactor, Self::Wapc];
+
+    /// The name under which a guest exports it; the start section has none.
+    #[must_use]
+    pub const fn export(self) -> Option<&'static str> {
+        match self {
+            Self::Section => None,
+            Self::Command => Some("_start"),
+            Self::Reactor => Some("_initialize"),
+            Self::Wapc => Some("wapc_init"),
+        }
+    }
+
+    /// What it means that this function ended with `outcome`: a WASI command
+    /// may exit with code 0, any other error is [`EngineError::Start`].
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Start`].
+    pub fn outcome(self, outcome: Result<(), EngineError>) -> Result<(), EngineError> {
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(EngineError::Exit(0)) if self == Self::Command => Ok(()),
+            Err(cause) => Err(EngineError::Start {
+                function: self,
+                cause: Box::new(cause),
+            }),
+        }
+    }
+}
+
+/// A rule of waPC that a guest broke.
+///
+/// The rules are those of the waPC protocol,
+/// <https://wapc.io/docs/spec/>; `import` names the host function in which the
+/// guest broke one.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// A pointer and length that leave the guest's memory.
+    #[error(
+        "`{import}`: {what} at {pointer:#x} of {length} bytes leaves the memory of {memory} bytes"
+    )]
+    OutOfBounds {
+        /// The host function.
+        import: &'static str,
+        /// Which of its arguments.
+        what: &'static str,
+        /// Where the guest says that it begins.
+        pointer: u32,
+        /// How many bytes it has.
+        length: usize,
+        /// The size of the guest's memory.
+        memory: usize,
+    },
+
+    /// Bytes that must be text and are not.
+    #[error("`{import}`: {what} is not UTF-8 at byte {valid_up_to}")]
+    NotUtf8 {
+        /// The host function.
+        import: &'static str,
+        /// Which of its arguments.
+        what: &'static str,
+        /// How many bytes of it are text.
+        valid_up_to: usize,
+    },
+
+    /// A request was asked for, or a response given, by a start function.
+    #[error("`{import}`: there is no call to answer while start functions run")]
+    NoCall {
+        /// The host function.
+        import: &'static str,
+    },
+
+    /// A host function was called while the guest has no memory yet.
+    #[error("`{import}`: the guest exports no memory")]
+    NoMemory {
+        /// The host function.
+        import: &'static str,
+    },
+
+    /// The guest reported success without a response.
+    #[error("the guest returned 1 (success) without a response")]
+    NoResponse,
+
+    /// The guest reported failure without a reason.
+    #[error("the guest returned 0 (failure) without an error")]
+    NoError,
+
+    /// The guest returned neither 0 nor 1.
+    #[error("the guest returned {0}, which is neither 1 (success) nor 0 (failure)")]
+    Returned(i32),
+
+    /// The host's answer, or the text of its error, does not fit the 32-bit
+    /// memory of a guest. The one to blame is the host callback.
+    #[error(
+        "`{import}`: the host's {what} of {bytes} bytes is larger than a guest's address space"
+    )]
+    TooLarge {
+        /// The host function.
+        import: &'static str,
+        /// `response` or `error`.
+        what: &'static str,
+        /// Its length in bytes.
+        bytes: usize,
+    },
+
+    /// The host callback panicked. Nobody sees this: the panic goes on in the
+    /// caller.
+    #[error("`{import}`: the host callback panicked")]
+    CallbackPanicked {
+        /// The host function.
+        import: &'static str,
+    },
+}

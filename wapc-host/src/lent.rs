@@ -1,0 +1,158 @@
+//! Lending the caller's bytes to a guest instance for the length of one call.
+//!
+//! A guest instance owns its [`ModuleState`], which therefore cannot hold a
+//! plain reference to the caller's operation name, payload and response sink:
+//! the instance outlives the call. Copying them in would cost a copy of the
+//! payload. So a [`Loan`] puts raw pointers into the state and takes them out
+//! again when it is dropped, on a return and on an unwind alike.
+//!
+//! # Safety argument
+//!
+//! 1. A pointer in [`Lent`] is not null only between [`Loan::new`] and the
+//!    drop of that `Loan`. The `Loan` borrows what the pointers point to for
+//!    its whole life (`'a`), and it never leaves this crate, which never
+//!    forgets one.
+//! 2. The state is reached through [`GuestInstance::state`], which an engine
+//!    writes, in safe code: it might hand over one state when the loan begins
+//!    and another when it ends. So the drop compares the address of the loan's
+//!    own [`Sink`] slot, which no other live loan shares. If it is not there,
+//!    lent pointers have escaped, and the process aborts before the borrows
+//!    can end.
+//! 3. The sink is reached only through `&mut Lent`, and the bytes only
+//!    through `&Lent` as shared slices. Everything lent is `Send` or shared
+//!    and `Sync`, so an instance may move to another thread during a call.
+//!    `AtomicPtr` states just this to the compiler; exclusive access needs no
+//!    atomic operation.
+#![expect(
+    unsafe_code,
+    reason = "the caller's bytes are lent to the instance without copying them"
+)]
+
+use std::{
+    fmt,
+    marker::PhantomData,
+    ptr, slice,
+    sync::atomic::{AtomicPtr, Ordering},
+};
+
+use crate::provider::GuestInstance;
+
+/// Where a response goes, called inside `__guest_response`.
+pub(crate) type Sink<'a> = dyn FnMut(&[u8]) + Send + 'a;
+
+/// What the caller has lent to the state: nothing, outside a call.
+#[derive(Default)]
+pub(crate) struct Lent {
+    operation: LentBytes,
+    payload: LentBytes,
+    /// Points to a `&mut Sink` on the stack of the call: a thin pointer.
+    sink: AtomicPtr<&'static mut Sink<'static>>,
+}
+
+#[derive(Default)]
+struct LentBytes {
+    pointer: AtomicPtr<u8>,
+    length: usize,
+}
+
+impl LentBytes {
+    fn set(&mut self, bytes: &[u8]) {
+        *self.pointer.get_mut() = bytes.as_ptr().cast_mut();
+        self.length = bytes.len();
+    }
+
+    fn clear(&mut self) {
+        *self.pointer.get_mut() = ptr::null_mut();
+        self.length = 0;
+    }
+
+    fn get(&self) -> Option<&[u8]> {
+        let pointer = self.pointer.load(Ordering::Relaxed);
+        if pointer.is_null() {
+            return None;
+        }
+        // SAFETY: not null, so a loan of `length` bytes here is still alive
+        // (argument 1), and nobody writes to them: they are borrowed shared.
+        Some(unsafe { slice::from_raw_parts(pointer, self.length) })
+    }
+}
+
+impl Lent {
+    /// The operation's name, or `None` outside a call.
+    pub(crate) fn operation(&self) -> Option<&[u8]> {
+        self.operation.get()
+    }
+
+    /// The payload, or `None` outside a call.
+    pub(crate) fn payload(&self) -> Option<&[u8]> {
+        self.payload.get()
+    }
+
+    /// Where the response goes, or `None` outside a call.
+    pub(crate) fn sink(&mut self) -> Option<&mut Sink<'_>> {
+        let sink = *self.sink.get_mut();
+        // SAFETY: if it is not null, a loan of this exclusive borrow is still
+        // alive (argument 1), and `&mut self` makes this the only use of it.
+        // The lifetimes are shortened to that of `self`.
+        let sink: &mut &mut Sink<'_> = unsafe { sink.cast::<&mut Sink<'_>>().as_mut()? };
+        Some(&mut **sink)
+    }
+}
+
+impl fmt::Debug for Lent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lent")
+            .field("payload_bytes", &self.payload().map(<[u8]>::len))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Lends a call's bytes to an instance until it is dropped.
+pub(crate) struct Loan<'a> {
+    instance: &'a mut dyn GuestInstance,
+    sink: *mut &'static mut Sink<'static>,
+    borrows: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> Loan<'a> {
+    /// Lends `operation`, `payload` and `sink` to the instance's state.
+    pub(crate) fn new<'s, 't>(
+        instance: &'a mut dyn GuestInstance,
+        operation: &'a str,
+        payload: &'a [u8],
+        sink: &'a mut &'s mut Sink<'t>,
+    ) -> Self {
+        let sink = ptr::from_mut(sink).cast();
+        let state = instance.state();
+        state.begin();
+        let lent = state.lent_mut();
+        lent.operation.set(operation.as_bytes());
+        lent.payload.set(payload);
+        *lent.sink.get_mut() = sink;
+        Self {
+            instance,
+            sink,
+            borrows: PhantomData,
+        }
+    }
+
+    /// The instance, to be called while the loan lasts.
+    pub(crate) fn instance(&mut self) -> &mut dyn GuestInstance {
+        self.instance
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        let lent = self.instance.state().lent_mut();
+        let sink = lent.sink.get_mut();
+        if *sink != self.sink {
+            // The pointers are in a state that can no longer be reached
+            // (argument 2): going on would let it read freed memory.
+            std::process::abort();
+        }
+        *sink = ptr::null_mut();
+        lent.operation.clear();
+        lent.payload.clear();
+    }
+}

@@ -1,0 +1,428 @@
+//! The conversation between host and guest: the rules of waPC, written once.
+
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    callback::{HostCall, HostCallback, Within},
+    error::ProtocolError,
+    lent::Lent,
+};
+
+/// One guest's side of the conversation: what it was asked, what it answered,
+/// and what the host answered to it.
+///
+/// It lives with the guest's instance, in the engine's store. It has one
+/// method for each function that the host exports to guests in the module
+/// `wapc`; each takes the guest's memory as a slice, and the guest's numbers
+/// as they come. All bounds, UTF-8 and protocol order are checked here.
+///
+/// Pointers and lengths are unsigned 32-bit numbers that travel as `i32`. A
+/// length of 0 touches no memory, whatever the pointer: some guests pass
+/// `0xffffffff` for an empty buffer.
+pub struct ModuleState {
+    host_id: u64,
+    callback: Arc<dyn HostCallback>,
+    lent: Lent,
+    responded: bool,
+    guest_error: Option<String>,
+    host_response: Vec<u8>,
+    host_error: String,
+    panic: Arc<PanicSlot>,
+}
+
+impl ModuleState {
+    /// The state of a guest of the host `host_id`, whose calls `callback`
+    /// answers.
+    #[must_use]
+    pub fn new(host_id: u64, callback: Arc<dyn HostCallback>) -> Self {
+        Self {
+            host_id,
+            callback,
+            lent: Lent::default(),
+            responded: false,
+            guest_error: None,
+            host_response: Vec::new(),
+            host_error: String::new(),
+            panic: Arc::default(),
+        }
+    }
+
+    /// The id of the [`WapcHost`](crate::WapcHost) that the guest belongs to.
+    #[must_use]
+    pub const fn host_id(&self) -> u64 {
+        self.host_id
+    }
+
+    /// `__guest_request`: writes the operation's name to `op_ptr` and the
+    /// payload to `ptr`.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`].
+    pub fn guest_request(
+        &self,
+        memory: &mut [u8],
+        op_ptr: i32,
+        ptr: i32,
+    ) -> Result<(), ProtocolError> {
+        const IMPORT: &str = "__guest_request";
+        let (Some(operation), Some(payload)) = (self.lent.operation(), self.lent.payload()) else {
+            return Err(ProtocolError::NoCall { import: IMPORT });
+        };
+        write(memory, op_ptr, operation, IMPORT, "operation")?;
+        write(memory, ptr, payload, IMPORT, "payload")
+    }
+
+    /// `__guest_response`: takes the guest's answer. Of several the last one
+    /// counts.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`].
+    pub fn guest_response(
+        &mut self,
+        memory: &[u8],
+        ptr: i32,
+        len: i32,
+    ) -> Result<(), ProtocolError> {
+        const IMPORT: &str = "__guest_response";
+        let response = read(memory, ptr, len, IMPORT, "response")?;
+        let Some(sink) = self.lent.sink() else {
+            return Err(ProtocolError::NoCall { import: IMPORT });
+        };
+        sink(response);
+        self.responded = true;
+        Ok(())
+    }
+
+    /// `__guest_error`: takes the guest's reason for failing. Of several the
+    /// last one counts.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NotUtf8`].
+    pub fn guest_error(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), ProtocolError> {
+        let message = read_text(memory, ptr, len, "__guest_error", "error")?;
+        self.guest_error = Some(message.to_owned());
+        Ok(())
+    }
+
+    /// `__host_call`: asks the host callback. Returns 1 if it answered, 0 if
+    /// it failed.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NotUtf8`], and
+    /// [`ProtocolError::CallbackPanicked`] if it did.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "waPC's `__host_call` has these eight"
+    )]
+    pub fn host_call(
+        &mut self,
+        memory: &[u8],
+        bd_ptr: i32,
+        bd_len: i32,
+        ns_ptr: i32,
+        ns_len: i32,
+        op_ptr: i32,
+        op_len: i32,
+        ptr: i32,
+        len: i32,
+    ) -> Result<i32, ProtocolError> {
+        const IMPORT: &str = "__host_call";
+        let call = HostCall {
+            host_id: self.host_id,
+            binding: read_text(memory, bd_ptr, bd_len, IMPORT, "binding")?,
+            namespace: read_text(memory, ns_ptr, ns_len, IMPORT, "namespace")?,
+            operation: read_text(memory, op_ptr, op_len, IMPORT, "operation")?,
+            payload: read(memory, ptr, len, IMPORT, "payload")?,
+        };
+        self.host_response = Vec::new();
+        self.host_error.clear();
+        let callback = &*self.callback;
+        // The guest's state is not looked at after a panic: the instance is
+        // dropped.
+        let answer = catch_unwind(AssertUnwindSafe(|| {
+            let _within = Within::enter(call.host_id);
+            callback.call(call).map_err(|error| error.to_string())
+        }));
+        match answer {
+            Ok(Ok(response)) => {
+                self.host_response = response;
+                Ok(1)
+            }
+            Ok(Err(error)) => {
+                self.host_error = error;
+                Ok(0)
+            }
+            Err(panic) => {
+                self.panic.put(panic);
+                Err(ProtocolError::CallbackPanicked { import: IMPORT })
+            }
+        }
+    }
+
+    /// `__host_response_len`: the length of the host's last answer in bytes; 0
+    /// if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
+    pub fn host_response_len(&self) -> Result<i32, ProtocolError> {
+        length(self.host_response.len(), "__host_response_len", "response")
+    }
+
+    /// `__host_response`: writes the host's last answer to `ptr`; nothing if
+    /// there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`].
+    pub fn host_response(&self, memory: &mut [u8], ptr: i32) -> Result<(), ProtocolError> {
+        write(
+            memory,
+            ptr,
+            &self.host_response,
+            "__host_response",
+            "response",
+        )
+    }
+
+    /// `__host_error_len`: the length of the last host call's error text in
+    /// bytes; 0 if it did not fail.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
+    pub fn host_error_len(&self) -> Result<i32, ProtocolError> {
+        length(self.host_error.len(), "__host_error_len", "error")
+    }
+
+    /// `__host_error`: writes the last host call's error text to `ptr`;
+    /// nothing if it did not fail.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`].
+    pub fn host_error(&self, memory: &mut [u8], ptr: i32) -> Result<(), ProtocolError> {
+        write(
+            memory,
+            ptr,
+            self.host_error.as_bytes(),
+            "__host_error",
+            "error",
+        )
+    }
+
+    /// `__console_log`: hands a line to the `log` crate, at level `info` with
+    /// the target `wapc::guest`, marked with the host's id. Bytes that are not
+    /// UTF-8 are replaced by `U+FFFD`: a garbled line says more than none.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`].
+    pub fn console_log(&self, memory: &[u8], ptr: i32, len: i32) -> Result<(), ProtocolError> {
+        let line = read(memory, ptr, len, "__console_log", "line")?;
+        if log::log_enabled!(target: LOG_TARGET, log::Level::Info) {
+            let line = String::from_utf8_lossy(line);
+            let _within = Within::enter(self.host_id);
+            log::info!(target: LOG_TARGET, "[guest of host {}] {line}", self.host_id);
+        }
+        Ok(())
+    }
+
+    /// `env.abort`, which AssemblyScript guests may import: takes its message
+    /// and place for the guest's error, unless the guest has set one. The
+    /// guest traps by itself after it.
+    ///
+    /// The two pointers are AssemblyScript strings: UTF-16, with the length in
+    /// bytes in the four bytes before them. What is not in memory is left out.
+    /// Source: <https://www.assemblyscript.org/runtime.html#memory-layout>.
+    pub fn abort(&mut self, memory: &[u8], message: i32, file: i32, line: i32, column: i32) {
+        if self.guest_error.is_some() {
+            return;
+        }
+        let message = assembly_script_string(memory, message);
+        let file = assembly_script_string(memory, file);
+        self.guest_error = Some(format!(
+            "{} at {}:{}:{}",
+            message.as_deref().unwrap_or("abort"),
+            file.as_deref().unwrap_or("an unknown file"),
+            line.cast_unsigned(),
+            column.cast_unsigned(),
+        ));
+    }
+
+    /// Forgets the last call, so that the next one finds nothing of it.
+    pub(crate) fn begin(&mut self) {
+        self.responded = false;
+        self.guest_error = None;
+        self.host_response = Vec::new();
+        self.host_error.clear();
+    }
+
+    pub(crate) const fn lent_mut(&mut self) -> &mut Lent {
+        &mut self.lent
+    }
+
+    pub(crate) const fn responded(&self) -> bool {
+        self.responded
+    }
+
+    pub(crate) const fn take_guest_error(&mut self) -> Option<String> {
+        self.guest_error.take()
+    }
+
+    pub(crate) const fn panic_slot(&self) -> &Arc<PanicSlot> {
+        &self.panic
+    }
+}
+
+/// Where a callback's panic waits until the engine has unwound the guest.
+///
+/// Shared with the host, since a start function's failure takes the state
+/// with it.
+#[derive(Default)]
+pub(crate) struct PanicSlot(Mutex<Option<Box<dyn Any + Send>>>);
+
+impl PanicSlot {
+    fn put(&self, panic: Box<dyn Any + Send>) {
+        *self.0.lock() = Some(panic);
+    }
+
+    pub(crate) fn take(&self) -> Option<Box<dyn Any + Send>> {
+        self.0.lock().take()
+    }
+}
+
+impl fmt::Debug for ModuleState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModuleState")
+            .field("host_id", &self.host_id)
+            .field("lent", &self.lent)
+            .field("responded", &self.responded)
+            .field("guest_error", &self.guest_error)
+            .field("host_response_bytes", &self.host_response.len())
+            .field("host_error", &self.host_error)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The target of guests' log lines.
+const LOG_TARGET: &str = "wapc::guest";
+
+/// The part of `memory` that a guest names by a pointer and a length.
+fn read<'m>(
+    memory: &'m [u8],
+    ptr: i32,
+    len: i32,
+    import: &'static str,
+    what: &'static str,
+) -> Result<&'m [u8], ProtocolError> {
+    let (pointer, length) = (ptr.cast_unsigned(), len.cast_unsigned() as usize);
+    if length == 0 {
+        return Ok(&[]);
+    }
+    let start = pointer as usize;
+    start
+        .checked_add(length)
+        .and_then(|end| memory.get(start..end))
+        .ok_or_else(|| out_of_bounds(memory, pointer, length, import, what))
+}
+
+fn read_text<'m>(
+    memory: &'m [u8],
+    ptr: i32,
+    len: i32,
+    import: &'static str,
+    what: &'static str,
+) -> Result<&'m str, ProtocolError> {
+    let bytes = read(memory, ptr, len, import, what)?;
+    std::str::from_utf8(bytes).map_err(|error| ProtocolError::NotUtf8 {
+        import,
+        what,
+        valid_up_to: error.valid_up_to(),
+    })
+}
+
+/// Writes `bytes` to where a guest wants them.
+fn write(
+    memory: &mut [u8],
+    ptr: i32,
+    bytes: &[u8],
+    import: &'static str,
+    what: &'static str,
+) -> Result<(), ProtocolError> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let start = ptr.cast_unsigned() as usize;
+    match start
+        .checked_add(bytes.len())
+        .and_then(|end| memory.get_mut(start..end))
+    {
+        Some(target) => {
+            target.copy_from_slice(bytes);
+            Ok(())
+        }
+        None => Err(out_of_bounds(
+            memory,
+            ptr.cast_unsigned(),
+            bytes.len(),
+            import,
+            what,
+        )),
+    }
+}
+
+#[cold]
+const fn out_of_bounds(
+    memory: &[u8],
+    pointer: u32,
+    length: usize,
+    import: &'static str,
+    what: &'static str,
+) -> ProtocolError {
+    ProtocolError::OutOfBounds {
+        import,
+        what,
+        pointer,
+        length,
+        memory: memory.len(),
+    }
+}
+
+/// A length as it travels: an unsigned 32-bit number in an `i32`.
+fn length(bytes: usize, import: &'static str, what: &'static str) -> Result<i32, ProtocolError> {
+    u32::try_from(bytes)
+        .map(u32::cast_signed)
+        .map_err(|_| ProtocolError::TooLarge {
+            import,
+            what,
+            bytes,
+        })
+}
+
+fn assembly_script_string(memory: &[u8], ptr: i32) -> Option<String> {
+    let start = ptr.cast_unsigned() as usize;
+    let (before, from) = memory.split_at_checked(start)?;
+    let bytes = u32::from_le_bytes(*before.last_chunk()?) as usize;
+    let (units, _) = from.get(..bytes.min(MAX_ABORT_STRING_BYTES))?.as_chunks();
+    let units = units.iter().copied().map(u16::from_le_bytes);
+    Some(
+        char::decode_utf16(units)
+            .map(|unit| unit.unwrap_or('\u{fffd}'))
+            .collect(),
+    )
+}
+
+/// A message for people; a guest may claim that it has 4 GiB.
+const MAX_ABORT_STRING_BYTES: usize = 64 * 1024;

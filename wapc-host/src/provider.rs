@@ -1,0 +1,48 @@
+//! The contract between the host and an engine.
+
+use crate::{EngineError, ModuleState};
+
+/// A compiled module on some engine: cheap to share, the source of instances.
+///
+/// A third engine joins by implementing this trait and [`GuestInstance`]; it
+/// links one function for each method of [`ModuleState`] and translates its
+/// own errors to [`EngineError`].
+pub trait WebAssemblyEngineProvider: Send + Sync {
+    /// A new instance whose start functions have run, in the order of
+    /// [`Start::ALL`](crate::Start::ALL).
+    ///
+    /// The engine keeps `state` beside the guest's memory, and hands it out
+    /// through [`GuestInstance::state`] for as long as the instance lives.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Start`] if a start function ends badly, or any other
+    /// variant if the engine cannot make the instance. Nothing is left behind.
+    fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError>;
+
+    /// The same engine and settings over other bytes (binary or text):
+    /// compiled and linked, not yet running.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Module`] if `module` is not a guest that this engine
+    /// can run. `self` is as it was in any case.
+    fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError>;
+}
+
+/// One live guest with its own memory: one call at a time, by exclusive
+/// borrow.
+pub trait GuestInstance: Send {
+    /// Runs the guest's `__guest_call` with these two numbers and returns what
+    /// it returned.
+    ///
+    /// # Errors
+    ///
+    /// Why the guest did not return. The host drops the instance then.
+    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError>;
+
+    /// The state that [`WebAssemblyEngineProvider::init`] was given: the same
+    /// one each time. The process is aborted if it is exchanged during a call,
+    /// since it holds what the caller has lent for that call only.
+    fn state(&mut self) -> &mut ModuleState;
+}
