@@ -1,1 +1,217 @@
-//! To come.
+//! Runs waPC guests on [wasmtime](https://docs.rs/wasmtime), which compiles
+//! them to machine code: an engine for [`wapc_host`].
+//!
+//! ```
+//! use provider_wasmtime::WasmtimeEngineProvider;
+//! use wapc_host::WapcHost;
+//!
+//! let module = br#"(module
+//!     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+//!     (memory (export "memory") 1)
+//!     (data (i32.const 0) "hello")
+//!     (func (export "__guest_call") (param i32 i32) (result i32)
+//!         (call $respond (i32.const 0) (i32.const 5))
+//!         (i32.const 1)))"#;
+//!
+//! let provider = WasmtimeEngineProvider::new(module)?;
+//! let host = WapcHost::new(Box::new(provider), |_, _, _, _, _| Ok(vec![]))?;
+//! assert_eq!(host.call("greet", b"")?, b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod errors;
+mod imports;
+mod instance;
+mod wasi;
+
+use std::{
+    fmt,
+    sync::{Arc, LazyLock},
+};
+
+use wapc_host::{
+    EngineError, GuestInstance, ModuleError, ModuleState, WasiSettings, WebAssemblyEngineProvider,
+    module,
+};
+use wasmtime::{Config, Engine, Module};
+
+use crate::instance::{Template, WasmtimeInstance};
+
+/// A guest module, compiled by wasmtime: the source of instances for a
+/// [`WapcHost`](wapc_host::WapcHost).
+///
+/// A clone shares the compiled code.
+#[derive(Clone)]
+pub struct WasmtimeEngineProvider {
+    template: Arc<Template>,
+    wasi: Arc<WasiSettings>,
+}
+
+impl WasmtimeEngineProvider {
+    /// Compiles `module` (binary or text) with default settings: the process's
+    /// shared engine, and a WASI that grants nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleError`], as [`Builder::build`].
+    pub fn new(module: &[u8]) -> Result<Self, ModuleError> {
+        Self::builder().build(module)
+    }
+
+    /// Settings other than the default.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The engine that the module was compiled on.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        self.module().engine()
+    }
+
+    /// The compiled module.
+    #[must_use]
+    pub fn module(&self) -> &Module {
+        self.template.module()
+    }
+}
+
+impl fmt::Debug for WasmtimeEngineProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WasmtimeEngineProvider")
+            .field("wasi", &self.wasi)
+            .finish_non_exhaustive()
+    }
+}
+
+impl WebAssemblyEngineProvider for WasmtimeEngineProvider {
+    fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+        let instance = WasmtimeInstance::new(&self.template, &self.wasi, state)?;
+        Ok(Box::new(instance))
+    }
+
+    fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+        let builder = Builder {
+            engine: Some(self.engine().clone()),
+            wasi: Arc::clone(&self.wasi),
+        };
+        Ok(Box::new(builder.build(module)?))
+    }
+}
+
+/// The settings of a [`WasmtimeEngineProvider`].
+#[derive(Clone, Default)]
+pub struct Builder {
+    engine: Option<Engine>,
+    wasi: Arc<WasiSettings>,
+}
+
+impl Builder {
+    /// Compiles on this engine of yours, with its settings. By default all
+    /// providers in the process share one engine, which takes the WebAssembly
+    /// features that [`wapc_host::module`] lists and no others.
+    ///
+    /// Calls need neither fuel nor epochs; leave both off in its `Config`.
+    #[must_use]
+    pub fn engine(mut self, engine: Engine) -> Self {
+        self.engine = Some(engine);
+        self
+    }
+
+    /// What guests get of the outside world. By default nothing.
+    #[must_use]
+    pub fn wasi(mut self, wasi: WasiSettings) -> Self {
+        self.wasi = Arc::new(wasi);
+        self
+    }
+
+    /// A provider of `module`: bytes (binary or text) to compile, or a
+    /// [`Module`] of yours, whose own engine is used then.
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleError`]: the bytes are no module, or the module is no guest.
+    pub fn build<'m>(
+        self,
+        module: impl Into<ModuleSource<'m>>,
+    ) -> Result<WasmtimeEngineProvider, ModuleError> {
+        let module = match module.into() {
+            ModuleSource::Compiled(module) => module,
+            ModuleSource::Bytes(bytes) => {
+                let engine = self.engine.as_ref().unwrap_or(&SHARED_ENGINE);
+                let binary = module::binary(bytes)?;
+                Module::from_binary(engine, &binary)
+                    .map_err(|error| module::refusal(&binary, error))?
+            }
+        };
+        Ok(WasmtimeEngineProvider {
+            template: Arc::new(Template::new(module)?),
+            wasi: self.wasi,
+        })
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("wasi", &self.wasi)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a provider is made of.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum ModuleSource<'m> {
+    /// A binary or text, to be compiled.
+    Bytes(&'m [u8]),
+    /// A module that is compiled already.
+    Compiled(Module),
+}
+
+impl<'m> From<&'m [u8]> for ModuleSource<'m> {
+    fn from(bytes: &'m [u8]) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl<'m, const N: usize> From<&'m [u8; N]> for ModuleSource<'m> {
+    fn from(bytes: &'m [u8; N]) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl<'m> From<&'m Vec<u8>> for ModuleSource<'m> {
+    fn from(bytes: &'m Vec<u8>) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<Module> for ModuleSource<'_> {
+    fn from(module: Module) -> Self {
+        Self::Compiled(module)
+    }
+}
+
+impl fmt::Debug for ModuleSource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
+            Self::Compiled(module) => write!(f, "Compiled({:?})", module.name()),
+        }
+    }
+}
+
+/// One engine for all providers that bring none of their own: code and
+/// settings are then in the process once.
+static SHARED_ENGINE: LazyLock<Engine> = LazyLock::new(|| {
+    let mut config = Config::new();
+    config
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_custom_page_sizes(false);
+    Engine::new(&config)
+        .expect("these settings go together on every platform that wasmtime compiles for")
+});

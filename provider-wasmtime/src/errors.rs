@@ -1,0 +1,50 @@
+//! Translates wasmtime's errors to the host's.
+
+use wapc_host::{EngineError, Frame, ProtocolError, Trap, TrapCode};
+use wasmtime::{Error, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+/// Why a guest did not return.
+#[cold]
+pub(crate) fn engine_error(error: Error) -> EngineError {
+    if let Some(error) = error.downcast_ref::<ProtocolError>() {
+        return EngineError::Protocol(error.clone());
+    }
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return EngineError::Exit(*code);
+    }
+    match error.downcast_ref() {
+        Some(trap) => EngineError::Trap(Trap::new(trap_code(*trap), backtrace(&error))),
+        None => EngineError::Other(error.into()),
+    }
+}
+
+const fn trap_code(trap: wasmtime::Trap) -> TrapCode {
+    use wasmtime::Trap;
+
+    match trap {
+        Trap::UnreachableCodeReached => TrapCode::Unreachable,
+        Trap::MemoryOutOfBounds => TrapCode::MemoryOutOfBounds,
+        Trap::TableOutOfBounds => TrapCode::TableOutOfBounds,
+        Trap::IndirectCallToNull => TrapCode::IndirectCallToNull,
+        Trap::BadSignature => TrapCode::BadSignature,
+        Trap::IntegerOverflow => TrapCode::IntegerOverflow,
+        Trap::IntegerDivisionByZero => TrapCode::IntegerDivideByZero,
+        Trap::BadConversionToInteger => TrapCode::InvalidConversion,
+        Trap::StackOverflow => TrapCode::StackOverflow,
+        _ => TrapCode::Other,
+    }
+}
+
+fn backtrace(error: &Error) -> Vec<Frame> {
+    error
+        .downcast_ref::<WasmBacktrace>()
+        .map(|backtrace| {
+            backtrace
+                .frames()
+                .iter()
+                .map(|frame| Frame::new(frame.func_index(), frame.func_name().map(str::to_owned)))
+                .collect()
+        })
+        .unwrap_or_default()
+}

@@ -1,0 +1,119 @@
+//! Links the functions that the host exports to guests.
+
+use wapc_host::{
+    ModuleState, ProtocolError,
+    module::{ExternType, ValueType},
+};
+use wasmtime::{Caller, Extern, Linker, Memory, Module, ValType};
+use wasmtime_wasi::p1::WasiP1Ctx;
+
+/// What a store holds beside the guest.
+pub(crate) struct Data {
+    pub(crate) state: ModuleState,
+    /// The guest's memory: looking it up by name would cost more than the rest
+    /// of a call. `None` while the module's start section runs.
+    pub(crate) memory: Option<Memory>,
+    /// There if the module imports WASI.
+    pub(crate) wasi: Option<Box<WasiP1Ctx>>,
+}
+
+/// Links each named import of `wapc` to the method of [`ModuleState`] that
+/// answers it.
+macro_rules! link_conversation {
+    ($linker:ident, {
+        $($import:ident => $method:ident($($number:ident),*) -> $result:ty;)*
+    }) => {
+        $($linker.func_wrap(
+            "wapc",
+            stringify!($import),
+            |mut caller: Caller<'_, Data>, $($number: i32),*| -> wasmtime::Result<$result> {
+                let (memory, state) = conversation(&mut caller, stringify!($import))?;
+                Ok(state.$method(memory, $($number),*)?)
+            },
+        )?;)*
+    };
+}
+/// A linker of all that a guest may import; of WASI only if it does.
+pub(crate) fn linker(module: &Module, wasi: bool) -> wasmtime::Result<Linker<Data>> {
+    let mut linker = Linker::new(module.engine());
+    link_conversation!(linker, {
+        __guest_request => guest_request(op_ptr, ptr) -> ();
+        __guest_response => guest_response(ptr, len) -> ();
+        __guest_error => guest_error(ptr, len) -> ();
+        __host_call => host_call(bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len) -> i32;
+        __host_response => host_response(ptr) -> ();
+        __host_error => host_error(ptr) -> ();
+        __console_log => console_log(ptr, len) -> ();
+    });
+    linker.func_wrap("wapc", "__host_response_len", |caller: Caller<'_, Data>| {
+        Ok(caller.data().state.host_response_len()?)
+    })?;
+    linker.func_wrap("wapc", "__host_error_len", |caller: Caller<'_, Data>| {
+        Ok(caller.data().state.host_error_len()?)
+    })?;
+    linker.func_wrap(
+        "env",
+        "abort",
+        |mut caller: Caller<'_, Data>, message, file, line, column| {
+            let (memory, state) = conversation(&mut caller, "abort")?;
+            state.abort(memory, message, file, line, column);
+            Ok(())
+        },
+    )?;
+    if wasi {
+        wasmtime_wasi::p1::add_to_linker_sync(&mut linker, wasi_context)?;
+        wasmtime_wasi::p0::add_to_linker_sync(&mut linker, wasi_context)?;
+    }
+    Ok(linker)
+}
+
+/// The two sides of a conversation: the guest's memory and its state.
+#[inline]
+fn conversation<'c>(
+    caller: &'c mut Caller<'_, Data>,
+    import: &'static str,
+) -> Result<(&'c mut [u8], &'c mut ModuleState), ProtocolError> {
+    let memory = match caller.data().memory {
+        Some(memory) => memory,
+        None => match caller.get_export("memory") {
+            Some(Extern::Memory(memory)) => memory,
+            _ => return Err(ProtocolError::NoMemory { import }),
+        },
+    };
+    let (memory, data) = memory.data_and_store_mut(caller);
+    Ok((memory, &mut data.state))
+}
+
+fn wasi_context(data: &mut Data) -> &mut WasiP1Ctx {
+    data.wasi
+        .as_mut()
+        .expect("WASI is linked only for a module that imports it, whose data has a context")
+}
+
+/// An import's or export's type in the host's terms.
+pub(crate) fn extern_type(extern_type: &wasmtime::ExternType) -> ExternType {
+    match extern_type {
+        wasmtime::ExternType::Func(function) => ExternType::Function(
+            function.params().map(|ty| value_type(&ty)).collect(),
+            function.results().map(|ty| value_type(&ty)).collect(),
+        ),
+        wasmtime::ExternType::Memory(memory) if memory.is_64() || memory.is_shared() => {
+            ExternType::OtherMemory
+        }
+        wasmtime::ExternType::Memory(_) => ExternType::Memory,
+        wasmtime::ExternType::Table(_) => ExternType::Table,
+        wasmtime::ExternType::Global(_) => ExternType::Global,
+        wasmtime::ExternType::Tag(_) => ExternType::Tag,
+    }
+}
+
+const fn value_type(value_type: &ValType) -> ValueType {
+    match value_type {
+        ValType::I32 => ValueType::I32,
+        ValType::I64 => ValueType::I64,
+        ValType::F32 => ValueType::F32,
+        ValType::F64 => ValueType::F64,
+        ValType::V128 => ValueType::V128,
+        ValType::Ref(_) => ValueType::Ref,
+    }
+}

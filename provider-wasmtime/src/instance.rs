@@ -1,0 +1,130 @@
+//! Makes and calls live guests.
+
+use wapc_host::{
+    EngineError, GuestInstance, ModuleError, ModuleState, Start, WasiSettings, module::GuestShape,
+};
+use wasmtime::{Extern, Instance, InstancePre, Module, ModuleExport, Store, TypedFunc};
+
+use crate::{
+    errors::engine_error,
+    imports::{Data, extern_type, linker},
+    wasi,
+};
+
+/// A module with everything that is the same for each of its instances.
+pub(crate) struct Template {
+    linked: InstancePre<Data>,
+    shape: GuestShape,
+    memory: ModuleExport,
+    guest_call: ModuleExport,
+}
+
+impl Template {
+    pub(crate) fn new(module: Module) -> Result<Self, ModuleError> {
+        let imports: Vec<_> = module.imports().collect();
+        let exports: Vec<_> = module.exports().collect();
+        let shape = GuestShape::of(
+            imports
+                .iter()
+                .map(|import| (import.module(), import.name(), extern_type(&import.ty()))),
+            exports
+                .iter()
+                .map(|export| (export.name(), extern_type(&export.ty()))),
+        )?;
+        let linked = linker(&module, shape.imports_wasi)
+            .and_then(|linker| linker.instantiate_pre(&module))
+            .map_err(|error| ModuleError::Refused(error.into()))?;
+        let index = |name| {
+            module
+                .get_export_index(name)
+                .expect("a guest's shape has this export")
+        };
+        Ok(Self {
+            memory: index("memory"),
+            guest_call: index("__guest_call"),
+            linked,
+            shape,
+        })
+    }
+
+    pub(crate) fn module(&self) -> &Module {
+        self.linked.module()
+    }
+}
+
+/// One live guest.
+pub(crate) struct WasmtimeInstance {
+    store: Store<Data>,
+    guest_call: TypedFunc<(i32, i32), i32>,
+}
+
+impl WasmtimeInstance {
+    pub(crate) fn new(
+        template: &Template,
+        wasi: &WasiSettings,
+        state: ModuleState,
+    ) -> Result<Self, EngineError> {
+        let wasi = match template.shape.imports_wasi {
+            true => Some(Box::new(wasi::context(wasi)?)),
+            false => None,
+        };
+        let data = Data {
+            state,
+            memory: None,
+            wasi,
+        };
+        let mut store = Store::new(template.module().engine(), data);
+        let instance = template
+            .linked
+            .instantiate(&mut store)
+            .map_err(|error| instantiation_error(engine_error(error)))?;
+        store.data_mut().memory = instance
+            .get_module_export(&mut store, &template.memory)
+            .and_then(Extern::into_memory);
+        for start in &template.shape.start_functions {
+            run_start(&mut store, instance, *start)?;
+        }
+        let guest_call = instance
+            .get_module_export(&mut store, &template.guest_call)
+            .and_then(Extern::into_func)
+            .expect("a guest's shape has this function")
+            .typed(&store)
+            .map_err(|error| EngineError::Other(error.into()))?;
+        Ok(Self { store, guest_call })
+    }
+}
+
+impl GuestInstance for WasmtimeInstance {
+    #[inline]
+    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+        self.guest_call
+            .call(&mut self.store, (op_length, msg_length))
+            .map_err(engine_error)
+    }
+
+    #[inline]
+    fn state(&mut self) -> &mut ModuleState {
+        &mut self.store.data_mut().state
+    }
+}
+
+fn run_start(store: &mut Store<Data>, instance: Instance, start: Start) -> Result<(), EngineError> {
+    let Some(name) = start.export() else {
+        return Ok(());
+    };
+    let outcome = instance
+        .get_typed_func::<(), ()>(&mut *store, name)
+        .and_then(|function| function.call(store, ()))
+        .map_err(engine_error);
+    start.outcome(outcome)
+}
+
+/// Tells an error in the start section from one of instantiation itself.
+fn instantiation_error(error: EngineError) -> EngineError {
+    match error {
+        EngineError::Other(_) => error,
+        error => Start::Section
+            .outcome(Err(error))
+            .expect_err("an error stays one"),
+    }
+}
