@@ -1,0 +1,112 @@
+//! Links the functions that the host exports to guests.
+
+use wapc_host::{
+    ModuleState, ProtocolError,
+    module::{ExternType, ValueType},
+};
+use wasmi::{Caller, Error, Extern, Linker, Memory, Module, ValType};
+use wasmi_wasi::WasiCtx;
+
+use crate::{errors::trap, wasi};
+
+/// What a store holds beside the guest.
+pub(crate) struct Data {
+    pub(crate) state: ModuleState,
+    /// The guest's memory, which would be slow to look up by name. `None`
+    /// while the module's start section runs.
+    pub(crate) memory: Option<Memory>,
+    /// There if the module imports WASI.
+    pub(crate) wasi: Option<WasiCtx>,
+}
+
+/// Links each named import of `wapc` to the method of [`ModuleState`] that
+/// answers it.
+macro_rules! link_conversation {
+    ($linker:ident, {
+        $($import:ident => $method:ident($($number:ident),*) -> $result:ty;)*
+    }) => {
+        $($linker.func_wrap(
+            "wapc",
+            stringify!($import),
+            |mut caller: Caller<'_, Data>, $($number: i32),*| -> Result<$result, Error> {
+                let (memory, data) = conversation(&mut caller, stringify!($import))?;
+                data.state.$method(memory, $($number),*).map_err(trap)
+            },
+        )?;)*
+    };
+}
+
+/// A linker of all that a guest may import; of WASI only if it does.
+pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error> {
+    let mut linker = Linker::new(module.engine());
+    link_conversation!(linker, {
+        __guest_request => guest_request(op_ptr, ptr) -> ();
+        __guest_response => guest_response(ptr, len) -> ();
+        __guest_error => guest_error(ptr, len) -> ();
+        __host_call => host_call(bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len) -> i32;
+        __host_response => host_response(ptr) -> ();
+        __host_error => host_error(ptr) -> ();
+        __console_log => console_log(ptr, len) -> ();
+    });
+    linker.func_wrap("wapc", "__host_response_len", |caller: Caller<'_, Data>| {
+        caller.data().state.host_response_len().map_err(trap)
+    })?;
+    linker.func_wrap("wapc", "__host_error_len", |caller: Caller<'_, Data>| {
+        caller.data().state.host_error_len().map_err(trap)
+    })?;
+    linker.func_wrap(
+        "env",
+        "abort",
+        |mut caller: Caller<'_, Data>, message: i32, file: i32, line: i32, column: i32| {
+            let (memory, data) = conversation(&mut caller, "abort")?;
+            data.state.abort(memory, message, file, line, column);
+            Ok::<(), Error>(())
+        },
+    )?;
+    if wasi {
+        wasi::link(&mut linker)?;
+    }
+    Ok(linker)
+}
+
+/// The two sides of a conversation: the guest's memory, and its state in the
+/// store's data.
+#[inline]
+pub(crate) fn conversation<'c>(
+    caller: &'c mut Caller<'_, Data>,
+    import: &'static str,
+) -> Result<(&'c mut [u8], &'c mut Data), Error> {
+    let memory = match caller.data().memory {
+        Some(memory) => memory,
+        None => match caller.get_export("memory") {
+            Some(Extern::Memory(memory)) => memory,
+            _ => return Err(trap(ProtocolError::NoMemory { import })),
+        },
+    };
+    Ok(memory.data_and_store_mut(caller))
+}
+
+/// An import's or export's type in the host's terms.
+pub(crate) fn extern_type(extern_type: &wasmi::ExternType) -> ExternType {
+    match extern_type {
+        wasmi::ExternType::Func(function) => ExternType::Function(
+            function.params().iter().map(value_type).collect(),
+            function.results().iter().map(value_type).collect(),
+        ),
+        wasmi::ExternType::Memory(memory) if memory.is_64() => ExternType::OtherMemory,
+        wasmi::ExternType::Memory(_) => ExternType::Memory,
+        wasmi::ExternType::Table(_) => ExternType::Table,
+        wasmi::ExternType::Global(_) => ExternType::Global,
+    }
+}
+
+const fn value_type(value_type: &ValType) -> ValueType {
+    match value_type {
+        ValType::I32 => ValueType::I32,
+        ValType::I64 => ValueType::I64,
+        ValType::F32 => ValueType::F32,
+        ValType::F64 => ValueType::F64,
+        ValType::V128 => ValueType::V128,
+        ValType::FuncRef | ValType::ExternRef => ValueType::Ref,
+    }
+}
