@@ -1,0 +1,53 @@
+//! The guests: what each subject hosts, in the dialect that it speaks.
+
+use std::sync::{Arc, LazyLock};
+
+use crate::large_guest;
+
+/// How host and guest talk.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    Wapc,
+    /// Extism has calls of its own; its guests export `echo`.
+    Extism,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Guest {
+    /// Answers with the payload.
+    Echo,
+    /// Makes one host call with the payload, and answers with the host's answer.
+    EchoHost,
+    /// Answers with the payload, and carries some 400 KB of other code.
+    Large,
+}
+
+impl Guest {
+    pub fn bytes(self, dialect: Dialect) -> Arc<[u8]> {
+        static WAPC: LazyLock<[Arc<[u8]>; 3]> = LazyLock::new(|| {
+            [
+                assemble(include_str!("../guests/echo.wat")),
+                assemble(include_str!("../guests/echo_host.wat")),
+                large_guest::generate(Dialect::Wapc).into(),
+            ]
+        });
+        static EXTISM: LazyLock<[Arc<[u8]>; 3]> = LazyLock::new(|| {
+            [
+                assemble(include_str!("../guests/extism_echo.wat")),
+                assemble(include_str!("../guests/extism_echo_host.wat")),
+                large_guest::generate(Dialect::Extism).into(),
+            ]
+        });
+        let guests = match dialect {
+            Dialect::Wapc => &WAPC,
+            Dialect::Extism => &EXTISM,
+        };
+        guests[self as usize].clone()
+    }
+}
+
+fn assemble(text: &str) -> Arc<[u8]> {
+    wat::parse_str(text)
+        .expect("a guest of this repository assembles")
+        .into()
+}

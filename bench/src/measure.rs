@@ -1,0 +1,306 @@
+//! Runs one scenario: all subjects in turn, round after round, so that what disturbs the
+//! machine disturbs them alike.
+
+use std::process::Command;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::allocations;
+use crate::scenarios::{Measure, Scenario};
+use crate::subject::{Maker, Result, Subject, Work};
+
+/// How long and how often.
+#[derive(Clone, Copy)]
+pub struct Effort {
+    pub rounds: usize,
+    /// What one subject is given in one round.
+    pub slice: Duration,
+    /// The hosts that are made to see what each of them takes.
+    pub hosts: u64,
+}
+
+/// One figure for each round, in the order of the rounds.
+pub struct Samples<'a> {
+    pub subject: &'a dyn Subject,
+    pub values: Vec<f64>,
+}
+
+/// The samples of each subject that takes part. One that fails is reported on stderr and
+/// left out: the others are worth having.
+pub fn scenario<'a>(
+    scenario: &Scenario,
+    subjects: &[&'a dyn Subject],
+    effort: Effort,
+) -> Vec<Samples<'a>> {
+    let rounds = match scenario.measure {
+        Measure::Time | Measure::Rate { .. } => effort.rounds,
+        // Neither depends much on the weather.
+        Measure::Resident => effort.rounds.min(3),
+        Measure::Allocations => 1,
+    };
+    let mut contestants: Vec<Contestant<'a>> = subjects
+        .iter()
+        .filter_map(|subject| {
+            report(
+                *subject,
+                scenario,
+                Contestant::new(*subject, scenario, effort),
+            )
+            .flatten()
+        })
+        .collect();
+    for round in 0..rounds {
+        // Each round begins with another subject, so that nobody always follows the same one.
+        let count = contestants.len().max(1);
+        for turn in 0..contestants.len() {
+            let contestant = &mut contestants[(round + turn) % count];
+            if contestant.failed {
+                continue;
+            }
+            let sample = contestant.gauge.sample();
+            match report(contestant.samples.subject, scenario, sample) {
+                Some(value) => contestant.samples.values.push(value),
+                None => contestant.failed = true,
+            }
+        }
+    }
+    contestants
+        .into_iter()
+        .filter(|contestant| !contestant.failed)
+        .map(|contestant| contestant.samples)
+        .collect()
+}
+
+/// Makes `hosts` hosts in this process, and tells the KiB that each has taken.
+pub fn resident(subject: &dyn Subject, scenario: &Scenario, hosts: u64) -> Result<Option<f64>> {
+    let Some(make) = subject.prepare(&scenario.task())? else {
+        return Ok(None);
+    };
+    let mut work = make()?;
+    // The first few also pay for what all share.
+    work.run(8)?;
+    let before = resident_kib()?;
+    work.run(hosts)?;
+    Ok(Some((resident_kib()? - before) / hosts as f64))
+}
+
+/// Runs a scenario's work `times` over, and nothing else: for an instrument around it.
+pub fn plain(subject: &dyn Subject, scenario: &Scenario, times: u64) -> Result<()> {
+    let make = subject.prepare(&scenario.task())?;
+    make.ok_or("the subject has no part in this scenario")?()?.run(times)
+}
+
+fn report<T>(subject: &dyn Subject, scenario: &Scenario, outcome: Result<T>) -> Option<T> {
+    outcome
+        .inspect_err(|error| eprintln!("{} left {}: {error}", subject.name(), scenario.name))
+        .ok()
+}
+
+struct Contestant<'a> {
+    samples: Samples<'a>,
+    gauge: Box<dyn Gauge + 'a>,
+    failed: bool,
+}
+
+impl<'a> Contestant<'a> {
+    fn new(subject: &'a dyn Subject, scenario: &Scenario, effort: Effort) -> Result<Option<Self>> {
+        let Some(make) = subject.prepare(&scenario.task())? else {
+            return Ok(None);
+        };
+        let gauge: Box<dyn Gauge> = match scenario.measure {
+            Measure::Time => Box::new(Stopwatch::new(make()?, effort.slice)?),
+            Measure::Rate { threads } => Box::new(Crew::new(make, threads, effort.slice)?),
+            Measure::Allocations => Box::new(Counter(make()?)),
+            Measure::Resident => Box::new(Child {
+                subject: subject.name(),
+                scenario: scenario.name,
+                hosts: effort.hosts,
+            }),
+        };
+        Ok(Some(Self {
+            samples: Samples {
+                subject,
+                values: Vec::new(),
+            },
+            gauge,
+            failed: false,
+        }))
+    }
+}
+
+trait Gauge {
+    fn sample(&mut self) -> Result<f64>;
+}
+
+/// Nanoseconds for each turn, on this thread.
+struct Stopwatch {
+    work: Box<dyn Work>,
+    times: u64,
+}
+
+impl Stopwatch {
+    fn new(mut work: Box<dyn Work>, slice: Duration) -> Result<Self> {
+        work.run(1)?;
+        let times = turns_within(&mut *work, slice)?;
+        Ok(Self { work, times })
+    }
+}
+
+impl Gauge for Stopwatch {
+    fn sample(&mut self) -> Result<f64> {
+        let start = Instant::now();
+        self.work.run(self.times)?;
+        Ok(start.elapsed().as_nanos() as f64 / self.times as f64)
+    }
+}
+
+/// How many turns come near to filling `slice`; at least one.
+fn turns_within(work: &mut dyn Work, slice: Duration) -> Result<u64> {
+    let mut times = 1;
+    loop {
+        let start = Instant::now();
+        work.run(times)?;
+        let taken = start.elapsed();
+        if taken >= slice / 8 {
+            let each = taken.as_secs_f64() / times as f64;
+            return Ok((slice.as_secs_f64() / each).max(1.0) as u64);
+        }
+        times *= 2;
+    }
+}
+
+/// Turns a second: threads that begin together, each with work of its own making.
+struct Crew {
+    workers: Vec<Worker>,
+}
+
+struct Worker {
+    /// Dropping it ends the thread.
+    orders: Sender<()>,
+    rates: Receiver<Result<f64>>,
+}
+
+impl Crew {
+    fn new(make: Maker, threads: usize, slice: Duration) -> Result<Self> {
+        let make = Arc::new(make);
+        let start = Arc::new(Barrier::new(threads));
+        let workers: Vec<Worker> = (0..threads)
+            .map(|_| {
+                let (orders, ordered) = channel();
+                let (answer, rates) = channel();
+                let (make, start) = (make.clone(), start.clone());
+                thread::spawn(move || worker(&**make, &ordered, &answer, &start, slice));
+                Worker { orders, rates }
+            })
+            .collect();
+        let mut crew = Self { workers };
+        // Each thread tells first that it is ready.
+        crew.gather()?;
+        Ok(crew)
+    }
+
+    fn gather(&mut self) -> Result<f64> {
+        self.workers.iter().map(|worker| worker.rates.recv()?).sum()
+    }
+}
+
+impl Gauge for Crew {
+    fn sample(&mut self) -> Result<f64> {
+        for worker in &self.workers {
+            worker.orders.send(())?;
+        }
+        self.gather()
+    }
+}
+
+fn worker(
+    make: &(dyn Fn() -> Result<Box<dyn Work>> + Send + Sync),
+    orders: &Receiver<()>,
+    answer: &Sender<Result<f64>>,
+    start: &Barrier,
+    slice: Duration,
+) {
+    let mut ready = make().and_then(|mut work| {
+        let batch = turns_within(&mut *work, slice / 64)?;
+        Ok((work, batch))
+    });
+    let told = ready
+        .as_ref()
+        .map(|_| 0.0)
+        .map_err(|e| e.to_string().into());
+    if answer.send(told).is_err() {
+        return;
+    }
+    while orders.recv().is_ok() {
+        start.wait();
+        let Ok((work, batch)) = &mut ready else {
+            return;
+        };
+        if answer.send(rate(&mut **work, *batch, slice)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Turns a second, in batches until `slice` is over.
+fn rate(work: &mut dyn Work, batch: u64, slice: Duration) -> Result<f64> {
+    let start = Instant::now();
+    let mut turns = 0;
+    loop {
+        work.run(batch)?;
+        turns += batch;
+        let taken = start.elapsed();
+        if taken >= slice {
+            return Ok(turns as f64 / taken.as_secs_f64());
+        }
+    }
+}
+
+/// Allocations for each turn.
+struct Counter(Box<dyn Work>);
+
+impl Gauge for Counter {
+    fn sample(&mut self) -> Result<f64> {
+        // Buffers that are used again have their size after the first turns.
+        self.0.run(100)?;
+        let (outcome, counted) = allocations::during(|| self.0.run(COUNTED_TURNS));
+        outcome?;
+        Ok(counted as f64 / COUNTED_TURNS as f64)
+    }
+}
+
+const COUNTED_TURNS: u64 = 1000;
+
+/// Resident memory: this program once more, so that nothing else has used its heap.
+struct Child {
+    subject: &'static str,
+    scenario: &'static str,
+    hosts: u64,
+}
+
+impl Gauge for Child {
+    fn sample(&mut self) -> Result<f64> {
+        let output = Command::new(std::env::current_exe()?)
+            .args(["resident", "--subjects", self.subject])
+            .args(["--scenario", self.scenario])
+            .args(["--times", &self.hosts.to_string()])
+            .output()?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into());
+        }
+        Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+    }
+}
+
+fn resident_kib() -> Result<f64> {
+    let statm = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: f64 = statm
+        .split(' ')
+        .nth(1)
+        .ok_or("an unknown form of /proc/self/statm")?
+        .parse()?;
+    // The unit of statm on the machines that this runs on.
+    Ok(pages * 4.0)
+}

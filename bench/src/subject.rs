@@ -1,0 +1,147 @@
+//! What is compared: a [`Subject`] does the same [`Task`]s as every other.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use crate::guests::{Dialect, Guest};
+
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// One way to host a guest. To add one, implement this and name it in
+/// [`subjects::all`](crate::subjects::all).
+pub trait Subject: Send + Sync {
+    /// How the command line and the tables call it.
+    fn name(&self) -> &'static str;
+
+    /// One line: what it is, and what sets it apart from its neighbours.
+    fn about(&self) -> &'static str;
+
+    fn kind(&self) -> Kind;
+
+    /// The subject that its ratio is taken to: the least that its engine allows.
+    fn floor(&self) -> &'static str;
+
+    /// Makes ready for `task` (compiles, writes artefacts) what is not to be measured.
+    /// `None` where the subject has nothing of the sort, or nothing of its own to show.
+    fn prepare(&self, task: &Task) -> Result<Option<Maker>>;
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Floor,
+    #[expect(dead_code, reason = "stands for a subject that is yet to come")]
+    Ours,
+    Peer,
+}
+
+/// Called once on each thread that is to work: what it makes never leaves that thread.
+/// Threads that are to share a host share it through what the closure has captured.
+pub type Maker = Box<dyn Fn() -> Result<Box<dyn Work>> + Send + Sync>;
+
+/// What is timed: the same thing `times` over, each answer checked.
+pub trait Work {
+    fn run(&mut self, times: u64) -> Result<()>;
+}
+
+/// What a subject is asked to do.
+#[derive(Clone)]
+pub struct Task {
+    pub action: Action,
+    pub guest: Guest,
+    /// What the guest is sent, and has to answer.
+    pub payload: Arc<[u8]>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// Call one host that was there before.
+    Call,
+    /// From the module's bytes (or its artefact) to the first answer, engine and all.
+    ColdStart,
+    /// Instantiate a module compiled before, call it once, drop the instance.
+    FreshInstance,
+    /// Put another module in the place of the one that runs, and call it once.
+    Replace,
+    /// One more host of the same module, called once and kept.
+    FurtherHost,
+}
+
+/// The operation of every call.
+pub const OPERATION: &str = "echo";
+
+impl Task {
+    pub fn new(action: Action, guest: Guest, payload_bytes: usize) -> Self {
+        let payload = (0u8..251).cycle().take(payload_bytes).collect();
+        Self {
+            action,
+            guest,
+            payload,
+        }
+    }
+
+    /// The guest in waPC's dialect.
+    pub fn module(&self) -> Arc<[u8]> {
+        self.guest.bytes(Dialect::Wapc)
+    }
+
+    /// Two modules that behave alike and differ in a custom section, to be put in each
+    /// other's place.
+    pub fn modules(&self, dialect: Dialect) -> [Arc<[u8]>; 2] {
+        let first = self.guest.bytes(dialect);
+        // A custom section: id 0, two bytes long, with a name of one byte.
+        let second = [&*first, &[0, 2, 1, b'b']].concat().into();
+        [first, second]
+    }
+
+    /// The whole answer is compared: for the first call, and where a call is rare.
+    pub fn check(&self, answer: &[u8]) -> Result<()> {
+        if *answer == *self.payload {
+            Ok(())
+        } else {
+            Err(format!("wrong answer: {} bytes", answer.len()).into())
+        }
+    }
+}
+
+/// Compares lengths only, so that the check costs each call the same nothing.
+#[inline]
+pub fn check_length(expected: usize, actual: usize) -> Result<()> {
+    if expected == actual {
+        Ok(())
+    } else {
+        Err(format!("an answer of {actual} bytes instead of {expected}").into())
+    }
+}
+
+/// Work from a closure that does the thing once. The loop is compiled together with the
+/// closure: no dynamic call stands between one turn and the next.
+pub fn repeat(once: impl FnMut() -> Result<()> + 'static) -> Result<Box<dyn Work>> {
+    struct Repeat<F>(F);
+    impl<F: FnMut() -> Result<()>> Work for Repeat<F> {
+        fn run(&mut self, times: u64) -> Result<()> {
+            for _ in 0..times {
+                (self.0)()?;
+            }
+            Ok(())
+        }
+    }
+    Ok(Box::new(Repeat(once)))
+}
+
+/// [`Action::Call`] from a closure that calls once and gives the answer's length.
+pub fn repeat_call(
+    task: &Task,
+    mut call: impl FnMut(&str, &[u8]) -> Result<usize> + 'static,
+) -> Result<Box<dyn Work>> {
+    let payload = task.payload.clone();
+    repeat(move || {
+        let length = call(black_box(OPERATION), black_box(&payload))?;
+        check_length(payload.len(), length)
+    })
+}
+
+pub fn maker(
+    make: impl Fn() -> Result<Box<dyn Work>> + Send + Sync + 'static,
+) -> Result<Option<Maker>> {
+    Ok(Some(Box::new(make)))
+}
