@@ -416,27 +416,31 @@ impl Turn<'_> {
     ) -> Result<(), Error> {
         let op_length = length("operation", operation.len())?;
         let msg_length = length("payload", payload.len())?;
-        let Some(instance) = &mut self.slot.instance else {
+        // Taken, so that it is gone unless this call ends well, even if the
+        // engine panics.
+        let Some(mut instance) = self.slot.instance.take() else {
             // The call before this one, in the same check-out, lost it.
             self.host.fill(&mut self.slot)?;
             return self.converse(operation, payload, sink);
         };
 
-        let mut loan = Loan::new(&mut **instance, operation, payload, &mut sink);
+        let mut loan = Loan::new(&mut *instance, operation, payload, &mut sink);
         let returned = loan.instance().call(op_length, msg_length);
         drop(loan);
 
         let state = instance.state();
         if matches!(returned, Ok(1)) && state.responded() {
+            self.slot.instance = Some(instance);
             return Ok(());
         }
-        let failure = Failure::of(operation, returned, state);
-        if !matches!(failure, Failure::Error(Error::Guest { .. })) {
-            self.slot.instance = None;
-        }
-        match failure {
-            Failure::Error(error) => Err(error),
+        match Failure::of(operation, returned, state) {
             Failure::Panic(panic) => resume_unwind(panic),
+            Failure::Error(error) => {
+                if let Error::Guest { .. } = error {
+                    self.slot.instance = Some(instance);
+                }
+                Err(error)
+            }
         }
     }
 }
@@ -505,3 +509,6 @@ fn length(what: &'static str, bytes: usize) -> Result<i32, Error> {
 const FIRST_GENERATION: u64 = 1;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+#[cfg(test)]
+mod tests;

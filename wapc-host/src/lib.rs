@@ -54,6 +54,14 @@ mod lent;
 pub mod module;
 mod module_state;
 mod provider;
+#[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "a test's own numbers are small"
+)]
+mod scripted;
 mod wasi;
 
 pub use callback::{BoxError, HostCall, HostCallback};
