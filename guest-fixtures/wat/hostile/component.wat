@@ -1,0 +1,3 @@
+;; A component instead of a module.
+;; expect: module invalid
+(component)

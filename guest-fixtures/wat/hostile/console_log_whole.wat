@@ -1,0 +1,16 @@
+;; A log line at 1 of 4 GiB less one byte (the length is -1 where it is taken as signed).
+;; expect: protocol out-of-bounds
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (import "wapc" "__console_log" (func $console_log (param i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "goodfine")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (call $console_log (i32.const 1) (i32.const -1))
+    (call $guest_response (i32.const 4) (i32.const 4))
+    (i32.const 1)))

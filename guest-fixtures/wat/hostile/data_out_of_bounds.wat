@@ -1,0 +1,10 @@
+;; Its data segment ends past its memory.
+;; expect: start memory-out-of-bounds
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 65534) "good")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (call $guest_response (i32.const 0) (i32.const 4))
+    (i32.const 1)))

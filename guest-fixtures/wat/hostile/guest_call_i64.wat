@@ -1,0 +1,8 @@
+;; Its __guest_call takes 64-bit lengths.
+;; expect: module guest-call-type
+(module
+  (memory (export "memory") 1)
+  (data (i32.const 0) "good")
+
+  (func (export "__guest_call") (param i64 i64) (result i32)
+    (i32.const 1)))

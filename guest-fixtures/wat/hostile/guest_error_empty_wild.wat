@@ -1,0 +1,15 @@
+;; A guest error of length 0 at 0xffffffff: a length of 0 touches no memory.
+;; expect: guest-error
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (import "wapc" "__guest_error" (func $guest_error (param i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "good")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (call $guest_error (i32.const 0xffffffff) (i32.const 0))
+    (i32.const 0)))

@@ -1,0 +1,16 @@
+;; Asks for the message over its own data, which it then answers.
+;; expect: ok payload
+(module
+  (import "wapc" "__guest_request" (func $guest_request (param i32 i32)))
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "goodown text")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (call $guest_request (i32.const 64) (i32.const 4))
+    (call $guest_response (i32.const 4) (local.get $msg_len))
+    (i32.const 1)))

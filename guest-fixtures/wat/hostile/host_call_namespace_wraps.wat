@@ -1,0 +1,22 @@
+;; A host call whose namespace ends past 4 GiB: as a 32-bit sum it wraps round to address 16.
+;; expect: protocol out-of-bounds
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (import "wapc" "__host_call"
+    (func $host_call (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "goodbindnsoppingfine")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (drop
+      (call $host_call
+        (i32.const 4) (i32.const 4)
+        (i32.const 0xfffffff0) (i32.const 0x20)
+        (i32.const 10) (i32.const 2)
+        (i32.const 12) (i32.const 4)))
+    (call $guest_response (i32.const 16) (i32.const 4))
+    (i32.const 1)))

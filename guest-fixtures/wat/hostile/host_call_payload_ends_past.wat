@@ -1,0 +1,22 @@
+;; A host call whose payload begins in bounds and ends one byte past the memory.
+;; expect: protocol out-of-bounds
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (import "wapc" "__host_call"
+    (func $host_call (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "goodbindnsoppingfine")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (drop
+      (call $host_call
+        (i32.const 4) (i32.const 4)
+        (i32.const 8) (i32.const 2)
+        (i32.const 10) (i32.const 2)
+        (i32.const 65535) (i32.const 2)))
+    (call $guest_response (i32.const 16) (i32.const 4))
+    (i32.const 1)))

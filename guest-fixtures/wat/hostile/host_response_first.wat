@@ -1,0 +1,16 @@
+;; Asks for the host's answer before any host call, at 0xffffffff: there is none, so nothing is written.
+;; expect: ok fine
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (import "wapc" "__host_response" (func $host_response (param i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "goodfine")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (call $host_response (i32.const 0xffffffff))
+    (call $guest_response (i32.const 4) (i32.const 4))
+    (i32.const 1)))

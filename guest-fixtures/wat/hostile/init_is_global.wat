@@ -1,0 +1,11 @@
+;; Exports a global as wapc_init.
+;; expect: module export-type wapc_init
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "good")
+  (global (export "wapc_init") i32 (i32.const 0))
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (call $guest_response (i32.const 0) (i32.const 4))
+    (i32.const 1)))

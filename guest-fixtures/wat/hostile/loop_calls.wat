@@ -1,0 +1,22 @@
+;; Calls functions for ever, to little depth: fifteen calls deep, two from each.
+;; expect: limit fuel-or-deadline
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "good")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (loop $for_ever
+      (call $tree (i32.const 15))
+      (br $for_ever))
+    (unreachable))
+
+  (func $tree (param $depth i32)
+    (if (local.get $depth)
+      (then
+        (call $tree (i32.sub (local.get $depth) (i32.const 1)))
+        (call $tree (i32.sub (local.get $depth) (i32.const 1)))))))

@@ -1,0 +1,16 @@
+;; Loops for ever over loads, stores and a counter.
+;; expect: limit fuel-or-deadline
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "good")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (loop $for_ever
+      (i64.store (i32.const 64) (i64.add (i64.load (i32.const 64)) (i64.const 1)))
+      (br_if $for_ever (i32.eqz (i32.const 0))))
+    (unreachable)))

@@ -1,0 +1,16 @@
+;; Fills 16 MiB for ever: few instructions, each of them long.
+;; expect: limit fuel-or-deadline
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (memory (export "memory") 256)
+  (data (i32.const 0) "good")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (loop $for_ever
+      (memory.fill (i32.const 65536) (i32.const 1) (i32.const 0xff0000))
+      (br $for_ever))
+    (unreachable)))

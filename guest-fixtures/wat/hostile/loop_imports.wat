@@ -1,0 +1,17 @@
+;; Asks for the length of the host's answer for ever: an import that never waits.
+;; expect: limit fuel-or-deadline
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (import "wapc" "__host_response_len" (func $host_response_len (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "good")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (loop $for_ever
+      (drop (call $host_response_len))
+      (br $for_ever))
+    (unreachable)))

@@ -1,0 +1,14 @@
+;; Loops for ever in its _start.
+;; expect: limit fuel-or-deadline
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "good")
+
+  (func $begin (export "_start")
+    (loop $for_ever
+      (br $for_ever)))
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (call $guest_response (i32.const 0) (i32.const 4))
+    (i32.const 1)))

@@ -1,0 +1,9 @@
+;; Exports a table as `memory`.
+;; expect: module memory-not-a-memory
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (table (export "memory") 1 funcref)
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (call $guest_response (i32.const 0) (i32.const 4))
+    (i32.const 1)))

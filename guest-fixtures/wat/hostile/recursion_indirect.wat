@@ -1,0 +1,30 @@
+;; Two functions call each other through a table without end.
+;; expect: trap stack-overflow
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "good")
+  (type $step (func (param i32) (result i32)))
+  (table 2 2 funcref)
+  (elem (i32.const 0) $ping $pong)
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (call $ping (i32.const 0)))
+
+  (func $ping (param $depth i32) (result i32)
+    (i32.add
+      (call_indirect (type $step)
+        (i32.add (local.get $depth) (i32.const 1))
+        (i32.const 1))
+      (i32.const 1)))
+
+  (func $pong (param $depth i32) (result i32)
+    (i32.add
+      (call_indirect (type $step)
+        (i32.add (local.get $depth) (i32.const 1))
+        (i32.const 0))
+      (i32.const 1))))

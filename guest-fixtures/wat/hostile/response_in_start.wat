@@ -1,0 +1,16 @@
+;; Sets a response in wapc_init, where there is no call to answer.
+;; expect: protocol no-call
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "goodearly")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (i32.const 1))
+
+  (func (export "wapc_init")
+    (call $guest_response (i32.const 4) (i32.const 5))))

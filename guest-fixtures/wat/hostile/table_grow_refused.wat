@@ -1,0 +1,17 @@
+;; Grows its table by 4,294,967,000 elements at once; refused, it answers "refused".
+;; expect: ok refused | limit table
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "goodrefused")
+  (table $table 1 funcref)
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (if (i32.ne (table.grow $table (ref.null func) (i32.const 4294967000)) (i32.const -1))
+      (then (unreachable)))
+    (call $guest_response (i32.const 4) (i32.const 7))
+    (i32.const 1)))

@@ -1,0 +1,13 @@
+;; Loads at 0xffffffff with an offset of 0xffffffff: a sum past 32 bits.
+;; expect: trap memory-out-of-bounds
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "good")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (i32.load offset=0xffffffff (i32.const 0xffffffff))))

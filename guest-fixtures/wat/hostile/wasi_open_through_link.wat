@@ -1,0 +1,34 @@
+;; Opens `link/secret.txt`, where `link` is a symbolic link to a directory outside the mapped one.
+;; expect: ok 63
+;; needs: the read-only directory of README.md as fd 3
+(module
+  (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
+  (import "wasi_snapshot_preview1" "path_open"
+    (func $path_open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "goodlink/secret.txt")
+
+  (func (export "__guest_call") (param $op_len i32) (param $msg_len i32) (result i32)
+    (if (i32.eq (local.get $op_len) (i32.const 4))
+      (then
+        (call $guest_response (i32.const 0) (i32.const 4))
+        (return (i32.const 1))))
+    (call $answer_number
+      (call $path_open
+        (i32.const 3) (i32.const 1)
+        (i32.const 4) (i32.const 15)
+        (i32.const 0) (i64.const 2) (i64.const 0) (i32.const 0)
+        (i32.const 1024))))
+
+  ;; Decimal text, written backwards from 4096.
+  (func $answer_number (param $rest i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.const 4096))
+    (loop $digit
+      (local.set $at (i32.sub (local.get $at) (i32.const 1)))
+      (i32.store8 (local.get $at)
+        (i32.add (i32.rem_u (local.get $rest) (i32.const 10)) (i32.const 48)))
+      (local.set $rest (i32.div_u (local.get $rest) (i32.const 10)))
+      (br_if $digit (local.get $rest)))
+    (call $guest_response (local.get $at) (i32.sub (i32.const 4096) (local.get $at)))
+    (i32.const 1)))
