@@ -1,4 +1,5 @@
-//! A guest of about 400 KB: an echo that carries the code of a larger program.
+//! A guest of about 400 KB: an echo that carries the code, the data and the names of a
+//! larger program.
 //!
 //! The functions are drawn at random, always the same ones, from what compilers emit:
 //! arithmetic, loads and stores, branches, loops, direct and indirect calls. Each call of
@@ -10,7 +11,8 @@ use std::borrow::Cow;
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataSection, ElementSection, Elements, EntityType,
     ExportKind, ExportSection, Function, FunctionSection, ImportSection, InstructionSink, MemArg,
-    MemorySection, MemoryType, Module, RefType, TableSection, TableType, TypeSection, ValType,
+    MemorySection, MemoryType, Module, NameMap, NameSection, RefType, TableSection, TableType,
+    TypeSection, ValType,
 };
 
 use crate::guests::Dialect;
@@ -66,7 +68,7 @@ pub fn generate(dialect: Dialect) -> Vec<u8> {
     });
     let mut memories = MemorySection::new();
     memories.memory(MemoryType {
-        minimum: 3,
+        minimum: 5,
         maximum: None,
         memory64: false,
         shared: false,
@@ -93,6 +95,13 @@ pub fn generate(dialect: Dialect) -> Vec<u8> {
         (0..DATA_BYTES).map(|_| random.below(256) as u8),
     );
 
+    let mut names = NameSection::new();
+    let mut function_names = NameMap::new();
+    for nth in 0..count {
+        function_names.append(first + nth, &name(&mut random, nth));
+    }
+    names.functions(&function_names);
+
     let mut module = Module::new();
     module
         .section(&types)
@@ -103,18 +112,40 @@ pub fn generate(dialect: Dialect) -> Vec<u8> {
         .section(&exports)
         .section(&elements)
         .section(&code)
-        .section(&data);
+        .section(&data)
+        .section(&names);
     module.finish()
 }
 
-const CODE_BYTES: usize = 352 * 1024;
-const DATA_BYTES: usize = 40 * 1024;
+const CODE_BYTES: usize = 140 * 1024;
+const DATA_BYTES: usize = 210 * 1024;
 const DATA_START: i32 = 1024;
-/// The third page: what the guest is sent goes behind its data.
-const REQUEST: i32 = 2 << 16;
+/// The fifth page: what the guest is sent goes behind its data.
+const REQUEST: i32 = 4 << 16;
 const TABLE_SIZE: u32 = 128;
 /// Function 0 and so on, called with this, never take the branches that call further.
 const SEED: i32 = 7;
+
+/// As long as the names of functions are that compilers leave in.
+fn name(random: &mut Random, nth: u32) -> String {
+    const WORDS: [&str; 8] = [
+        "core::fmt::",
+        "alloc::vec::",
+        "serde::de::",
+        "policy::rules::",
+        "iter::adapters::",
+        "string::",
+        "collections::map::",
+        "request::headers::",
+    ];
+    let word = |random: &mut Random| WORDS[random.below(8) as usize];
+    format!(
+        "{}{}{}function_{nth}",
+        word(random),
+        word(random),
+        word(random)
+    )
+}
 
 /// What the host calls: runs eight of the functions, then echoes.
 fn entry_point(dialect: Dialect, first: u32, count: u32) -> Function {
@@ -246,5 +277,17 @@ impl Random {
         self.0 ^= self.0 >> 27;
         let high = (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32) as u32;
         high % limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_about_400_kb_and_the_same_each_time() {
+        let guest = generate(Dialect::Wapc);
+        assert!((380_000..420_000).contains(&guest.len()), "{}", guest.len());
+        assert!(guest == generate(Dialect::Wapc));
     }
 }

@@ -111,7 +111,8 @@ impl<'a> Contestant<'a> {
         };
         let gauge: Box<dyn Gauge> = match scenario.measure {
             Measure::Time => Box::new(Stopwatch::new(make()?, effort.slice)?),
-            Measure::Rate { threads } => Box::new(Crew::new(make, threads, effort.slice)?),
+            // Longer, so that being sent to a processor weighs little beside the work.
+            Measure::Rate { threads } => Box::new(Crew::new(make, threads, 5 * effort.slice)?),
             Measure::Allocations => Box::new(Counter(make()?)),
             Measure::Resident => Box::new(Child {
                 subject: subject.name(),
@@ -179,7 +180,14 @@ struct Crew {
 struct Worker {
     /// Dropping it ends the thread.
     orders: Sender<()>,
-    rates: Receiver<Result<f64>>,
+    shifts: Receiver<Result<Shift>>,
+}
+
+/// What one thread did in one round.
+struct Shift {
+    turns: u64,
+    began: Instant,
+    ended: Instant,
 }
 
 impl Crew {
@@ -189,71 +197,84 @@ impl Crew {
         let workers: Vec<Worker> = (0..threads)
             .map(|_| {
                 let (orders, ordered) = channel();
-                let (answer, rates) = channel();
+                let (answer, shifts) = channel();
                 let (make, start) = (make.clone(), start.clone());
                 thread::spawn(move || worker(&**make, &ordered, &answer, &start, slice));
-                Worker { orders, rates }
+                Worker { orders, shifts }
             })
             .collect();
-        let mut crew = Self { workers };
-        // Each thread tells first that it is ready.
-        crew.gather()?;
+        let crew = Self { workers };
+        // Each thread does one shift unasked, to tell that it is ready.
+        crew.shifts()?;
         Ok(crew)
     }
 
-    fn gather(&mut self) -> Result<f64> {
-        self.workers.iter().map(|worker| worker.rates.recv()?).sum()
+    fn shifts(&self) -> Result<Vec<Shift>> {
+        let shifts = self.workers.iter().map(|worker| worker.shifts.recv()?);
+        shifts.collect()
     }
 }
 
 impl Gauge for Crew {
+    /// From the first thread's beginning to the last one's end: threads that were kept
+    /// from running side by side do not look as if they had.
     fn sample(&mut self) -> Result<f64> {
         for worker in &self.workers {
             worker.orders.send(())?;
         }
-        self.gather()
+        let shifts = self.shifts()?;
+        let turns: u64 = shifts.iter().map(|shift| shift.turns).sum();
+        let began = shifts.iter().map(|shift| shift.began).min();
+        let ended = shifts.iter().map(|shift| shift.ended).max();
+        let (began, ended) = began.zip(ended).ok_or("nobody worked")?;
+        Ok(turns as f64 / (ended - began).as_secs_f64())
     }
 }
 
 fn worker(
     make: &(dyn Fn() -> Result<Box<dyn Work>> + Send + Sync),
     orders: &Receiver<()>,
-    answer: &Sender<Result<f64>>,
+    answer: &Sender<Result<Shift>>,
     start: &Barrier,
     slice: Duration,
 ) {
-    let mut ready = make().and_then(|mut work| {
+    let ready = make().and_then(|mut work| {
         let batch = turns_within(&mut *work, slice / 64)?;
-        Ok((work, batch))
+        let first = shift(&mut *work, batch, slice)?;
+        Ok((work, batch, first))
     });
-    let told = ready
-        .as_ref()
-        .map(|_| 0.0)
-        .map_err(|e| e.to_string().into());
-    if answer.send(told).is_err() {
-        return;
-    }
+    let (mut work, batch) = match ready {
+        Ok((work, batch, first)) => {
+            let _ = answer.send(Ok(first));
+            (work, batch)
+        }
+        Err(error) => {
+            let _ = answer.send(Err(error));
+            return;
+        }
+    };
     while orders.recv().is_ok() {
         start.wait();
-        let Ok((work, batch)) = &mut ready else {
-            return;
-        };
-        if answer.send(rate(&mut **work, *batch, slice)).is_err() {
+        if answer.send(shift(&mut *work, batch, slice)).is_err() {
             return;
         }
     }
 }
 
-/// Turns a second, in batches until `slice` is over.
-fn rate(work: &mut dyn Work, batch: u64, slice: Duration) -> Result<f64> {
-    let start = Instant::now();
+/// Works in batches until `slice` is over.
+fn shift(work: &mut dyn Work, batch: u64, slice: Duration) -> Result<Shift> {
+    let began = Instant::now();
     let mut turns = 0;
     loop {
         work.run(batch)?;
         turns += batch;
-        let taken = start.elapsed();
-        if taken >= slice {
-            return Ok(turns as f64 / taken.as_secs_f64());
+        let ended = Instant::now();
+        if ended - began >= slice {
+            return Ok(Shift {
+                turns,
+                began,
+                ended,
+            });
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is compared: a [`Subject`] does the same [`Task`]s as every other.
 
 use std::hint::black_box;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use crate::guests::{Dialect, Guest};
@@ -49,7 +50,7 @@ pub struct Task {
     pub action: Action,
     pub guest: Guest,
     /// What the guest is sent, and has to answer.
-    pub payload: Arc<[u8]>,
+    pub payload: Payload,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -71,11 +72,10 @@ pub const OPERATION: &str = "echo";
 
 impl Task {
     pub fn new(action: Action, guest: Guest, payload_bytes: usize) -> Self {
-        let payload = (0u8..251).cycle().take(payload_bytes).collect();
         Self {
             action,
             guest,
-            payload,
+            payload: Payload::new(payload_bytes),
         }
     }
 
@@ -102,6 +102,41 @@ impl Task {
         }
     }
 }
+
+/// Bytes that begin in the middle of a page, in every run and for every subject.
+///
+/// How fast some processors copy depends on where source and target lie in their pages
+/// (by a factor of ten, where `rep movsb` sees them a few bytes apart). The target lies
+/// near the beginning of a page; without this, an accident of the heap would decide.
+#[derive(Clone)]
+pub struct Payload {
+    buffer: Arc<[u8]>,
+    range: Range<usize>,
+}
+
+impl Payload {
+    fn new(bytes: usize) -> Self {
+        let mut buffer: Arc<[u8]> = vec![0; bytes + 2 * PAGE].into();
+        let past_page = buffer.as_ptr().addr() % PAGE;
+        let start = PAGE - past_page + PAGE / 2;
+        let range = start..start + bytes;
+        let contents = Arc::get_mut(&mut buffer).expect("nobody else has it yet");
+        for (nth, byte) in contents[range.clone()].iter_mut().enumerate() {
+            *byte = (nth % 251) as u8;
+        }
+        Self { buffer, range }
+    }
+}
+
+impl Deref for Payload {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.buffer[self.range.clone()]
+    }
+}
+
+const PAGE: usize = 4096;
 
 /// Compares lengths only, so that the check costs each call the same nothing.
 #[inline]

@@ -172,19 +172,21 @@ impl Scale {
 }
 
 fn ratio(value: f64) -> String {
-    if value < 10.0 {
-        format!("{value:.2}")
-    } else {
-        number(value)
+    match value {
+        ..0.1 => format!("{value:.4}"),
+        ..10.0 => format!("{value:.2}"),
+        _ => number(value),
     }
 }
 
 /// Three digits that count, with commas between the thousands.
 pub fn number(value: f64) -> String {
     let digits = value.abs().max(1e-9).log10().floor() as i32;
+    if value.fract() == 0.0 && digits < 2 {
+        return format!("{value:.0}");
+    }
     if digits < 2 {
-        let text = format!("{value:.*}", (1 - digits).clamp(0, 2) as usize);
-        return text.strip_suffix(".0").map_or(text.clone(), str::to_owned);
+        return format!("{value:.*}", (1 - digits).clamp(0, 2) as usize);
     }
     let step = 10f64.powi(digits - 2);
     let rounded = format!("{:.0}", (value / step).round() * step);
@@ -204,7 +206,8 @@ mod tests {
 
     #[test]
     fn numbers_keep_three_digits() {
-        assert_eq!(number(0.0), "0.00");
+        assert_eq!(number(0.0), "0");
+        assert_eq!(number(8.76), "8.8");
         assert_eq!(number(6.0), "6");
         assert_eq!(number(40.26), "40");
         assert_eq!(number(328.4), "328");
