@@ -44,7 +44,7 @@ pub const WASM: &[(&str, &[u8])] = &[
 ];
 
 /// Every guest in text form by its name, in alphabetical order. The name is the file's path below
-/// `wat/` without `.wat`, as in `hostile/response_out_of_bounds`.
+/// `wat/` without `.wat`, as in `hostile/guest_response_ends_past`.
 pub const WAT: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/wat.rs"));
 
 /// The built guest of this name, or `None` where [`WASM`] has none.

@@ -1,5 +1,6 @@
 ;; Aborts as AssemblyScript does: `abort` calls env.abort("over the edge", "guest.ts", 12, 5), `abort_wild` calls it with wild pointers; anything else answers "alive".
 ;; expect: trap unreachable
+;; needs: the operation `abort`
 (module
   (import "env" "abort" (func $abort (param i32 i32 i32 i32)))
   (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))

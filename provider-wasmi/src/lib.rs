@@ -23,7 +23,7 @@
 mod errors;
 mod imports;
 mod instance;
-mod read_only;
+mod mapped_dir;
 mod wasi;
 
 use std::{fmt, sync::Arc};

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use wapc_host::{Capture, DirAccess, EngineError, Stdin, Stdout, WasiSettings};
+use wapc_host::{Capture, EngineError, Stdin, Stdout, WasiSettings};
 use wasmi::{Caller, Error, Linker};
 use wasmi_wasi::{
     Dir, WasiCtx, WasiCtxBuilder, WasiFile, WasmiGuestMemory, ambient_authority, stdio,
@@ -20,7 +20,7 @@ use wasmi_wasi::{
 
 use crate::{
     imports::{Data, conversation},
-    read_only::ReadOnlyDir,
+    mapped_dir::MappedDir,
 };
 
 /// A fresh context for one instance.
@@ -53,11 +53,12 @@ pub(crate) fn context(settings: &WasiSettings) -> Result<WasiCtx, EngineError> {
         let opened = Dir::open_ambient_dir(&mapped.host, ambient_authority())
             .map_err(|error| mapped.unusable(error))?;
         let opened = Box::new(dir::Dir::from_cap_std(opened));
-        match mapped.access {
-            DirAccess::ReadWrite => context.push_preopened_dir(opened, &mapped.guest),
-            _ => context.push_preopened_dir(Box::new(ReadOnlyDir(opened)), &mapped.guest),
-        }
-        .map_err(|error| mapped.unusable(error.to_string()))?;
+        context
+            .push_preopened_dir(
+                Box::new(MappedDir::new(opened, mapped.access)),
+                &mapped.guest,
+            )
+            .map_err(|error| mapped.unusable(error.to_string()))?;
     }
     Ok(context)
 }

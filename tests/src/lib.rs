@@ -1,1 +1,106 @@
-//! To come.
+//! The engines that every suite runs on.
+//!
+//! A new engine joins all of them with one line in [`ENGINES`].
+
+use std::fmt;
+
+use provider_wasmi::WasmiEngineProvider;
+use provider_wasmtime::WasmtimeEngineProvider;
+use wapc_host::{BoxError, ModuleError, WapcHost, WasiSettings, WebAssemblyEngineProvider};
+
+/// All engines.
+pub const ENGINES: &[Engine] = &[
+    Engine::new("wasmtime", |module, wasi| {
+        Ok(Box::new(
+            WasmtimeEngineProvider::builder().wasi(wasi).build(module)?,
+        ))
+    }),
+    Engine::new("wasmi", |module, wasi| {
+        Ok(Box::new(
+            WasmiEngineProvider::builder().wasi(wasi).build(module)?,
+        ))
+    }),
+];
+
+/// One engine, as far as tests are concerned.
+#[derive(Clone, Copy)]
+pub struct Engine {
+    /// Its name, the first half of each test's.
+    pub name: &'static str,
+    compile: Compile,
+}
+
+type Compile = fn(&[u8], WasiSettings) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError>;
+
+impl Engine {
+    const fn new(name: &'static str, compile: Compile) -> Self {
+        Self { name, compile }
+    }
+
+    /// A provider of `module` with these settings.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says of the module.
+    pub fn provider(
+        &self,
+        module: &[u8],
+        wasi: WasiSettings,
+    ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError> {
+        (self.compile)(module, wasi)
+    }
+
+    /// A host of `module` whose callback is [`answer`].
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be made.
+    #[must_use]
+    pub fn host(&self, module: &[u8]) -> WapcHost {
+        let provider = self
+            .provider(module, WasiSettings::new())
+            .unwrap_or_else(|error| panic!("{}", chain(&error)));
+        WapcHost::new(provider, answer).unwrap_or_else(|error| panic!("{}", chain(&error)))
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A host callback that answers with what it was asked, and fails if that is
+/// `refuse`.
+///
+/// # Errors
+///
+/// `the host refused` to the payload `refuse`.
+pub fn answer(
+    _id: u64,
+    binding: &str,
+    namespace: &str,
+    operation: &str,
+    payload: &[u8],
+) -> Result<Vec<u8>, BoxError> {
+    match payload {
+        b"refuse" => Err("the host refused".into()),
+        payload => Ok([
+            format!("{binding}/{namespace}/{operation}:").as_bytes(),
+            payload,
+        ]
+        .concat()),
+    }
+}
+
+/// An error and its sources in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        words = format!("{words}: {error}");
+        source = error.source();
+    }
+    words
+}

@@ -124,30 +124,31 @@ pub fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ModuleError> {
         };
     }
     match std::str::from_utf8(bytes) {
-        Ok(text) if looks_like_text(text) => {
-            let binary =
-                wat::parse_str(text).map_err(|error| ModuleError::Text(error.to_string()))?;
-            match binary.get(6..8) {
-                Some(COMPONENT_LAYER) => Err(ModuleError::Component),
-                _ => Ok(Cow::Owned(binary)),
-            }
-        }
+        Ok(text) if first_word(text) == Some("component") => Err(ModuleError::Component),
+        Ok(text) if first_word(text).is_some() => wat::parse_str(text)
+            .map(Cow::Owned)
+            .map_err(|error| ModuleError::Text(error.to_string())),
         _ => Err(ModuleError::NotWasm {
             start: bytes.iter().take(8).copied().collect(),
         }),
     }
 }
 
-/// Whether it begins like the text format: with a list, after any comments.
-fn looks_like_text(mut text: &str) -> bool {
+/// The word that the text format begins with, behind comments and a
+/// parenthesis; `None` if this is not the text format.
+fn first_word(mut text: &str) -> Option<&str> {
     loop {
         text = text.trim_start();
         if let Some(comment) = text.strip_prefix(";;") {
-            text = comment.split_once('\n').map_or("", |(_, rest)| rest);
+            text = comment.split_once('\n')?.1;
         } else if let Some(comment) = text.strip_prefix("(;") {
-            text = comment.split_once(";)").map_or("", |(_, rest)| rest);
+            text = comment.split_once(";)")?.1;
         } else {
-            return text.starts_with('(');
+            return text
+                .strip_prefix('(')?
+                .trim_start()
+                .split(|end: char| !end.is_ascii_lowercase())
+                .next();
         }
     }
 }
@@ -477,8 +478,9 @@ mod tests {
     fn text_is_found_behind_comments() {
         let text = b"\n;; a line\n(; a block ;)\n(module)";
         assert_eq!(&*binary(text).unwrap(), b"\0asm\x01\0\0\0");
-        assert!(!looks_like_text(";; only a comment"));
-        assert!(!looks_like_text("(; never closed"));
+        assert_eq!(first_word(";; only a comment"), None);
+        assert_eq!(first_word("(; never closed"), None);
+        assert_eq!(first_word(";;\n( component)"), Some("component"));
     }
 
     #[test]

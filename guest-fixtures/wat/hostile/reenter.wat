@@ -1,6 +1,7 @@
 ;; Calls the host (bind/ns/reenter, its payload), whose callback calls this very host again; answers what came of it.
 ;; expect: guest-error
 ;; needs: a callback that calls the host again for the operation `reenter` and hands on the error it gets; a payload up to 1 KiB
+;; differs: the error names the host by its number
 (module
   (import "wapc" "__guest_request" (func $guest_request (param i32 i32)))
   (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))

@@ -225,9 +225,10 @@ fn a_panic_of_the_engine_leaves_neither_a_loan_nor_the_instance() {
 fn calling_the_own_host_from_its_callback_is_refused_and_another_host_is_not() {
     let other = ScriptedProvider::echo().host();
     let slot: Arc<std::sync::OnceLock<WapcHost>> = Arc::default();
-    let own = Arc::clone(&slot);
+    let own = Arc::downgrade(&slot);
     let host = WapcHost::new(Box::new(versatile()), move |_, _, _, _, payload| {
         assert_eq!(other.call("echo", payload)?, payload);
+        let own = own.upgrade().unwrap();
         let own = own.get().unwrap();
         let refused = own.call("echo", payload).unwrap_err();
         assert!(matches!(refused, Error::Reentrant { host_id, .. } if host_id == own.id()));

@@ -1,22 +1,52 @@
-//! A directory that guests may read and not change.
+//! A directory of the host's, with what guests may do in it.
 //!
-//! `wasi_common` leaves what a guest may do in a directory to the directory.
-//! What is not forwarded here keeps the traits' default: an error.
+//! `wasi_common` leaves that to the directory. What is not forwarded here
+//! keeps the traits' default: an error.
 
-use std::{any::Any, io::IoSliceMut, io::SeekFrom, path::PathBuf};
+use std::{
+    any::Any,
+    io::{IoSliceMut, SeekFrom},
+    path::PathBuf,
+};
 
 use async_trait::async_trait;
+use wapc_host::DirAccess;
 use wasmi_wasi::wasi_common::{
     Error, ErrorExt, SystemTimeSpec, WasiDir, WasiFile,
     dir::{OpenResult, ReaddirCursor, ReaddirEntity},
     file::{Advice, FdFlags, FileType, Filestat, OFlags},
 };
 
-/// Refuses whatever would change the directory or anything below it.
-pub(crate) struct ReadOnlyDir(pub(crate) Box<dyn WasiDir>);
+/// Refuses whatever would change a read-only directory or anything below it.
+pub(crate) struct MappedDir {
+    dir: Box<dyn WasiDir>,
+    access: DirAccess,
+}
+
+impl MappedDir {
+    pub(crate) const fn new(dir: Box<dyn WasiDir>, access: DirAccess) -> Self {
+        Self { dir, access }
+    }
+
+    /// The directory itself, if it may be changed.
+    fn writable(&self) -> Result<&dyn WasiDir, Error> {
+        match self.access {
+            DirAccess::ReadWrite => Ok(&*self.dir),
+            _ => Err(Error::perm()),
+        }
+    }
+
+    /// The other directory of an operation on two, if it may be changed.
+    fn other_writable(other: &dyn WasiDir) -> Result<&dyn WasiDir, Error> {
+        match other.as_any().downcast_ref::<Self>() {
+            Some(other) => other.writable(),
+            None => Err(Error::badf()),
+        }
+    }
+}
 
 #[async_trait]
-impl WasiDir for ReadOnlyDir {
+impl WasiDir for MappedDir {
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -32,15 +62,18 @@ impl WasiDir for ReadOnlyDir {
     ) -> Result<OpenResult, Error> {
         let changes = OFlags::CREATE | OFlags::EXCLUSIVE | OFlags::TRUNCATE;
         if write || oflags.intersects(changes) || fdflags.contains(FdFlags::APPEND) {
-            return Err(Error::perm());
+            self.writable()?;
         }
         let opened = self
-            .0
+            .dir
             .open_file(symlink_follow, path, oflags, read, write, fdflags)
             .await?;
         Ok(match opened {
-            OpenResult::File(file) => OpenResult::File(Box::new(ReadOnlyFile(file))),
-            OpenResult::Dir(dir) => OpenResult::Dir(Box::new(Self(dir))),
+            OpenResult::Dir(dir) => OpenResult::Dir(Box::new(Self::new(dir, self.access))),
+            OpenResult::File(file) if self.writable().is_err() => {
+                OpenResult::File(Box::new(ReadOnlyFile(file)))
+            }
+            file => file,
         })
     }
 
@@ -48,15 +81,15 @@ impl WasiDir for ReadOnlyDir {
         &self,
         cursor: ReaddirCursor,
     ) -> Result<Box<dyn Iterator<Item = Result<ReaddirEntity, Error>> + Send>, Error> {
-        self.0.readdir(cursor).await
+        self.dir.readdir(cursor).await
     }
 
     async fn read_link(&self, path: &str) -> Result<PathBuf, Error> {
-        self.0.read_link(path).await
+        self.dir.read_link(path).await
     }
 
     async fn get_filestat(&self) -> Result<Filestat, Error> {
-        self.0.get_filestat().await
+        self.dir.get_filestat().await
     }
 
     async fn get_path_filestat(
@@ -64,41 +97,45 @@ impl WasiDir for ReadOnlyDir {
         path: &str,
         follow_symlinks: bool,
     ) -> Result<Filestat, Error> {
-        self.0.get_path_filestat(path, follow_symlinks).await
+        self.dir.get_path_filestat(path, follow_symlinks).await
     }
 
-    async fn create_dir(&self, _: &str) -> Result<(), Error> {
-        Err(Error::perm())
+    async fn create_dir(&self, path: &str) -> Result<(), Error> {
+        self.writable()?.create_dir(path).await
     }
 
-    async fn symlink(&self, _: &str, _: &str) -> Result<(), Error> {
-        Err(Error::perm())
+    async fn symlink(&self, target: &str, path: &str) -> Result<(), Error> {
+        self.writable()?.symlink(target, path).await
     }
 
-    async fn remove_dir(&self, _: &str) -> Result<(), Error> {
-        Err(Error::perm())
+    async fn remove_dir(&self, path: &str) -> Result<(), Error> {
+        self.writable()?.remove_dir(path).await
     }
 
-    async fn unlink_file(&self, _: &str) -> Result<(), Error> {
-        Err(Error::perm())
+    async fn unlink_file(&self, path: &str) -> Result<(), Error> {
+        self.writable()?.unlink_file(path).await
     }
 
-    async fn rename(&self, _: &str, _: &dyn WasiDir, _: &str) -> Result<(), Error> {
-        Err(Error::perm())
+    async fn rename(&self, path: &str, to: &dyn WasiDir, to_path: &str) -> Result<(), Error> {
+        let to = Self::other_writable(to)?;
+        self.writable()?.rename(path, to, to_path).await
     }
 
-    async fn hard_link(&self, _: &str, _: &dyn WasiDir, _: &str) -> Result<(), Error> {
-        Err(Error::perm())
+    async fn hard_link(&self, path: &str, to: &dyn WasiDir, to_path: &str) -> Result<(), Error> {
+        let to = Self::other_writable(to)?;
+        self.writable()?.hard_link(path, to, to_path).await
     }
 
     async fn set_times(
         &self,
-        _: &str,
-        _: Option<SystemTimeSpec>,
-        _: Option<SystemTimeSpec>,
-        _: bool,
+        path: &str,
+        accessed: Option<SystemTimeSpec>,
+        modified: Option<SystemTimeSpec>,
+        follow_symlinks: bool,
     ) -> Result<(), Error> {
-        Err(Error::perm())
+        self.writable()?
+            .set_times(path, accessed, modified, follow_symlinks)
+            .await
     }
 }
 

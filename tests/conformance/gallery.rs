@@ -1,0 +1,176 @@
+//! The guests of `guest-fixtures/wat` that say what is to be expected of them,
+//! and that the host answers afterwards.
+
+use std::{
+    fs,
+    sync::{Arc, OnceLock, Weak},
+};
+
+use conformance::{ENGINES, Engine, chain};
+use guest_fixtures::WAT;
+use tempfile::TempDir;
+use wapc_host::{BoxError, DirAccess, Error, WapcHost, WasiSettings};
+
+use crate::{Case, outcome::outcome};
+
+pub(crate) fn cases() -> Vec<Case> {
+    WAT.iter()
+        .filter_map(|(name, text)| {
+            let expected = line(text, "expect")?;
+            let case = Case::new(*name, move |engine| check(engine, name, text, expected));
+            Some(match waits_for(text, expected) {
+                true => case.ignored(),
+                false => case,
+            })
+        })
+        .collect()
+}
+
+/// The rest of the line `;; KEY: …` among the comments that a guest begins
+/// with.
+fn line<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+    text.lines()
+        .map_while(|line| line.strip_prefix(";; "))
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
+}
+
+/// Whether this guest must not be run without limits, which the host does not
+/// have yet.
+fn waits_for(text: &str, expected: &str) -> bool {
+    let needs = line(text, "needs").unwrap_or_default();
+    expected.contains("limit") || needs.contains("limit") || needs.contains("run it apart")
+}
+
+fn check(engine: &Engine, name: &str, text: &str, expected: &str) {
+    let world = World::new();
+    let hostile = name.starts_with("hostile/");
+    let (found, words) = world.run(engine, text, hostile);
+    assert!(
+        expected.split(" | ").any(|expected| found == expected
+            // Any text will do where none is given.
+            || expected == "guest-error" && found.starts_with(expected)),
+        "expected {expected}, found {found}: {words}"
+    );
+    if line(text, "differs").is_some() {
+        return;
+    }
+    for other in ENGINES {
+        let others = World::new().run(other, text, hostile);
+        assert_eq!(
+            (&found, &words),
+            (&others.0, &others.1),
+            "{name} on {other:?}"
+        );
+    }
+}
+
+/// What the guests find around them; see the README beside them.
+struct World {
+    dir: TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = TempDir::new().expect("a temporary directory");
+        for path in ["mapped/sub", "writable", "outside"] {
+            fs::create_dir_all(dir.path().join(path)).expect("a directory in it");
+        }
+        for path in ["mapped/file.txt", "secret.txt", "outside/secret.txt"] {
+            fs::write(dir.path().join(path), CONTENTS).expect("a file in it");
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::symlink("../outside", dir.path().join("mapped/link"))
+            .expect("a symbolic link in it");
+        Self { dir }
+    }
+
+    /// How a call of the deed ends, in short and in words, and that nothing
+    /// else has changed by it.
+    fn run(&self, engine: &Engine, text: &str, hostile: bool) -> (String, String) {
+        let needs = line(text, "needs").unwrap_or_default();
+        let mut wasi = WasiSettings::new();
+        if needs.contains("fd 3") {
+            wasi = wasi.dir(self.dir.path().join("mapped"), "/", DirAccess::ReadOnly);
+        }
+        if needs.contains("fd 4") {
+            wasi = wasi.dir(self.dir.path().join("writable"), "/w", DirAccess::ReadWrite);
+        }
+        let (operation, payload): (_, &[u8]) = match needs {
+            "an empty payload" => ("bad", b""),
+            "the operation `abort`" => ("abort", b"payload"),
+            _ => ("bad", b"payload"),
+        };
+
+        let own = Arc::new(OnceLock::new());
+        let host = engine
+            .provider(text.as_bytes(), wasi)
+            .map_err(|error| Error::Init(error.into()))
+            .and_then(|provider| WapcHost::new(provider, echo(Arc::downgrade(&own))))
+            .map(|host| own.get_or_init(|| host));
+        let result = host.as_ref().map_err(words).map(|host| {
+            let result = host.call(operation, payload);
+            if hostile && let Err(error) = host.call("good", b"") {
+                panic!("does not answer afterwards: {}", words(&error));
+            }
+            result
+        });
+        self.assert_unchanged();
+        match (result, host) {
+            (Ok(result), _) => {
+                let words = result.as_ref().map_or_else(words, |_| String::new());
+                (outcome(&result), words)
+            }
+            (Err(words), host) => (outcome(&host.map(|_| vec![])), words),
+        }
+    }
+
+    fn assert_unchanged(&self) {
+        let entries = |path: &str| {
+            let mut names: Vec<_> = fs::read_dir(self.dir.path().join(path))
+                .expect("the directory is there")
+                .map(|entry| entry.expect("an entry").file_name())
+                .collect();
+            names.sort();
+            names
+        };
+        #[cfg(unix)]
+        assert_eq!(entries("mapped"), ["file.txt", "link", "sub"]);
+        assert!(entries("mapped/sub").is_empty());
+        assert_eq!(entries("outside"), ["secret.txt"]);
+        for path in ["mapped/file.txt", "secret.txt", "outside/secret.txt"] {
+            let contents = fs::read(self.dir.path().join(path)).expect("the file is there");
+            assert_eq!(contents, CONTENTS, "{path}");
+        }
+    }
+}
+
+const CONTENTS: &[u8] = b"contents";
+
+/// Answers each host call with its payload; fails for the operation `fail`,
+/// and calls its `own` host again for `reenter`.
+fn echo(
+    own: Weak<OnceLock<WapcHost>>,
+) -> impl Fn(u64, &str, &str, &str, &[u8]) -> Result<Vec<u8>, BoxError> + Send + Sync {
+    move |_, _, _, operation, payload| match operation {
+        "fail" => Err("the host refused".into()),
+        "reenter" => {
+            let own = own.upgrade().ok_or("the host is gone")?;
+            let own = own.get().ok_or("the host is not made yet")?;
+            Ok(own.call(operation, payload)?)
+        }
+        _ => Ok(payload.to_vec()),
+    }
+}
+
+/// The whole error, but for the backtrace, which only some engines have, and
+/// for what an engine says of itself.
+fn words(error: &Error) -> String {
+    match error {
+        Error::Trapped { trap, .. } => format!("{error}: {}", trap.code),
+        Error::Engine { .. } => error.to_string(),
+        error => {
+            let words = chain(error);
+            words.split(" in `").next().unwrap_or_default().to_owned()
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What must hold on every engine: each case runs on each of them, as
+//! `engine::subject::case`.
+//!
+//! A case is a function of an [`Engine`] that panics if something is wrong.
+//! Add one to its subject's file; add a subject to [`SUBJECTS`].
+
+mod bad_input;
+mod concurrency;
+mod conversation;
+mod gallery;
+mod log_lines;
+mod operations;
+mod outcome;
+mod wasi;
+
+use conformance::{ENGINES, Engine};
+use libtest_mimic::{Arguments, Trial};
+
+/// A named case.
+struct Case {
+    name: String,
+    run: Box<dyn Fn(&Engine) + Send + Sync>,
+    ignored: bool,
+}
+
+impl Case {
+    fn new(name: impl Into<String>, run: impl Fn(&Engine) + Send + Sync + 'static) -> Self {
+        Self {
+            name: name.into(),
+            run: Box::new(run),
+            ignored: false,
+        }
+    }
+
+    /// The case, listed but not run: it waits for something that the host does
+    /// not have yet.
+    fn ignored(mut self) -> Self {
+        self.ignored = true;
+        self
+    }
+}
+
+type Cases = fn() -> Vec<Case>;
+
+/// The subjects, each with its cases.
+const SUBJECTS: &[(&str, Cases)] = &[
+    ("bad_input", bad_input::cases),
+    ("concurrency", concurrency::cases),
+    ("conversation", conversation::cases),
+    ("gallery", gallery::cases),
+    ("operations", operations::cases),
+    ("wasi", wasi::cases),
+];
+
+fn main() {
+    log_lines::collect();
+    let mut trials = vec![];
+    for engine in ENGINES {
+        for (subject, cases) in SUBJECTS {
+            trials.extend(cases().into_iter().map(|case| {
+                Trial::test(
+                    format!("{}::{subject}::{}", engine.name, case.name),
+                    move || {
+                        (case.run)(engine);
+                        Ok(())
+                    },
+                )
+                .with_ignored_flag(case.ignored)
+            }));
+        }
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}

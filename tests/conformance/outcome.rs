@@ -1,0 +1,80 @@
+//! How a call ended, in the words of `guest-fixtures/wat/README.md`.
+
+use conformance::chain;
+use wapc_host::{EngineError, Error, ModuleError, ProtocolError, TrapCode};
+
+/// `ok TEXT`, `trap KIND`, `protocol KIND` and so on.
+pub(crate) fn outcome(result: &Result<Vec<u8>, Error>) -> String {
+    match result {
+        Ok(response) => format!("ok {}", response.escape_ascii()).trim().to_owned(),
+        Err(Error::Guest { message, .. }) => format!("guest-error {message}").trim().to_owned(),
+        Err(Error::Trapped { trap, .. }) => format!("trap {}", trap_kind(trap.code)),
+        Err(Error::Exited { code, .. }) => format!("exit {code}"),
+        Err(Error::Protocol { source, .. }) => format!("protocol {}", protocol_kind(source)),
+        Err(Error::Engine { .. }) => "engine".to_owned(),
+        Err(Error::Init(error)) => init_outcome(error),
+        Err(error) => format!("unexpected: {}", chain(error)),
+    }
+}
+
+fn init_outcome(error: &EngineError) -> String {
+    match error {
+        EngineError::Module(error) => format!("module {}", module_kind(error)),
+        EngineError::Start { cause, .. } => match &**cause {
+            EngineError::Trap(trap) => format!("start {}", trap_kind(trap.code)),
+            cause => init_outcome(cause),
+        },
+        EngineError::Exit(code) => format!("exit {code}"),
+        EngineError::Protocol(error) => format!("protocol {}", protocol_kind(error)),
+        _ => "engine".to_owned(),
+    }
+}
+
+fn module_kind(error: &ModuleError) -> String {
+    match error {
+        ModuleError::MissingExport { name, .. } => match *name {
+            "memory" => "missing-memory".to_owned(),
+            _ => "missing-guest-call".to_owned(),
+        },
+        ModuleError::ExportType { name, .. } => match *name {
+            "memory" => "memory-not-a-memory".to_owned(),
+            "__guest_call" => "guest-call-type".to_owned(),
+            name => format!("export-type {name}"),
+        },
+        ModuleError::UnknownImport { module, name, .. } => {
+            format!("unknown-import {module}.{name}")
+        }
+        ModuleError::ImportType { module, name, .. } => format!("import-type {module}.{name}"),
+        ModuleError::Invalid { .. } | ModuleError::Component => "invalid".to_owned(),
+        error => chain(error),
+    }
+}
+
+fn protocol_kind(error: &ProtocolError) -> String {
+    match error {
+        ProtocolError::OutOfBounds { .. } => "out-of-bounds",
+        ProtocolError::NotUtf8 { .. } => "not-utf8",
+        ProtocolError::NoCall { .. } => "no-call",
+        ProtocolError::NoResponse => "no-response",
+        ProtocolError::NoError => "no-error",
+        ProtocolError::Returned(_) => "bad-return",
+        error => return chain(error),
+    }
+    .to_owned()
+}
+
+fn trap_kind(code: TrapCode) -> String {
+    match code {
+        TrapCode::Unreachable => "unreachable",
+        TrapCode::MemoryOutOfBounds => "memory-out-of-bounds",
+        TrapCode::TableOutOfBounds => "table-out-of-bounds",
+        TrapCode::IndirectCallToNull => "indirect-call-null",
+        TrapCode::BadSignature => "bad-signature",
+        TrapCode::IntegerOverflow => "integer-overflow",
+        TrapCode::IntegerDivideByZero => "divide-by-zero",
+        TrapCode::InvalidConversion => "bad-conversion",
+        TrapCode::StackOverflow => "stack-overflow",
+        code => return code.to_string(),
+    }
+    .to_owned()
+}
