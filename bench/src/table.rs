@@ -46,6 +46,9 @@ pub fn group(group: Group, subjects: &[&dyn Subject], outcomes: &[Outcome]) -> S
             outcome.cost_against(subject.floor()).map(ratio)
         },
     );
+    // What we would be, while nothing of ours takes part.
+    let ours = subjects.iter().any(|s| s.kind() == Kind::Ours);
+    let compared = if ours { Kind::Ours } else { Kind::Floor };
     for peer in subjects.iter().filter(|s| s.kind() == Kind::Peer) {
         let against = |outcome: &Outcome| outcome.cost_against(peer.name());
         if !outcomes
@@ -56,7 +59,7 @@ pub fn group(group: Group, subjects: &[&dyn Subject], outcomes: &[Outcome]) -> S
         }
         let _ = write!(text, "\nTimes better than `{}`:\n\n", peer.name());
         text += &table.render(
-            |subject| subject.kind() != Kind::Peer,
+            |subject| subject.kind() == compared,
             |outcome| against(outcome).map(|cost| ratio(1.0 / cost)),
         );
     }

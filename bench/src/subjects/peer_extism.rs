@@ -92,7 +92,7 @@ impl Subject for Cached {
     }
 
     fn about(&self) -> &'static str {
-        "the same, with a warm cache on disk"
+        "`extism`, with a warm cache on disk"
     }
 
     fn kind(&self) -> Kind {

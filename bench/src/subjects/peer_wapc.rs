@@ -14,7 +14,7 @@ use crate::subject::{
 };
 
 pub fn subjects() -> Vec<Box<dyn Subject>> {
-    vec![Box::new(Blocking), Box::new(Async), Box::new(Cached)]
+    vec![Box::new(Blocking), Box::new(Cached), Box::new(Async)]
 }
 
 struct Blocking;
@@ -95,7 +95,7 @@ impl Subject for Cached {
     }
 
     fn about(&self) -> &'static str {
-        "the same, with a warm cache on disk"
+        "`wapc`, with a warm cache on disk"
     }
 
     fn kind(&self) -> Kind {
@@ -128,7 +128,7 @@ impl Subject for Async {
     }
 
     fn about(&self) -> &'static str {
-        "the same, async, on a tokio runtime of one thread"
+        "`wapc`, async, on a tokio runtime of one thread"
     }
 
     fn kind(&self) -> Kind {
