@@ -208,6 +208,9 @@ impl fmt::Debug for ModuleSource<'_> {
 static SHARED_ENGINE: LazyLock<Engine> = LazyLock::new(|| {
     let mut config = Config::new();
     config
+        .wasm_exceptions(false)
+        .wasm_function_references(false)
+        .wasm_gc(false)
         .wasm_memory64(false)
         .wasm_relaxed_simd(false)
         .wasm_wide_arithmetic(false)
