@@ -1,0 +1,249 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use wapc_host::DirAccess;
+
+use crate::engine::Engine;
+
+/// Calls waPC guests, and says what a WebAssembly module is.
+#[derive(Debug, Parser)]
+#[command(name = "wapc", version, after_help = EXIT_CODES)]
+#[non_exhaustive]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the command can do.
+#[derive(Debug, Subcommand)]
+#[non_exhaustive]
+pub enum Command {
+    /// Call an operation of a guest and print its response
+    ///
+    /// The response goes to standard output byte for byte, and nothing else does. The guest's log
+    /// lines, and what it writes to its own standard output and standard error (up to 1 MiB, shown
+    /// after the call), go to standard error.
+    ///
+    /// The guest gets nothing of this machine but clocks and random numbers: files, environment and
+    /// arguments are those given here, its standard input is empty, and there is no network.
+    ///
+    /// Nothing bounds how long a guest computes: stop it with Ctrl-C.
+    #[command(after_help = EXIT_CODES)]
+    Call(CallArguments),
+
+    /// Say what a module is, and which engine refuses it and why
+    ///
+    /// Shows imports (and which of them no host provides), exports, memories, tables, start functions,
+    /// custom sections and where the module comes from. Asks each engine of this command to compile it,
+    /// and runs nothing of it. A module that is refused is no failure; bytes that are no module are.
+    #[command(after_help = EXIT_CODES)]
+    Inspect(InspectArguments),
+}
+
+/// Arguments of `wapc call`.
+#[derive(Args, Debug)]
+#[non_exhaustive]
+pub struct CallArguments {
+    /// The guest: a WebAssembly module, binary or text
+    pub module: PathBuf,
+
+    /// The operation's name
+    pub operation: String,
+
+    /// Which payload to send, and from where.
+    #[command(flatten)]
+    pub payload: PayloadArguments,
+
+    /// What runs the guest
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: Engine,
+
+    /// Answer a call that the guest makes to its host
+    ///
+    /// VALUE is all after the first `=`. May be given several times; of several answers to the same
+    /// call the last one counts. A call without an answer is an error that the guest hears of.
+    #[arg(long, value_name = "BINDING/NAMESPACE/OPERATION=VALUE", value_parser = host_response)]
+    pub host_response: Vec<HostResponse>,
+
+    /// Set a variable of the guest's environment
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub env: Vec<(String, String)>,
+
+    /// Let the guest open a directory
+    ///
+    /// As the guest's path GUEST, by default the same as HOST; to read only (`ro`, the default) or to
+    /// write as well (`rw`).
+    #[arg(long, value_name = "HOST[:GUEST][:ro|rw]", value_parser = directory)]
+    pub dir: Vec<Directory>,
+
+    /// Give the guest a program argument
+    ///
+    /// The first one given is the guest's second: its first is the module's file name, as programs
+    /// expect. Without this flag it has none at all.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub arg: Vec<String>,
+}
+
+/// Where the payload comes from. Without any of these it is what standard
+/// input holds, or nothing if that is a terminal.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+#[non_exhaustive]
+pub struct PayloadArguments {
+    /// Send this text
+    ///
+    /// Without --data, --file and --stdin the payload is read from standard input, unless that is a
+    /// terminal: then it is empty.
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub data: Option<String>,
+
+    /// Send the bytes of this file
+    #[arg(long, value_name = "PATH")]
+    pub file: Option<PathBuf>,
+
+    /// Send what standard input holds, even if that is a terminal
+    #[arg(long)]
+    pub stdin: bool,
+}
+
+/// Arguments of `wapc inspect`.
+#[derive(Args, Debug)]
+#[non_exhaustive]
+pub struct InspectArguments {
+    /// The module, binary or text
+    pub module: PathBuf,
+
+    /// Write JSON, for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// An answer to one of the guest's calls to its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HostResponse {
+    /// `BINDING/NAMESPACE/OPERATION`.
+    pub call: String,
+    /// The answer.
+    pub value: String,
+}
+
+/// A directory that the guest may open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Directory {
+    /// Where it is.
+    pub host: PathBuf,
+    /// What the guest calls it.
+    pub guest: String,
+    /// What the guest may do there.
+    pub access: DirAccess,
+}
+
+fn host_response(text: &str) -> Result<HostResponse, &'static str> {
+    let (call, value) = text.split_once('=').ok_or("there is no `=`")?;
+    if call.matches('/').count() < 2 {
+        return Err("what is answered must be BINDING/NAMESPACE/OPERATION");
+    }
+    Ok(HostResponse {
+        call: call.to_owned(),
+        value: value.to_owned(),
+    })
+}
+
+fn variable(text: &str) -> Result<(String, String), &'static str> {
+    match text.split_once('=') {
+        Some(("", _)) => Err("the name is empty"),
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err("there is no `=`; variables of this process are not passed on"),
+    }
+}
+
+fn directory(text: &str) -> Result<Directory, &'static str> {
+    let (paths, access) = match text.rsplit_once(':') {
+        Some((paths, "ro")) => (paths, DirAccess::ReadOnly),
+        Some((paths, "rw")) => (paths, DirAccess::ReadWrite),
+        _ => (text, DirAccess::default()),
+    };
+    let (host, guest) = match paths.rsplit_once(':') {
+        // `C:\data` is one path.
+        Some((drive, _)) if cfg!(windows) && drive.len() == 1 => (paths, paths),
+        Some(both) => both,
+        None => (paths, paths),
+    };
+    if host.is_empty() || guest.is_empty() {
+        return Err("a path is empty");
+    }
+    Ok(Directory {
+        host: host.into(),
+        guest: guest.to_owned(),
+        access,
+    })
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the engine failed for reasons of its own, or the output cannot be written
+  2  the command line is wrong
+  3  the module, the payload or a directory cannot be read
+  4  the module is refused: not WebAssembly, not valid, or not a guest
+  5  a start function of the guest failed
+  6  the guest reported an error
+  7  the guest trapped
+  8  the guest broke the protocol
+  9  the guest exited in the middle of the call";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn directories_take_a_guest_path_and_an_access_each_or_not() {
+        use DirAccess::{ReadOnly, ReadWrite};
+
+        for (text, host, guest, access) in [
+            ("data", "data", "data", ReadOnly),
+            ("data:rw", "data", "data", ReadWrite),
+            ("data:/in", "data", "/in", ReadOnly),
+            ("a/data:/in:ro", "a/data", "/in", ReadOnly),
+            ("a:b:/in:rw", "a:b", "/in", ReadWrite),
+        ] {
+            let directory = directory(text).unwrap();
+            assert_eq!(
+                (
+                    directory.host.as_path(),
+                    &*directory.guest,
+                    directory.access
+                ),
+                (host.as_ref(), guest, access),
+                "{text}"
+            );
+        }
+        assert!(directory(":/in").is_err() && directory("data::ro").is_err());
+    }
+
+    #[test]
+    fn a_host_response_may_hold_anything_after_the_first_equals_sign() {
+        let response = host_response("b/n/o=x=/y").unwrap();
+        assert_eq!((&*response.call, &*response.value), ("b/n/o", "x=/y"));
+        assert_eq!(host_response("//o=").unwrap().value, "");
+        assert!(host_response("b/n/o").is_err() && host_response("n/o=x").is_err());
+    }
+
+    #[test]
+    fn a_variable_needs_a_name_and_a_value() {
+        assert_eq!(variable("A=b=c"), Ok(("A".to_owned(), "b=c".to_owned())));
+        assert!(variable("HOME").is_err() && variable("=x").is_err());
+    }
+}

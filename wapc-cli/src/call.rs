@@ -1,0 +1,77 @@
+//! `wapc call`: one operation of one guest.
+
+use std::io::{self, IsTerminal, Read};
+
+use wapc_host::{Capture, Stdout, WapcHost, WasiSettings};
+
+use crate::{
+    arguments::{CallArguments, PayloadArguments},
+    error::{CommandError, Subject},
+    guest_log,
+    host_responses::HostResponses,
+    read_file, write_output,
+};
+
+/// Calls the guest and writes its response to standard output.
+pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
+    let module = read_file(&arguments.module, Subject::Module)?;
+    let payload = payload(&arguments.payload)?;
+
+    guest_log::start();
+    let output = Capture::default();
+    let responses = HostResponses::new(&arguments.host_response);
+    let provider = arguments
+        .engine
+        .provider(&module, wasi(arguments, &output))
+        .map_err(|cause| CommandError::Module {
+            path: arguments.module.clone(),
+            cause,
+        })?;
+    let response = WapcHost::with_callback(provider, responses.clone())
+        .and_then(|host| host.call(&arguments.operation, &payload));
+
+    guest_log::show_output(&output);
+    let response = response.map_err(CommandError::from);
+    let told = match &response {
+        Ok(_) => String::new(),
+        Err(error) => error.report().to_string(),
+    };
+    responses.show_unanswered(&told);
+    write_output(&response?)
+}
+
+/// What the guest gets of the outside world: what was asked for.
+fn wasi(arguments: &CallArguments, output: &Capture) -> WasiSettings {
+    let mut wasi = WasiSettings::new()
+        .stdout(Stdout::Captured(output.clone()))
+        .stderr(Stdout::Captured(output.clone()));
+    if !arguments.arg.is_empty() {
+        let name = arguments.module.file_name().unwrap_or_default();
+        wasi = wasi.arg(name.to_string_lossy());
+    }
+    for arg in &arguments.arg {
+        wasi = wasi.arg(arg);
+    }
+    for (name, value) in &arguments.env {
+        wasi = wasi.env(name, value);
+    }
+    for dir in &arguments.dir {
+        wasi = wasi.dir(&dir.host, &dir.guest, dir.access);
+    }
+    wasi
+}
+
+fn payload(arguments: &PayloadArguments) -> Result<Vec<u8>, CommandError> {
+    if let Some(text) = &arguments.data {
+        return Ok(text.clone().into_bytes());
+    }
+    if let Some(path) = &arguments.file {
+        return read_file(path, Subject::Payload);
+    }
+    let mut stdin = io::stdin().lock();
+    let mut bytes = Vec::new();
+    if arguments.stdin || !stdin.is_terminal() {
+        stdin.read_to_end(&mut bytes).map_err(CommandError::Stdin)?;
+    }
+    Ok(bytes)
+}

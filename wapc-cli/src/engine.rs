@@ -1,0 +1,61 @@
+//! The engines that this command was built with.
+
+use clap::ValueEnum;
+#[cfg(feature = "wasmi")]
+use provider_wasmi::WasmiEngineProvider;
+#[cfg(feature = "wasmtime")]
+use provider_wasmtime::WasmtimeEngineProvider;
+use wapc_host::{ModuleError, WasiSettings, WebAssemblyEngineProvider};
+
+/// An engine that this command was built with; the default is the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[non_exhaustive]
+pub enum Engine {
+    /// Compiles guests to machine code
+    #[cfg(feature = "wasmtime")]
+    #[default]
+    Wasmtime,
+    /// Interprets guests
+    #[cfg(feature = "wasmi")]
+    #[cfg_attr(not(feature = "wasmtime"), default)]
+    Wasmi,
+}
+
+impl Engine {
+    /// All of them.
+    pub const ALL: &[Self] = &[
+        #[cfg(feature = "wasmtime")]
+        Self::Wasmtime,
+        #[cfg(feature = "wasmi")]
+        Self::Wasmi,
+    ];
+
+    /// What `--engine` calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            #[cfg(feature = "wasmtime")]
+            Self::Wasmtime => "wasmtime",
+            #[cfg(feature = "wasmi")]
+            Self::Wasmi => "wasmi",
+        }
+    }
+
+    /// Compiles `module`, binary or text, for guests with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ModuleError`].
+    pub fn provider(
+        self,
+        module: &[u8],
+        wasi: WasiSettings,
+    ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError> {
+        Ok(match self {
+            #[cfg(feature = "wasmtime")]
+            Self::Wasmtime => Box::new(WasmtimeEngineProvider::builder().wasi(wasi).build(module)?),
+            #[cfg(feature = "wasmi")]
+            Self::Wasmi => Box::new(WasmiEngineProvider::builder().wasi(wasi).build(module)?),
+        })
+    }
+}

@@ -1,0 +1,173 @@
+//! What the command can end in, how it is shown, and the exit codes.
+
+use std::{error::Error as StdError, fmt, io, path::PathBuf, process::ExitCode};
+
+use thiserror::Error as ThisError;
+use wapc_host::{EngineError, Error as HostError, ModuleError};
+
+use crate::{printable::Printable, tell};
+
+/// Why the command did not do what it was asked to.
+#[derive(Debug, ThisError)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// A file cannot be read.
+    #[error("{subject} `{}` cannot be read", .path.display())]
+    Read {
+        /// What it was to be.
+        subject: Subject,
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: io::Error,
+    },
+
+    /// Standard input cannot be read.
+    #[error("the payload cannot be read from standard input")]
+    Stdin(#[source] io::Error),
+
+    /// Standard output cannot be written.
+    #[error("standard output cannot be written")]
+    Write(#[source] io::Error),
+
+    /// The module is no guest that the engine can run, or no module at all.
+    #[error("the module `{}` is refused", .path.display())]
+    Module {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        cause: ModuleError,
+    },
+
+    /// The guest did not answer.
+    #[error(transparent)]
+    Call(#[from] HostError),
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum Subject {
+    /// The guest.
+    #[error("the module")]
+    Module,
+    /// What the guest is called with.
+    #[error("the payload")]
+    Payload,
+}
+
+impl CommandError {
+    /// The code to exit with.
+    #[must_use]
+    pub const fn status(&self) -> ExitStatus {
+        match self {
+            Self::Read { .. } | Self::Stdin(_) => ExitStatus::Unreadable,
+            Self::Write(_) => ExitStatus::Failed,
+            Self::Module { .. } => ExitStatus::Refused,
+            Self::Call(error) => call_status(error),
+        }
+    }
+
+    /// Writes the error and its causes to standard error.
+    pub fn show(&self) {
+        // That nobody wants more of our output is no news to them.
+        if !matches!(self, Self::Write(cause) if cause.kind() == io::ErrorKind::BrokenPipe) {
+            tell(self.report());
+        }
+    }
+
+    /// The error and its causes for a terminal: one line each, and what guests
+    /// have said in it made harmless.
+    pub(crate) const fn report(&self) -> impl fmt::Display {
+        Report(self)
+    }
+}
+
+const fn call_status(error: &HostError) -> ExitStatus {
+    match error {
+        HostError::Guest { .. } => ExitStatus::GuestError,
+        HostError::Trapped { .. } => ExitStatus::Trapped,
+        HostError::Exited { .. } => ExitStatus::Exited,
+        HostError::Protocol { .. } => ExitStatus::Protocol,
+        HostError::Init(EngineError::Module(_)) => ExitStatus::Refused,
+        HostError::Init(EngineError::Start { .. }) => ExitStatus::Start,
+        HostError::Init(EngineError::Directory { .. }) => ExitStatus::Unreadable,
+        // What is left is not the guest's doing, now and in later versions.
+        _ => ExitStatus::Failed,
+    }
+}
+
+/// The command's exit codes, a part of its interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum ExitStatus {
+    /// The engine failed for reasons of its own, or the response could not be
+    /// written.
+    Failed = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// The module, the payload or a directory cannot be read.
+    Unreadable = 3,
+    /// The module is refused: not WebAssembly, not valid, not a guest.
+    Refused = 4,
+    /// A start function of the guest failed.
+    Start = 5,
+    /// The guest reported an error.
+    GuestError = 6,
+    /// The guest trapped.
+    Trapped = 7,
+    /// The guest broke the protocol.
+    Protocol = 8,
+    /// The guest exited in the middle of the call.
+    Exited = 9,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+struct Report<'e>(&'e CommandError);
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", Printable::lines(&self.0.to_string()))?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            write!(f, "\n  caused by: {}", Printable::lines(&cause.to_string()))?;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_has_a_line_for_each_cause() {
+        let error = CommandError::Read {
+            subject: Subject::Payload,
+            path: "a.json".into(),
+            cause: io::Error::other("no such luck"),
+        };
+        assert_eq!(
+            error.report().to_string(),
+            "error: the payload `a.json` cannot be read\n  caused by: no such luck"
+        );
+    }
+
+    #[test]
+    fn a_guest_cannot_forge_a_line_of_a_report() {
+        let error = CommandError::Write(io::Error::other("first\nerror: forged\x1b[2J"));
+        assert_eq!(
+            error.report().to_string(),
+            "error: standard output cannot be written\n  caused by: first\n    error: forged\\u{1b}[2J"
+        );
+    }
+}

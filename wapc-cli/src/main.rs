@@ -1,0 +1,16 @@
+//! The command `wapc`; see its library for what it does.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use wapc_cli::{Arguments, run};
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.show();
+            error.status().into()
+        }
+    }
+}

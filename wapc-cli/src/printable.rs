@@ -1,0 +1,72 @@
+//! Text from guests, made harmless for a terminal.
+
+use std::fmt::{self, Write};
+
+/// Displays text with its control characters escaped, since what a guest
+/// writes must neither steer the terminal nor pass for a line of ours.
+#[derive(Debug)]
+pub(crate) struct Printable<'t> {
+    text: &'t str,
+    /// What stands for a line break.
+    line_break: Option<&'static str>,
+}
+
+impl<'t> Printable<'t> {
+    /// On one line.
+    pub(crate) const fn line(text: &'t str) -> Self {
+        Self {
+            text,
+            line_break: None,
+        }
+    }
+
+    /// On as many lines as it has, all but the first indented.
+    pub(crate) const fn lines(text: &'t str) -> Self {
+        Self {
+            text,
+            line_break: Some("\n    "),
+        }
+    }
+}
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A last line break would leave an empty line.
+        let text = match self.line_break {
+            Some(_) => self.text.trim_end_matches(['\n', '\r']),
+            None => self.text,
+        };
+        for letter in text.chars() {
+            match (letter, self.line_break) {
+                ('\n', Some(line_break)) => f.write_str(line_break)?,
+                ('\t', _) => f.write_char('\t')?,
+                _ if letter.is_control() || is_direction(letter) => {
+                    write!(f, "{}", letter.escape_default())?;
+                }
+                _ => f.write_char(letter)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether it changes the direction of the text after it, so that the line
+/// reads otherwise than it is.
+const fn is_direction(letter: char) -> bool {
+    matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_escaped_and_the_rest_is_not() {
+        let text = "a\u{1b}[31mb\r\n\tß\u{9b}\u{202e}";
+        assert_eq!(
+            Printable::line(text).to_string(),
+            "a\\u{1b}[31mb\\r\\n\tß\\u{9b}\\u{202e}"
+        );
+        assert_eq!(Printable::lines("a\nb\n").to_string(), "a\n    b");
+    }
+}
