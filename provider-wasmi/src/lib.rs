@@ -24,17 +24,18 @@ mod errors;
 mod imports;
 mod instance;
 mod mapped_dir;
+mod templates;
 mod wasi;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, num::NonZeroUsize, sync::Arc, thread::available_parallelism};
 
 use wapc_host::{
     EngineError, GuestInstance, ModuleError, ModuleState, WasiSettings, WebAssemblyEngineProvider,
     module,
 };
-use wasmi::{Config, Engine, Module};
+use wasmi::{Engine, Module};
 
-use crate::instance::{Template, WasmiInstance};
+use crate::{instance::WasmiInstance, templates::Templates};
 
 /// A guest module, translated for wasmi: the source of instances for a
 /// [`WapcHost`](wapc_host::WapcHost).
@@ -42,13 +43,14 @@ use crate::instance::{Template, WasmiInstance};
 /// A clone shares the translated code.
 #[derive(Clone)]
 pub struct WasmiEngineProvider {
-    template: Arc<Template>,
-    wasi: Arc<WasiSettings>,
+    templates: Arc<Templates>,
+    /// What `replace` builds with.
+    builder: Builder,
 }
 
 impl WasmiEngineProvider {
-    /// Translates `module` (binary or text) with default settings: an engine
-    /// of its own, and a WASI that grants nothing.
+    /// Translates `module` (binary or text) with default settings: engines of
+    /// its own ([`Builder::engines`]), and a WASI that grants nothing.
     ///
     /// # Errors
     ///
@@ -63,39 +65,35 @@ impl WasmiEngineProvider {
         Builder::default()
     }
 
-    /// The engine that the module was translated for.
+    /// The engine that the module was translated for; the first of several.
     #[must_use]
     pub fn engine(&self) -> &Engine {
         self.module().engine()
     }
 
-    /// The translated module.
+    /// The translated module; that of the first of several engines.
     #[must_use]
     pub fn module(&self) -> &Module {
-        self.template.module()
+        self.templates.first().module()
     }
 }
 
 impl fmt::Debug for WasmiEngineProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WasmiEngineProvider")
-            .field("wasi", &self.wasi)
+            .field("builder", &self.builder)
             .finish_non_exhaustive()
     }
 }
 
 impl WebAssemblyEngineProvider for WasmiEngineProvider {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        let instance = WasmiInstance::new(&self.template, &self.wasi, state)?;
+        let instance = WasmiInstance::new(self.templates.next(), &self.builder.wasi, state)?;
         Ok(Box::new(instance))
     }
 
     fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
-        let builder = Builder {
-            engine: Some(self.engine().clone()),
-            wasi: Arc::clone(&self.wasi),
-        };
-        Ok(Box::new(builder.build(module)?))
+        Ok(Box::new(self.builder.clone().build(module)?))
     }
 }
 
@@ -103,19 +101,33 @@ impl WebAssemblyEngineProvider for WasmiEngineProvider {
 #[derive(Clone, Default)]
 pub struct Builder {
     engine: Option<Engine>,
+    engines: Option<NonZeroUsize>,
     wasi: Arc<WasiSettings>,
 }
 
 impl Builder {
     /// Translates for this engine of yours, with its settings. By default each
-    /// provider has an engine of its own, which takes the WebAssembly features
+    /// provider has engines of its own, which take the WebAssembly features
     /// that [`wapc_host::module`] lists and no others.
     ///
     /// Calls need no fuel; leave it off in its `Config`. Threads that run
-    /// guests of one engine at the same time contend for a lock in it.
+    /// guests of one engine at the same time wait for a lock in it.
     #[must_use]
     pub fn engine(mut self, engine: Engine) -> Self {
         self.engine = Some(engine);
+        self
+    }
+
+    /// How many engines of its own the provider deals its instances out to.
+    ///
+    /// Each holds its own translation of the module, made when it is first
+    /// needed, and threads whose guests are on different engines do not wait
+    /// for each other. By default as many as the machine runs threads at once,
+    /// up to 8. Without effect beside [`Builder::engine`] and for a [`Module`]
+    /// of yours.
+    #[must_use]
+    pub const fn engines(mut self, engines: NonZeroUsize) -> Self {
+        self.engines = Some(engines);
         self
     }
 
@@ -136,17 +148,22 @@ impl Builder {
         self,
         module: impl Into<ModuleSource<'m>>,
     ) -> Result<WasmiEngineProvider, ModuleError> {
-        let module = match module.into() {
-            ModuleSource::Compiled(module) => module,
+        let templates = match module.into() {
+            ModuleSource::Compiled(module) => Templates::single(module)?,
             ModuleSource::Bytes(bytes) => {
-                let engine = self.engine.unwrap_or_else(default_engine);
                 let binary = module::binary(bytes)?;
-                Module::new(&engine, &binary).map_err(|error| module::refusal(&binary, error))?
+                match &self.engine {
+                    Some(engine) => Templates::on(engine, &binary)?,
+                    None => {
+                        let engines = self.engines.unwrap_or_else(default_engines);
+                        Templates::spread(&binary, engines)?
+                    }
+                }
             }
         };
         Ok(WasmiEngineProvider {
-            template: Arc::new(Template::new(module)?),
-            wasi: self.wasi,
+            templates: Arc::new(templates),
+            builder: self,
         })
     }
 }
@@ -154,6 +171,7 @@ impl Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
+            .field("engines", &self.engines)
             .field("wasi", &self.wasi)
             .finish_non_exhaustive()
     }
@@ -202,8 +220,9 @@ impl fmt::Debug for ModuleSource<'_> {
     }
 }
 
-fn default_engine() -> Engine {
-    let mut config = Config::default();
-    config.wasm_simd(true).wasm_relaxed_simd(false);
-    Engine::new(&config)
+/// As many as there are threads to keep apart, within reason: each costs a
+/// translation of the module in memory.
+fn default_engines() -> NonZeroUsize {
+    const MOST: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
+    available_parallelism().map_or(NonZeroUsize::MIN, |threads| threads.min(MOST))
 }

@@ -13,6 +13,8 @@ mod operations;
 mod outcome;
 mod wasi;
 
+use std::panic;
+
 use conformance::{ENGINES, Engine};
 use libtest_mimic::{Arguments, Trial};
 
@@ -54,6 +56,8 @@ const SUBJECTS: &[(&str, Cases)] = &[
 
 fn main() {
     log_lines::collect();
+    // Callbacks panic on purpose here: a line each is enough.
+    panic::set_hook(Box::new(|info| eprintln!("{info}")));
     let mut trials = vec![];
     for engine in ENGINES {
         for (subject, cases) in SUBJECTS {
