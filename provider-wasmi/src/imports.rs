@@ -71,19 +71,25 @@ pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error>
 
 /// The two sides of a conversation: the guest's memory, and its state in the
 /// store's data.
-#[inline]
+#[inline(always)]
 pub(crate) fn conversation<'c>(
     caller: &'c mut Caller<'_, Data>,
     import: &'static str,
 ) -> Result<(&'c mut [u8], &'c mut Data), Error> {
     let memory = match caller.data().memory {
         Some(memory) => memory,
-        None => match caller.get_export("memory") {
-            Some(Extern::Memory(memory)) => memory,
-            _ => return Err(trap(ProtocolError::NoMemory { import })),
-        },
+        None => look_up_memory(caller, import)?,
     };
     Ok(memory.data_and_store_mut(caller))
+}
+
+/// The guest's memory before its instance exists for the host.
+#[cold]
+fn look_up_memory(caller: &Caller<'_, Data>, import: &'static str) -> Result<Memory, Error> {
+    match caller.get_export("memory") {
+        Some(Extern::Memory(memory)) => Ok(memory),
+        _ => Err(trap(ProtocolError::NoMemory { import })),
+    }
 }
 
 /// An import's or export's type in the host's terms.

@@ -68,20 +68,26 @@ pub(crate) fn linker(module: &Module, wasi: bool) -> wasmtime::Result<Linker<Dat
 }
 
 /// The two sides of a conversation: the guest's memory and its state.
-#[inline]
+#[inline(always)]
 fn conversation<'c>(
     caller: &'c mut Caller<'_, Data>,
     import: &'static str,
-) -> Result<(&'c mut [u8], &'c mut ModuleState), ProtocolError> {
+) -> wasmtime::Result<(&'c mut [u8], &'c mut ModuleState)> {
     let memory = match caller.data().memory {
         Some(memory) => memory,
-        None => match caller.get_export("memory") {
-            Some(Extern::Memory(memory)) => memory,
-            _ => return Err(ProtocolError::NoMemory { import }),
-        },
+        None => look_up_memory(caller, import)?,
     };
     let (memory, data) = memory.data_and_store_mut(caller);
     Ok((memory, &mut data.state))
+}
+
+/// The guest's memory before its instance exists for the host.
+#[cold]
+fn look_up_memory(caller: &mut Caller<'_, Data>, import: &'static str) -> wasmtime::Result<Memory> {
+    match caller.get_export("memory") {
+        Some(Extern::Memory(memory)) => Ok(memory),
+        _ => Err(ProtocolError::NoMemory { import }.into()),
+    }
 }
 
 fn wasi_context(data: &mut Data) -> &mut WasiP1Ctx {

@@ -45,7 +45,7 @@ impl HostResponses {
 }
 
 impl HostCallback for HostResponses {
-    fn call(&self, call: HostCall<'_>) -> Result<Vec<u8>, BoxError> {
+    fn call(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError> {
         let HostCall {
             binding,
             namespace,
@@ -54,7 +54,8 @@ impl HostCallback for HostResponses {
         } = call;
         let call = format!("{binding}/{namespace}/{operation}");
         if let Some(value) = self.values.get(&call) {
-            return Ok(value.clone().into_bytes());
+            response.extend_from_slice(value.as_bytes());
+            return Ok(());
         }
         let error = Unanswered::of(&call);
         let mut unanswered = self.unanswered.lock();

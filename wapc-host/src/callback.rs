@@ -28,8 +28,10 @@ pub struct HostCall<'a> {
 
 /// Answers guests' calls to the host.
 ///
-/// Every closure over `(host id, binding, namespace, operation, payload)` is
-/// one. Several threads may be in it at once.
+/// The short way in is a closure over `(host id, binding, namespace,
+/// operation, payload)` that returns the answer; see
+/// [`WapcHost::new`](crate::WapcHost::new). A type that implements this trait
+/// answers without allocating. Several threads may be in it at once.
 ///
 /// An `Err` is not the end of the guest's call: the guest is told the error's
 /// text, and decides. A panic ends the guest's call at once, drops the
@@ -37,26 +39,28 @@ pub struct HostCall<'a> {
 /// Calling the same host from here is answered with
 /// [`Error::Reentrant`](crate::Error::Reentrant).
 pub trait HostCallback: Send + Sync {
-    /// The answer to `call`.
+    /// Puts the answer to `call` into `response`, which is empty, and which
+    /// the guest's instance uses again for its next host call.
     ///
     /// # Errors
     ///
-    /// Anything; its text reaches the guest.
-    fn call(&self, call: HostCall<'_>) -> Result<Vec<u8>, BoxError>;
+    /// Anything; its text reaches the guest, and `response` is dropped.
+    fn call(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError>;
 }
 
 impl<F> HostCallback for F
 where
     F: Fn(u64, &str, &str, &str, &[u8]) -> Result<Vec<u8>, BoxError> + Send + Sync,
 {
-    fn call(&self, call: HostCall<'_>) -> Result<Vec<u8>, BoxError> {
-        self(
+    fn call(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError> {
+        *response = self(
             call.host_id,
             call.binding,
             call.namespace,
             call.operation,
             call.payload,
-        )
+        )?;
+        Ok(())
     }
 }
 
@@ -73,11 +77,12 @@ pub(crate) struct Within {
 }
 
 impl Within {
+    #[inline]
     pub(crate) fn enter(host_id: u64) -> Self {
-        HOSTS.with_borrow_mut(|hosts| {
-            hosts.push(host_id);
-            DEPTH.set(hosts.len());
-        });
+        let outer = INNERMOST.replace(Some(host_id));
+        if let Some(outer) = outer {
+            push(outer);
+        }
         Self {
             host_id,
             _not_send: PhantomData,
@@ -86,27 +91,54 @@ impl Within {
 }
 
 impl Drop for Within {
+    #[inline]
     fn drop(&mut self) {
-        HOSTS.with_borrow_mut(|hosts| {
-            // As a rule the last one.
-            if let Some(index) = hosts.iter().rposition(|id| *id == self.host_id) {
-                hosts.remove(index);
-            }
-            DEPTH.set(hosts.len());
-        });
+        if INNERMOST.get() == Some(self.host_id) && DEPTH.get() == 0 {
+            INNERMOST.set(None);
+        } else {
+            leave(self.host_id);
+        }
     }
 }
 
 /// Whether this thread is within the host `host_id`.
 #[inline]
 pub(crate) fn is_within(host_id: u64) -> bool {
-    DEPTH.get() != 0 && HOSTS.with_borrow(|hosts| hosts.contains(&host_id))
+    match INNERMOST.get() {
+        None => false,
+        Some(innermost) => {
+            innermost == host_id || OUTER.with_borrow(|outer| outer.contains(&host_id))
+        }
+    }
+}
+
+#[cold]
+fn push(host_id: u64) {
+    OUTER.with_borrow_mut(|outer| {
+        outer.push(host_id);
+        DEPTH.set(outer.len());
+    });
+}
+
+#[cold]
+fn leave(host_id: u64) {
+    OUTER.with_borrow_mut(|outer| {
+        if INNERMOST.get() == Some(host_id) {
+            INNERMOST.set(outer.pop());
+        } else if let Some(index) = outer.iter().rposition(|id| *id == host_id) {
+            outer.remove(index);
+        }
+        DEPTH.set(outer.len());
+    });
 }
 
 thread_local! {
-    /// The hosts that this thread is within, innermost last.
-    static HOSTS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
-    /// `HOSTS.len()`, which needs no destructor and so is read in one load.
+    /// The host that this thread is within. As a rule there is one at the
+    /// most, so that `OUTER`, which is slower to reach, stays empty.
+    static INNERMOST: Cell<Option<u64>> = const { Cell::new(None) };
+    /// The hosts around `INNERMOST`, outermost first.
+    static OUTER: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    /// `OUTER.len()`.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
 }
 

@@ -51,6 +51,9 @@ struct Generation {
 struct Slot {
     generation: u64,
     instance: Option<Box<dyn GuestInstance>>,
+    /// A call has begun and not ended well: the instance must not be used
+    /// again. Found true only after the engine has panicked.
+    spoiled: bool,
 }
 
 impl WapcHost {
@@ -102,6 +105,7 @@ impl WapcHost {
             slot: Mutex::new(Slot {
                 generation: FIRST_GENERATION,
                 instance: Some(instance),
+                spoiled: false,
             }),
         })
     }
@@ -248,8 +252,7 @@ impl WapcHost {
         Ok(())
     }
 
-    /// Waits for the instance and makes sure that it is there and is of the
-    /// current code.
+    /// Waits for the instance and makes sure that it is of the current code.
     #[inline]
     fn turn(&self, operation: &str) -> Result<Turn<'_>, Error> {
         if is_within(self.id) {
@@ -260,16 +263,15 @@ impl WapcHost {
         }
         let mut slot = self.slot.lock();
         if slot.generation != self.generation.load(Ordering::Acquire) {
-            slot.instance = None;
-        }
-        if slot.instance.is_none() {
             self.fill(&mut slot)?;
         }
         Ok(Turn { host: self, slot })
     }
 
+    /// Puts an instance of the current code into the slot.
     #[cold]
     fn fill(&self, slot: &mut Slot) -> Result<(), Error> {
+        slot.instance = None;
         let current = Arc::clone(&self.current.lock());
         let first = current.first.lock().take();
         slot.instance = Some(match first {
@@ -277,6 +279,7 @@ impl WapcHost {
             None => init(&*current.provider, self.id, &self.callback)?,
         });
         slot.generation = current.number;
+        slot.spoiled = false;
         Ok(())
     }
 }
@@ -416,30 +419,34 @@ impl Turn<'_> {
     ) -> Result<(), Error> {
         let op_length = length("operation", operation.len())?;
         let msg_length = length("payload", payload.len())?;
-        // Taken, so that it is gone unless this call ends well, even if the
-        // engine panics.
-        let Some(mut instance) = self.slot.instance.take() else {
-            // The call before this one, in the same check-out, lost it.
-            self.host.fill(&mut self.slot)?;
+        let slot = &mut *self.slot;
+        let Some(instance) = slot.instance.as_mut().filter(|_| !slot.spoiled) else {
+            // The call before this one lost it.
+            self.host.fill(slot)?;
             return self.converse(operation, payload, sink);
         };
 
-        let mut loan = Loan::new(&mut *instance, operation, payload, &mut sink);
+        slot.spoiled = true;
+        let mut loan = Loan::new(&mut **instance, operation, payload, &mut sink);
         let returned = loan.instance().call(op_length, msg_length);
+        let responded = loan.end().responded();
         drop(loan);
-
-        let state = instance.state();
-        if matches!(returned, Ok(1)) && state.responded() {
-            self.slot.instance = Some(instance);
+        if matches!(returned, Ok(1)) && responded {
+            slot.spoiled = false;
             return Ok(());
         }
-        match Failure::of(operation, returned, state) {
-            Failure::Panic(panic) => resume_unwind(panic),
-            Failure::Error(error) => {
-                if let Error::Guest { .. } = error {
-                    self.slot.instance = Some(instance);
-                }
+        match Failure::of(operation, returned, instance.state()) {
+            Failure::Error(error @ Error::Guest { .. }) => {
+                slot.spoiled = false;
                 Err(error)
+            }
+            Failure::Error(error) => {
+                slot.instance = None;
+                Err(error)
+            }
+            Failure::Panic(panic) => {
+                slot.instance = None;
+                resume_unwind(panic)
             }
         }
     }

@@ -9,12 +9,12 @@
 //! # Safety argument
 //!
 //! 1. A pointer in [`Lent`] is not null only between [`Loan::new`] and the
-//!    drop of that `Loan`. The `Loan` borrows what the pointers point to for
+//!    end of that `Loan`. The `Loan` borrows what the pointers point to for
 //!    its whole life (`'a`), and it never leaves this crate, which never
 //!    forgets one.
 //! 2. The state is reached through [`GuestInstance::state`], which an engine
 //!    writes, in safe code: it might hand over one state when the loan begins
-//!    and another when it ends. So the drop compares the address of the loan's
+//!    and another when it ends. So the end compares the address of the loan's
 //!    own [`Sink`] slot, which no other live loan shares. If it is not there,
 //!    lent pointers have escaped, and the process aborts before the borrows
 //!    can end.
@@ -35,7 +35,7 @@ use std::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-use crate::provider::GuestInstance;
+use crate::{module_state::ModuleState, provider::GuestInstance};
 
 /// Where a response goes, called inside `__guest_response`.
 pub(crate) type Sink<'a> = dyn FnMut(&[u8]) + Send + 'a;
@@ -56,16 +56,19 @@ struct LentBytes {
 }
 
 impl LentBytes {
+    #[inline]
     fn set(&mut self, bytes: &[u8]) {
         *self.pointer.get_mut() = bytes.as_ptr().cast_mut();
         self.length = bytes.len();
     }
 
+    #[inline]
     fn clear(&mut self) {
         *self.pointer.get_mut() = ptr::null_mut();
         self.length = 0;
     }
 
+    #[inline]
     fn get(&self) -> Option<&[u8]> {
         let pointer = self.pointer.load(Ordering::Relaxed);
         if pointer.is_null() {
@@ -140,11 +143,12 @@ impl<'a> Loan<'a> {
     pub(crate) fn instance(&mut self) -> &mut dyn GuestInstance {
         self.instance
     }
-}
 
-impl Drop for Loan<'_> {
-    fn drop(&mut self) {
-        let lent = self.instance.state().lent_mut();
+    /// Ends the loan and returns the state that it was lent to.
+    #[inline]
+    pub(crate) fn end(&mut self) -> &ModuleState {
+        let state = self.instance.state();
+        let lent = state.lent_mut();
         let sink = lent.sink.get_mut();
         if *sink != self.sink {
             // The pointers are in a state that can no longer be reached
@@ -154,5 +158,17 @@ impl Drop for Loan<'_> {
         *sink = ptr::null_mut();
         lent.operation.clear();
         lent.payload.clear();
+        self.sink = ptr::null_mut();
+        state
+    }
+}
+
+impl Drop for Loan<'_> {
+    /// Ends the loan on an unwind.
+    #[inline]
+    fn drop(&mut self) {
+        if !self.sink.is_null() {
+            self.end();
+        }
     }
 }

@@ -66,6 +66,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`].
+    #[inline]
     pub fn guest_request(
         &self,
         memory: &mut [u8],
@@ -86,6 +87,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`].
+    #[inline]
     pub fn guest_response(
         &mut self,
         memory: &[u8],
@@ -125,6 +127,7 @@ impl ModuleState {
         clippy::too_many_arguments,
         reason = "waPC's `__host_call` has these eight"
     )]
+    #[inline]
     pub fn host_call(
         &mut self,
         memory: &[u8],
@@ -145,22 +148,27 @@ impl ModuleState {
             operation: read_text(memory, op_ptr, op_len, IMPORT, "operation")?,
             payload: read(memory, ptr, len, IMPORT, "payload")?,
         };
-        self.host_response = Vec::new();
-        self.host_error.clear();
-        let callback = &*self.callback;
+        let Self {
+            callback,
+            host_response,
+            host_error,
+            ..
+        } = self;
+        host_response.clear();
+        host_error.clear();
         // The guest's state is not looked at after a panic: the instance is
         // dropped.
         let answer = catch_unwind(AssertUnwindSafe(|| {
             let _within = Within::enter(call.host_id);
-            callback.call(call).map_err(|error| error.to_string())
+            callback
+                .call(call, host_response)
+                .map_err(|error| error.to_string())
         }));
         match answer {
-            Ok(Ok(response)) => {
-                self.host_response = response;
-                Ok(1)
-            }
+            Ok(Ok(())) => Ok(1),
             Ok(Err(error)) => {
-                self.host_error = error;
+                *host_error = error;
+                host_response.clear();
                 Ok(0)
             }
             Err(panic) => {
@@ -176,6 +184,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
+    #[inline]
     pub fn host_response_len(&self) -> Result<i32, ProtocolError> {
         length(self.host_response.len(), "__host_response_len", "response")
     }
@@ -186,6 +195,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// [`ProtocolError::OutOfBounds`].
+    #[inline]
     pub fn host_response(&self, memory: &mut [u8], ptr: i32) -> Result<(), ProtocolError> {
         write(
             memory,
@@ -262,11 +272,15 @@ impl ModuleState {
     }
 
     /// Forgets the last call, so that the next one finds nothing of it.
+    #[inline]
     pub(crate) fn begin(&mut self) {
         self.responded = false;
         self.guest_error = None;
-        self.host_response = Vec::new();
         self.host_error.clear();
+        if self.host_response.capacity() > KEPT_BYTES {
+            self.host_response = Vec::new();
+        }
+        self.host_response.clear();
     }
 
     pub(crate) const fn lent_mut(&mut self) -> &mut Lent {
@@ -316,10 +330,15 @@ impl fmt::Debug for ModuleState {
     }
 }
 
+/// How large a buffer for the host's answers an instance keeps from one call
+/// to the next.
+const KEPT_BYTES: usize = 64 * 1024;
+
 /// The target of guests' log lines.
 const LOG_TARGET: &str = "wapc::guest";
 
 /// The part of `memory` that a guest names by a pointer and a length.
+#[inline]
 fn read<'m>(
     memory: &'m [u8],
     ptr: i32,
@@ -338,6 +357,7 @@ fn read<'m>(
         .ok_or_else(|| out_of_bounds(memory, pointer, length, import, what))
 }
 
+#[inline]
 fn read_text<'m>(
     memory: &'m [u8],
     ptr: i32,
@@ -354,6 +374,7 @@ fn read_text<'m>(
 }
 
 /// Writes `bytes` to where a guest wants them.
+#[inline]
 fn write(
     memory: &mut [u8],
     ptr: i32,
