@@ -30,7 +30,6 @@ pub trait Subject: Send + Sync {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     Floor,
-    #[expect(dead_code, reason = "stands for a subject that is yet to come")]
     Ours,
     Peer,
 }

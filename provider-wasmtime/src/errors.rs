@@ -1,8 +1,14 @@
-//! Translates wasmtime's errors to the host's.
+//! Translates wasmtime's errors to the host's, and the host's to wasmtime's.
 
 use wapc_host::{EngineError, Frame, ProtocolError, Trap, TrapCode};
 use wasmtime::{Error, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
+
+/// Ends the guest's call because it broke the protocol.
+#[cold]
+pub(crate) fn trap(error: ProtocolError) -> Error {
+    error.into()
+}
 
 /// Why a guest did not return.
 #[cold]

@@ -7,6 +7,8 @@ use wapc_host::{
 use wasmtime::{Caller, Extern, Linker, Memory, Module, ValType};
 use wasmtime_wasi::p1::WasiP1Ctx;
 
+use crate::errors::trap;
+
 /// What a store holds beside the guest.
 pub(crate) struct Data {
     pub(crate) state: ModuleState,
@@ -28,7 +30,7 @@ macro_rules! link_conversation {
             stringify!($import),
             |mut caller: Caller<'_, Data>, $($number: i32),*| -> wasmtime::Result<$result> {
                 let (memory, state) = conversation(&mut caller, stringify!($import))?;
-                Ok(state.$method(memory, $($number),*)?)
+                state.$method(memory, $($number),*).map_err(trap)
             },
         )?;)*
     };
@@ -46,10 +48,10 @@ pub(crate) fn linker(module: &Module, wasi: bool) -> wasmtime::Result<Linker<Dat
         __console_log => console_log(ptr, len) -> ();
     });
     linker.func_wrap("wapc", "__host_response_len", |caller: Caller<'_, Data>| {
-        Ok(caller.data().state.host_response_len()?)
+        caller.data().state.host_response_len().map_err(trap)
     })?;
     linker.func_wrap("wapc", "__host_error_len", |caller: Caller<'_, Data>| {
-        Ok(caller.data().state.host_error_len()?)
+        caller.data().state.host_error_len().map_err(trap)
     })?;
     linker.func_wrap(
         "env",
@@ -86,7 +88,7 @@ fn conversation<'c>(
 fn look_up_memory(caller: &mut Caller<'_, Data>, import: &'static str) -> wasmtime::Result<Memory> {
     match caller.get_export("memory") {
         Some(Extern::Memory(memory)) => Ok(memory),
-        _ => Err(ProtocolError::NoMemory { import }.into()),
+        _ => Err(trap(ProtocolError::NoMemory { import })),
     }
 }
 

@@ -2,6 +2,11 @@
 //!
 //! A new engine joins all of them with one line in [`ENGINES`].
 
+/// The program in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 use std::fmt;
 
 use provider_wasmi::WasmiEngineProvider;

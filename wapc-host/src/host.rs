@@ -261,26 +261,34 @@ impl WapcHost {
                 host_id: self.id,
             });
         }
-        let mut slot = self.slot.lock();
+        let mut guard = self.slot.lock();
+        let slot = &mut *guard;
         if slot.generation != self.generation.load(Ordering::Acquire) {
-            self.fill(&mut slot)?;
+            self.fill(&mut slot.instance, &mut slot.generation)?;
+            slot.spoiled = false;
         }
-        Ok(Turn { host: self, slot })
+        Ok(Turn {
+            host: self,
+            slot: guard,
+        })
     }
 
-    /// Puts an instance of the current code into the slot.
+    /// Puts an instance of the current code into `place`.
     #[cold]
-    fn fill(&self, slot: &mut Slot) -> Result<(), Error> {
-        slot.instance = None;
+    fn fill<'s>(
+        &self,
+        place: &'s mut Option<Box<dyn GuestInstance>>,
+        generation: &mut u64,
+    ) -> Result<&'s mut Box<dyn GuestInstance>, Error> {
+        *place = None;
         let current = Arc::clone(&self.current.lock());
         let first = current.first.lock().take();
-        slot.instance = Some(match first {
+        let instance = match first {
             Some(instance) => instance,
             None => init(&*current.provider, self.id, &self.callback)?,
-        });
-        slot.generation = current.number;
-        slot.spoiled = false;
-        Ok(())
+        };
+        *generation = current.number;
+        Ok(place.insert(instance))
     }
 }
 
@@ -411,6 +419,7 @@ impl Turn<'_> {
 
     /// One call: lends the caller's bytes, runs the guest, and looks at how it
     /// went.
+    #[inline]
     fn converse(
         &mut self,
         operation: &str,
@@ -420,10 +429,10 @@ impl Turn<'_> {
         let op_length = length("operation", operation.len())?;
         let msg_length = length("payload", payload.len())?;
         let slot = &mut *self.slot;
-        let Some(instance) = slot.instance.as_mut().filter(|_| !slot.spoiled) else {
+        let instance = match &mut slot.instance {
+            Some(instance) if !slot.spoiled => instance,
             // The call before this one lost it.
-            self.host.fill(slot)?;
-            return self.converse(operation, payload, sink);
+            empty => self.host.fill(empty, &mut slot.generation)?,
         };
 
         slot.spoiled = true;

@@ -3,6 +3,7 @@
 mod conversation;
 mod floor_wasmi;
 mod floor_wasmtime;
+mod ours;
 #[cfg(feature = "peer-extism")]
 mod peer_extism;
 #[cfg(feature = "peer-wapc")]
@@ -17,6 +18,7 @@ pub fn all() -> Vec<Box<dyn Subject>> {
     let mut subjects = Vec::new();
     subjects.extend(floor_wasmtime::subjects());
     subjects.extend(floor_wasmi::subjects());
+    subjects.extend(ours::subjects());
     #[cfg(feature = "peer-wapc")]
     subjects.extend(peer_wapc::subjects());
     #[cfg(feature = "peer-wapc-pool")]
