@@ -1,7 +1,7 @@
 //! Links the functions that the host exports to guests.
 
 use wapc_host::{
-    ModuleState, ProtocolError,
+    ModuleState, ProtocolError, for_each_import,
     module::{ExternType, ValueType},
 };
 use wasmi::{Caller, Error, Extern, Linker, Memory, Module, ValType};
@@ -19,12 +19,18 @@ pub(crate) struct Data {
     pub(crate) wasi: Option<WasiCtx>,
 }
 
-/// Links each named import of `wapc` to the method of [`ModuleState`] that
-/// answers it.
-macro_rules! link_conversation {
-    ($linker:ident, {
-        $($import:ident => $method:ident($($number:ident),*) -> $result:ty;)*
-    }) => {
+/// Links the imports of [`wapc_host::for_each_import`] to the methods of
+/// [`ModuleState`].
+macro_rules! link {
+    (
+        ($linker:ident)
+        with_memory {
+            $($import:ident => $method:ident($($number:ident),*) -> $result:ty;)*
+        }
+        without_memory {
+            $($length:ident => $length_method:ident() -> $length_type:ty;)*
+        }
+    ) => {
         $($linker.func_wrap(
             "wapc",
             stringify!($import),
@@ -33,27 +39,20 @@ macro_rules! link_conversation {
                 data.state.$method(memory, $($number),*).map_err(trap)
             },
         )?;)*
+        $($linker.func_wrap(
+            "wapc",
+            stringify!($length),
+            |caller: Caller<'_, Data>| -> Result<$length_type, Error> {
+                caller.data().state.$length_method().map_err(trap)
+            },
+        )?;)*
     };
 }
 
 /// A linker of all that a guest may import; of WASI only if it does.
 pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error> {
     let mut linker = Linker::new(module.engine());
-    link_conversation!(linker, {
-        __guest_request => guest_request(op_ptr, ptr) -> ();
-        __guest_response => guest_response(ptr, len) -> ();
-        __guest_error => guest_error(ptr, len) -> ();
-        __host_call => host_call(bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len) -> i32;
-        __host_response => host_response(ptr) -> ();
-        __host_error => host_error(ptr) -> ();
-        __console_log => console_log(ptr, len) -> ();
-    });
-    linker.func_wrap("wapc", "__host_response_len", |caller: Caller<'_, Data>| {
-        caller.data().state.host_response_len().map_err(trap)
-    })?;
-    linker.func_wrap("wapc", "__host_error_len", |caller: Caller<'_, Data>| {
-        caller.data().state.host_error_len().map_err(trap)
-    })?;
+    for_each_import!(link!(linker));
     linker.func_wrap(
         "env",
         "abort",

@@ -67,7 +67,7 @@ impl WasmiInstance {
         let instance = template
             .linker
             .instantiate_and_start(&mut store, &template.module)
-            .map_err(|error| instantiation_error(engine_error(error)))?;
+            .map_err(|error| engine_error(error).in_instantiation())?;
         store.data_mut().memory = instance.get_memory(&store, "memory");
         for start in &template.shape.start_functions {
             run_start(&mut store, instance, *start)?;
@@ -102,14 +102,4 @@ fn run_start(store: &mut Store<Data>, instance: Instance, start: Start) -> Resul
         .and_then(|function| function.call(store, ()))
         .map_err(engine_error);
     start.outcome(outcome)
-}
-
-/// Tells an error in the start section from one of instantiation itself.
-fn instantiation_error(error: EngineError) -> EngineError {
-    match error {
-        EngineError::Other(_) => error,
-        error => Start::Section
-            .outcome(Err(error))
-            .expect_err("an error stays one"),
-    }
 }

@@ -123,8 +123,8 @@ impl Builder {
     /// Each holds its own translation of the module, made when it is first
     /// needed, and threads whose guests are on different engines do not wait
     /// for each other. By default as many as the machine runs threads at once,
-    /// up to 8. Without effect beside [`Builder::engine`] and for a [`Module`]
-    /// of yours.
+    /// up to 8. Without effect beside [`Builder::engine`] and for
+    /// [`Builder::build_compiled`].
     #[must_use]
     pub const fn engines(mut self, engines: NonZeroUsize) -> Self {
         self.engines = Some(engines);
@@ -138,33 +138,35 @@ impl Builder {
         self
     }
 
-    /// A provider of `module`: bytes (binary or text) to translate, or a
-    /// [`Module`] of yours, whose own engine is used then.
+    /// Translates `module`, binary or text.
     ///
     /// # Errors
     ///
     /// [`ModuleError`]: the bytes are no module, or the module is no guest.
-    pub fn build<'m>(
-        self,
-        module: impl Into<ModuleSource<'m>>,
-    ) -> Result<WasmiEngineProvider, ModuleError> {
-        let templates = match module.into() {
-            ModuleSource::Compiled(module) => Templates::single(module)?,
-            ModuleSource::Bytes(bytes) => {
-                let binary = module::binary(bytes)?;
-                match &self.engine {
-                    Some(engine) => Templates::on(engine, &binary)?,
-                    None => {
-                        let engines = self.engines.unwrap_or_else(default_engines);
-                        Templates::spread(&binary, engines)?
-                    }
-                }
-            }
+    pub fn build(self, module: &[u8]) -> Result<WasmiEngineProvider, ModuleError> {
+        let binary = module::binary(module)?;
+        let templates = match &self.engine {
+            Some(engine) => Templates::on(engine, &binary)?,
+            None => Templates::spread(&binary, self.engines.unwrap_or_else(default_engines))?,
         };
-        Ok(WasmiEngineProvider {
+        Ok(self.provider(templates))
+    }
+
+    /// Takes a module that you have translated; its own engine is used.
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleError`]: the module is no guest.
+    pub fn build_compiled(mut self, module: Module) -> Result<WasmiEngineProvider, ModuleError> {
+        self.engine = Some(module.engine().clone());
+        Ok(self.provider(Templates::single(module)?))
+    }
+
+    fn provider(self, templates: Templates) -> WasmiEngineProvider {
+        WasmiEngineProvider {
             templates: Arc::new(templates),
             builder: self,
-        })
+        }
     }
 }
 
@@ -174,49 +176,6 @@ impl fmt::Debug for Builder {
             .field("engines", &self.engines)
             .field("wasi", &self.wasi)
             .finish_non_exhaustive()
-    }
-}
-
-/// What a provider is made of.
-#[derive(Clone)]
-#[non_exhaustive]
-pub enum ModuleSource<'m> {
-    /// A binary or text, to be translated.
-    Bytes(&'m [u8]),
-    /// A module that is translated already.
-    Compiled(Module),
-}
-
-impl<'m> From<&'m [u8]> for ModuleSource<'m> {
-    fn from(bytes: &'m [u8]) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-impl<'m, const N: usize> From<&'m [u8; N]> for ModuleSource<'m> {
-    fn from(bytes: &'m [u8; N]) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-impl<'m> From<&'m Vec<u8>> for ModuleSource<'m> {
-    fn from(bytes: &'m Vec<u8>) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-impl From<Module> for ModuleSource<'_> {
-    fn from(module: Module) -> Self {
-        Self::Compiled(module)
-    }
-}
-
-impl fmt::Debug for ModuleSource<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
-            Self::Compiled(_) => f.write_str("Compiled"),
-        }
     }
 }
 

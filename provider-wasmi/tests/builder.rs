@@ -37,7 +37,7 @@ fn a_module_of_ones_own_brings_its_engine() {
     let binary = wapc_host::module::binary(ECHO.as_bytes()).expect("text");
     let module = Module::new(&engine, &binary).expect("a module");
     let provider = WasmiEngineProvider::builder()
-        .build(module)
+        .build_compiled(module)
         .expect("a guest");
     assert!(Engine::same(provider.engine(), &engine));
     echoes(provider);
@@ -46,7 +46,7 @@ fn a_module_of_ones_own_brings_its_engine() {
 #[test]
 fn a_module_of_ones_own_must_be_a_guest() {
     let module = Module::new(&Engine::default(), b"\0asm\x01\0\0\0").expect("a module");
-    let refused = WasmiEngineProvider::builder().build(module);
+    let refused = WasmiEngineProvider::builder().build_compiled(module);
     assert!(matches!(
         refused,
         Err(ModuleError::MissingExport { name: "memory", .. })

@@ -77,7 +77,7 @@ impl WasmtimeInstance {
         let instance = template
             .linked
             .instantiate(&mut store)
-            .map_err(|error| instantiation_error(engine_error(error)))?;
+            .map_err(|error| engine_error(error).in_instantiation())?;
         store.data_mut().memory = instance
             .get_module_export(&mut store, &template.memory)
             .and_then(Extern::into_memory);
@@ -117,14 +117,4 @@ fn run_start(store: &mut Store<Data>, instance: Instance, start: Start) -> Resul
         .and_then(|function| function.call(store, ()))
         .map_err(engine_error);
     start.outcome(outcome)
-}
-
-/// Tells an error in the start section from one of instantiation itself.
-fn instantiation_error(error: EngineError) -> EngineError {
-    match error {
-        EngineError::Other(_) => error,
-        error => Start::Section
-            .outcome(Err(error))
-            .expect_err("an error stays one"),
-    }
 }

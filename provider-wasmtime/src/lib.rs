@@ -131,25 +131,25 @@ impl Builder {
         self
     }
 
-    /// A provider of `module`: bytes (binary or text) to compile, or a
-    /// [`Module`] of yours, whose own engine is used then.
+    /// Compiles `module`, binary or text.
     ///
     /// # Errors
     ///
     /// [`ModuleError`]: the bytes are no module, or the module is no guest.
-    pub fn build<'m>(
-        self,
-        module: impl Into<ModuleSource<'m>>,
-    ) -> Result<WasmtimeEngineProvider, ModuleError> {
-        let module = match module.into() {
-            ModuleSource::Compiled(module) => module,
-            ModuleSource::Bytes(bytes) => {
-                let engine = self.engine.as_ref().unwrap_or(&SHARED_ENGINE);
-                let binary = module::binary(bytes)?;
-                Module::from_binary(engine, &binary)
-                    .map_err(|error| module::refusal(&binary, error))?
-            }
-        };
+    pub fn build(self, module: &[u8]) -> Result<WasmtimeEngineProvider, ModuleError> {
+        let engine = self.engine.as_ref().unwrap_or(&SHARED_ENGINE);
+        let binary = module::binary(module)?;
+        let compiled = Module::from_binary(engine, &binary)
+            .map_err(|error| module::refusal(&binary, error))?;
+        self.build_compiled(compiled)
+    }
+
+    /// Takes a module that you have compiled; its own engine is used.
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleError`]: the module is no guest.
+    pub fn build_compiled(self, module: Module) -> Result<WasmtimeEngineProvider, ModuleError> {
         Ok(WasmtimeEngineProvider {
             template: Arc::new(Template::new(module)?),
             wasi: self.wasi,
@@ -162,49 +162,6 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("wasi", &self.wasi)
             .finish_non_exhaustive()
-    }
-}
-
-/// What a provider is made of.
-#[derive(Clone)]
-#[non_exhaustive]
-pub enum ModuleSource<'m> {
-    /// A binary or text, to be compiled.
-    Bytes(&'m [u8]),
-    /// A module that is compiled already.
-    Compiled(Module),
-}
-
-impl<'m> From<&'m [u8]> for ModuleSource<'m> {
-    fn from(bytes: &'m [u8]) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-impl<'m, const N: usize> From<&'m [u8; N]> for ModuleSource<'m> {
-    fn from(bytes: &'m [u8; N]) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-impl<'m> From<&'m Vec<u8>> for ModuleSource<'m> {
-    fn from(bytes: &'m Vec<u8>) -> Self {
-        Self::Bytes(bytes)
-    }
-}
-
-impl From<Module> for ModuleSource<'_> {
-    fn from(module: Module) -> Self {
-        Self::Compiled(module)
-    }
-}
-
-impl fmt::Debug for ModuleSource<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
-            Self::Compiled(module) => write!(f, "Compiled({:?})", module.name()),
-        }
     }
 }
 

@@ -146,6 +146,21 @@ pub enum EngineError {
     Other(#[source] BoxError),
 }
 
+impl EngineError {
+    /// This error of an engine's instantiation: what is the guest's doing has
+    /// happened in its start section. For engines.
+    #[must_use]
+    pub fn in_instantiation(self) -> Self {
+        match self {
+            Self::Trap(_) | Self::Exit(_) | Self::Protocol(_) => Self::Start {
+                function: Start::Section,
+                cause: Box::new(self),
+            },
+            error => error,
+        }
+    }
+}
+
 /// A trap: the guest did what WebAssembly does not permit.
 ///
 /// Its `Display` names the reason and the guest's innermost functions.

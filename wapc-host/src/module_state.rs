@@ -334,6 +334,34 @@ impl fmt::Debug for ModuleState {
 /// to the next.
 const KEPT_BYTES: usize = 64 * 1024;
 
+/// Lists the functions that the host exports to guests in the module `wapc`,
+/// each with the method of [`ModuleState`] that answers it, for the macro
+/// `$link`. For engines.
+///
+/// `with_memory` take the guest's memory as their first argument.
+#[macro_export]
+macro_rules! for_each_import {
+    ($link:ident!($($context:tt)*)) => {
+        $link! {
+            ($($context)*)
+            with_memory {
+                __console_log => console_log(ptr, len) -> ();
+                __guest_error => guest_error(ptr, len) -> ();
+                __guest_request => guest_request(op_ptr, ptr) -> ();
+                __guest_response => guest_response(ptr, len) -> ();
+                __host_call =>
+                    host_call(bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len) -> i32;
+                __host_error => host_error(ptr) -> ();
+                __host_response => host_response(ptr) -> ();
+            }
+            without_memory {
+                __host_error_len => host_error_len() -> i32;
+                __host_response_len => host_response_len() -> i32;
+            }
+        }
+    };
+}
+
 /// The target of guests' log lines.
 const LOG_TARGET: &str = "wapc::guest";
 
