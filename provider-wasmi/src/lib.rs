@@ -183,5 +183,9 @@ impl fmt::Debug for Builder {
 /// translation of the module in memory.
 fn default_engines() -> NonZeroUsize {
     const MOST: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
-    available_parallelism().map_or(NonZeroUsize::MIN, |threads| threads.min(MOST))
+    // Asking takes longer than translating a small module.
+    static ENGINES: LazyLock<NonZeroUsize> = LazyLock::new(|| {
+        available_parallelism().map_or(NonZeroUsize::MIN, |threads| threads.min(MOST))
+    });
+    *ENGINES
 }
