@@ -27,7 +27,12 @@ mod mapped_dir;
 mod templates;
 mod wasi;
 
-use std::{fmt, num::NonZeroUsize, sync::Arc, thread::available_parallelism};
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    sync::{Arc, LazyLock},
+    thread::available_parallelism,
+};
 
 use wapc_host::{
     EngineError, GuestInstance, ModuleError, ModuleState, WasiSettings, WebAssemblyEngineProvider,
