@@ -15,7 +15,12 @@ pub fn echo(subjects: &[&dyn Subject], outcomes: &[Outcome]) -> Result<String> {
         .collect();
     let mut lines: Vec<Line> = subjects
         .iter()
-        .filter_map(|subject| Line::of(*subject, &columns, outcomes))
+        .enumerate()
+        .filter_map(|(place, subject)| {
+            let before = subjects.iter().take(place);
+            let nth = before.filter(|s| s.kind() == subject.kind()).count();
+            Line::of(*subject, nth, &columns, outcomes)
+        })
         .collect();
     if lines.is_empty() {
         return Err("there is nothing to draw without the echo scenarios".into());
@@ -58,9 +63,9 @@ const STYLE: &str = "\
 
 /// Told apart on white and on black alike, and by those who do not see all colours.
 const OURS: &[&str] = &[
-    "#0a84d6", "#14a37f", "#5b6ee1", "#00a5b5", "#3aa655", "#8a63d2",
+    "#0a84d6", "#14a37f", "#8a63d2", "#3ab0c9", "#d9480f", "#c2255c", "#b08800",
 ];
-const PEERS: &[&str] = &["#d9480f", "#c2255c", "#b08800", "#e8590c", "#a0522d"];
+const PEERS: &[&str] = &["#e8590c", "#e64980", "#a0522d", "#f08c00", "#ae3ec9"];
 const FLOORS: &[&str] = &["#7d8590", "#9a8f80", "#8c959f", "#6e7781", "#a1887f"];
 
 struct Line {
@@ -72,7 +77,13 @@ struct Line {
 }
 
 impl Line {
-    fn of(subject: &dyn Subject, columns: &[&Scenario], outcomes: &[Outcome]) -> Option<Self> {
+    /// The line of the subject that is the `nth` of its kind.
+    fn of(
+        subject: &dyn Subject,
+        nth: usize,
+        columns: &[&Scenario],
+        outcomes: &[Outcome],
+    ) -> Option<Self> {
         let points: Vec<(usize, f64)> = columns
             .iter()
             .enumerate()
@@ -88,14 +99,10 @@ impl Line {
             Kind::Peer => PEERS,
             Kind::Floor => FLOORS,
         };
-        // By name, so that a subject keeps its colour from plot to plot.
-        let hash = subject.name().bytes().fold(0, |sum: usize, byte| {
-            sum.wrapping_mul(31).wrapping_add(byte.into())
-        });
         (!points.is_empty()).then(|| Self {
             name: subject.name(),
             kind: subject.kind(),
-            color: palette[hash % palette.len()],
+            color: palette[nth % palette.len()],
             points,
         })
     }
