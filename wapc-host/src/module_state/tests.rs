@@ -1,0 +1,166 @@
+//! The conversation's rules, one import at a time, without any guest.
+
+use super::*;
+
+const MEMORY: usize = 1000;
+
+fn state() -> ModuleState {
+    let answer = |_: u64, _: &str, _: &str, _: &str, payload: &[u8]| Ok(payload.to_vec());
+    ModuleState::new(7, Arc::new(answer))
+}
+
+/// Every argument that is a pointer and a length, of each import that
+/// reads.
+type Reader = fn(&mut ModuleState, &[u8], i32, i32) -> Result<(), ProtocolError>;
+const READERS: &[(&str, &str, Reader)] = &[
+    ("__guest_response", "response", |state, memory, ptr, len| {
+        match state.guest_response(memory, ptr, len) {
+            // Nobody is calling here; the bounds come first.
+            Err(ProtocolError::NoCall { .. }) => Ok(()),
+            other => other,
+        }
+    }),
+    ("__guest_error", "error", ModuleState::guest_error),
+    ("__console_log", "line", |state, memory, ptr, len| {
+        state.console_log(memory, ptr, len)
+    }),
+    ("__host_call", "binding", |state, memory, ptr, len| {
+        state
+            .host_call(memory, ptr, len, 0, 0, 0, 0, 0, 0)
+            .map(|_| ())
+    }),
+    ("__host_call", "namespace", |state, memory, ptr, len| {
+        state
+            .host_call(memory, 0, 0, ptr, len, 0, 0, 0, 0)
+            .map(|_| ())
+    }),
+    ("__host_call", "operation", |state, memory, ptr, len| {
+        state
+            .host_call(memory, 0, 0, 0, 0, ptr, len, 0, 0)
+            .map(|_| ())
+    }),
+    ("__host_call", "payload", |state, memory, ptr, len| {
+        state
+            .host_call(memory, 0, 0, 0, 0, 0, 0, ptr, len)
+            .map(|_| ())
+    }),
+];
+
+#[test]
+fn whatever_a_guest_names_is_in_its_memory_or_refused_by_name() {
+    let memory = [b'a'; MEMORY];
+    for (import, what, read) in READERS {
+        for (ptr, len) in [(0, 0), (-1, 0), (0, 1000), (999, 1), (1000, 0)] {
+            assert_eq!(
+                read(&mut state(), &memory, ptr, len),
+                Ok(()),
+                "{import} {what}"
+            );
+        }
+        for (ptr, len) in [
+            (0, 1001),
+            (999, 2),
+            (1000, 1),
+            (-1, 1),
+            (-1, -1),
+            (1, -1),
+            (i32::MIN, i32::MIN),
+        ] {
+            assert_eq!(
+                read(&mut state(), &memory, ptr, len),
+                Err(ProtocolError::OutOfBounds {
+                    import,
+                    what,
+                    pointer: ptr.cast_unsigned(),
+                    length: len.cast_unsigned() as usize,
+                    memory: MEMORY,
+                })
+            );
+        }
+    }
+}
+
+#[test]
+fn names_and_errors_must_be_text_and_payloads_and_lines_need_not() {
+    let memory = *b"ok\xffno";
+    for (import, what, read) in READERS {
+        let expected = match *what {
+            "response" | "line" | "payload" => Ok(()),
+            _ => Err(ProtocolError::NotUtf8 {
+                import,
+                what,
+                valid_up_to: 2,
+            }),
+        };
+        assert_eq!(read(&mut state(), &memory, 0, 5), expected);
+    }
+}
+
+#[test]
+fn the_host_writes_within_memory_or_not_at_all() {
+    let mut state = state();
+    let mut memory = [0; MEMORY];
+    assert_eq!(state.host_response_len(), Ok(0));
+    assert_eq!(
+        state.host_response(&mut memory, -1),
+        Ok(()),
+        "nothing to write"
+    );
+    memory[..4].copy_from_slice(b"1234");
+    assert_eq!(state.host_call(&memory, 0, 0, 0, 0, 0, 0, 0, 4), Ok(1));
+    assert_eq!(state.host_response_len(), Ok(4));
+    assert_eq!(state.host_response(&mut memory, 996), Ok(()));
+    assert_eq!(&memory[996..], b"1234");
+    for ptr in [997, 1000, -1, i32::MIN] {
+        let refused = state.host_response(&mut memory, ptr).unwrap_err();
+        assert!(matches!(
+            refused,
+            ProtocolError::OutOfBounds { length: 4, .. }
+        ));
+    }
+    assert_eq!(state.host_error_len(), Ok(0), "it did not fail");
+}
+
+#[test]
+fn an_error_of_the_host_replaces_its_answer_and_the_other_way_round() {
+    let fail_on_x = |_: u64, _: &str, _: &str, _: &str, payload: &[u8]| match payload {
+        b"x" => Err("no".into()),
+        payload => Ok(payload.to_vec()),
+    };
+    let mut state = ModuleState::new(7, Arc::new(fail_on_x));
+    let memory = *b"xy";
+    let lengths = |state: &ModuleState| (state.host_response_len(), state.host_error_len());
+    assert_eq!(state.host_call(&memory, 0, 0, 0, 0, 0, 0, 1, 1), Ok(1));
+    assert_eq!(lengths(&state), (Ok(1), Ok(0)));
+    assert_eq!(state.host_call(&memory, 0, 0, 0, 0, 0, 0, 0, 1), Ok(0));
+    assert_eq!(lengths(&state), (Ok(0), Ok(2)));
+    assert_eq!(state.host_call(&memory, 0, 0, 0, 0, 0, 0, 1, 1), Ok(1));
+    assert_eq!(lengths(&state), (Ok(1), Ok(0)));
+}
+
+#[test]
+fn an_abort_reads_what_it_can() {
+    let mut memory = vec![4, 0, 0, 0, b'n', 0, b'o', 0, 0xff, 0xff, 0xff, 0xff];
+    let abort = |memory: &[u8], message, file| {
+        let mut state = state();
+        state.abort(memory, message, file, 3, -1);
+        state.take_guest_error().unwrap()
+    };
+    assert_eq!(abort(&memory, 4, 4), "no at no:3:4294967295");
+    for wild in [0, 3, 12, -1, i32::MIN] {
+        assert_eq!(
+            abort(&memory, wild, wild),
+            "abort at an unknown file:3:4294967295"
+        );
+    }
+    memory[4..6].copy_from_slice(&0xd800_u16.to_le_bytes());
+    assert_eq!(
+        abort(&memory, 4, -1),
+        "\u{fffd}o at an unknown file:3:4294967295"
+    );
+
+    let mut state = state();
+    state.guest_error(b"first", 0, 5).unwrap();
+    state.abort(&memory, 4, 4, 0, 0);
+    assert_eq!(state.take_guest_error().as_deref(), Some("first"));
+}
