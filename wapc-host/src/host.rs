@@ -242,14 +242,20 @@ impl WapcHost {
         self.generation.store(number, Ordering::Release);
         drop(current);
 
-        // An idle instance of the old code goes now, in this thread. A busy
-        // one goes when its slot is next used.
-        if let Some(mut slot) = self.slot.try_lock() {
+        self.retire_before(number);
+        Ok(())
+    }
+
+    /// Drops the instance in this thread if it is idle and of code older than
+    /// `generation`. A busy one goes when its slot is next used.
+    fn retire_before(&self, generation: u64) {
+        if let Some(mut slot) = self.slot.try_lock()
+            && slot.generation < generation
+        {
             let old = slot.instance.take();
             drop(slot);
             drop(old);
         }
-        Ok(())
     }
 
     /// Waits for the instance and makes sure that it is of the current code.

@@ -294,6 +294,16 @@ fn a_swap_during_a_check_out_waits_for_nobody_and_takes_effect_after_it() {
 }
 
 #[test]
+fn a_swap_retires_old_code_and_not_what_a_quicker_caller_runs_already() {
+    let host = versatile().host();
+    assert_eq!(host.call("count", b"").unwrap(), b"1");
+    host.retire_before(1);
+    assert_eq!(host.call("count", b"").unwrap(), b"2", "of this very code");
+    host.retire_before(2);
+    assert_eq!(host.call("count", b"").unwrap(), b"1");
+}
+
+#[test]
 fn start_functions_may_ask_the_host_but_there_is_no_call_to_answer() {
     let mut provider = ScriptedProvider::echo();
     provider.start = Arc::new(|guest| {
