@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use wapc_host::{EngineError, ProtocolError, Trap, TrapCode};
+use wapc_host::{EngineError, Stop, Trap, TrapCode};
 use wasmi::{
     Error,
     errors::{ErrorKind, HostError, InstantiationError},
 };
 
-/// A [`ProtocolError`] on its way through the interpreter.
+/// A [`Stop`] on its way through the interpreter.
 #[derive(Debug)]
-pub(crate) struct Broken(pub(crate) ProtocolError);
+pub(crate) struct Broken(pub(crate) Stop);
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -20,9 +20,9 @@ impl fmt::Display for Broken {
 
 impl HostError for Broken {}
 
-/// Ends the guest's call because it broke the protocol.
+/// Ends the guest's call because it must not go on.
 #[cold]
-pub(crate) fn trap(error: ProtocolError) -> Error {
+pub(crate) fn trap(error: Stop) -> Error {
     Error::host(Broken(error))
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn trap(error: ProtocolError) -> Error {
 #[cold]
 pub(crate) fn engine_error(error: Error) -> EngineError {
     if let Some(Broken(error)) = error.downcast_ref() {
-        return EngineError::Protocol(error.clone());
+        return EngineError::Stopped(error.clone());
     }
     if let Some(code) = error.i32_exit_status() {
         return EngineError::Exit(code);

@@ -87,7 +87,7 @@ pub(crate) fn conversation<'c>(
 fn look_up_memory(caller: &Caller<'_, Data>, import: &'static str) -> Result<Memory, Error> {
     match caller.get_export("memory") {
         Some(Extern::Memory(memory)) => Ok(memory),
-        _ => Err(trap(ProtocolError::NoMemory { import })),
+        _ => Err(trap(ProtocolError::NoMemory { import }.into())),
     }
 }
 

@@ -1,20 +1,20 @@
 //! Translates wasmtime's errors to the host's, and the host's to wasmtime's.
 
-use wapc_host::{EngineError, Frame, ProtocolError, Trap, TrapCode};
+use wapc_host::{EngineError, Frame, Stop, Trap, TrapCode};
 use wasmtime::{Error, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-/// Ends the guest's call because it broke the protocol.
+/// Ends the guest's call because it must not go on.
 #[cold]
-pub(crate) fn trap(error: ProtocolError) -> Error {
+pub(crate) fn trap(error: Stop) -> Error {
     error.into()
 }
 
 /// Why a guest did not return.
 #[cold]
 pub(crate) fn engine_error(error: Error) -> EngineError {
-    if let Some(error) = error.downcast_ref::<ProtocolError>() {
-        return EngineError::Protocol(error.clone());
+    if let Some(error) = error.downcast_ref::<Stop>() {
+        return EngineError::Stopped(error.clone());
     }
     if let Some(I32Exit(code)) = error.downcast_ref() {
         return EngineError::Exit(*code);

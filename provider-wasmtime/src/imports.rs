@@ -88,7 +88,7 @@ fn conversation<'c>(
 fn look_up_memory(caller: &mut Caller<'_, Data>, import: &'static str) -> wasmtime::Result<Memory> {
     match caller.get_export("memory") {
         Some(Extern::Memory(memory)) => Ok(memory),
-        _ => Err(trap(ProtocolError::NoMemory { import })),
+        _ => Err(trap(ProtocolError::NoMemory { import }.into())),
     }
 }
 

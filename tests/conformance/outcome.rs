@@ -1,7 +1,7 @@
 //! How a call ended, in the words of `guest-fixtures/wat/README.md`.
 
 use conformance::chain;
-use wapc_host::{EngineError, Error, ModuleError, ProtocolError, TrapCode};
+use wapc_host::{EngineError, Error, LimitError, ModuleError, ProtocolError, Stop, TrapCode};
 
 /// `ok TEXT`, `trap KIND`, `protocol KIND` and so on.
 pub(crate) fn outcome(result: &Result<Vec<u8>, Error>) -> String {
@@ -11,6 +11,8 @@ pub(crate) fn outcome(result: &Result<Vec<u8>, Error>) -> String {
         Err(Error::Trapped { trap, .. }) => format!("trap {}", trap_kind(trap.code)),
         Err(Error::Exited { code, .. }) => format!("exit {code}"),
         Err(Error::Protocol { source, .. }) => format!("protocol {}", protocol_kind(source)),
+        Err(Error::Limit { source, .. }) => format!("limit {}", limit_kind(source)),
+        Err(Error::TimedOut { .. }) => "limit fuel-or-deadline".to_owned(),
         Err(Error::Engine { .. }) => "engine".to_owned(),
         Err(Error::Init(error)) => init_outcome(error),
         Err(error) => format!("unexpected: {}", chain(error)),
@@ -25,7 +27,11 @@ fn init_outcome(error: &EngineError) -> String {
             cause => init_outcome(cause),
         },
         EngineError::Exit(code) => format!("exit {code}"),
-        EngineError::Protocol(error) => format!("protocol {}", protocol_kind(error)),
+        EngineError::Stopped(Stop::Protocol(error)) => {
+            format!("protocol {}", protocol_kind(error))
+        }
+        EngineError::Stopped(Stop::Limit(error)) => format!("limit {}", limit_kind(error)),
+        EngineError::Stopped(Stop::TimedOut { .. }) => "limit fuel-or-deadline".to_owned(),
         _ => "engine".to_owned(),
     }
 }
@@ -47,6 +53,20 @@ fn module_kind(error: &ModuleError) -> String {
         ModuleError::ImportType { module, name, .. } => format!("import-type {module}.{name}"),
         ModuleError::Invalid { .. } | ModuleError::Component => "invalid".to_owned(),
         error => chain(error),
+    }
+}
+
+const fn limit_kind(error: &LimitError) -> &'static str {
+    match error {
+        LimitError::Memory { .. }
+        | LimitError::TotalMemory { .. }
+        | LimitError::Memories { .. } => "memory",
+        LimitError::TableElements { .. } | LimitError::Tables { .. } => "table",
+        LimitError::BytesOut { .. } => "payload",
+        LimitError::HostCalls { .. } => "host-calls",
+        LimitError::LogBytes { .. } => "log",
+        LimitError::Fuel { .. } => "fuel-or-deadline",
+        _ => "other",
     }
 }
 

@@ -1,21 +1,29 @@
 //! Answering what guests ask of the host.
 
 use std::{
+    any::Any,
     cell::{Cell, RefCell},
     error::Error as StdError,
+    fmt,
     marker::PhantomData,
+    time::Duration,
 };
+
+use crate::budget::Budget;
 
 /// Any error that a callback may end in; its text reaches the guest through
 /// `__host_error`.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// One call from a guest to its host.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct HostCall<'a> {
     /// The id of the [`WapcHost`](crate::WapcHost) whose guest is calling.
     pub host_id: u64,
+    /// The number of the guest's code; see
+    /// [`WapcHost::generation`](crate::WapcHost::generation).
+    pub generation: u64,
     /// The first of the three names that say what is called.
     pub binding: &'a str,
     /// The second name.
@@ -24,6 +32,50 @@ pub struct HostCall<'a> {
     pub operation: &'a str,
     /// The guest's bytes, read in place in its memory.
     pub payload: &'a [u8],
+    pub(crate) budget: &'a Budget,
+}
+
+impl<'a> HostCall<'a> {
+    /// The [`CallOptions::context`](crate::CallOptions::context) of the call
+    /// that has led here, if it has one of this type.
+    #[must_use]
+    pub fn context<T: Any>(&self) -> Option<&'a T> {
+        self.budget.context()?.downcast_ref()
+    }
+
+    /// How long the guest's call may still take, to 2 ms; `None` if it may go
+    /// on for ever. When nothing is left, the call ends as soon as the callback
+    /// returns.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        self.budget.time_left()
+    }
+
+    /// The length of all its parts.
+    #[inline]
+    pub(crate) const fn bytes(&self) -> usize {
+        self.binding.len() + self.namespace.len() + self.operation.len() + self.payload.len()
+    }
+
+    /// Whether the guest's call has been cancelled: it ends as soon as the
+    /// callback returns.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.budget.is_cancelled()
+    }
+}
+
+impl fmt::Debug for HostCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostCall")
+            .field("host_id", &self.host_id)
+            .field("generation", &self.generation)
+            .field("binding", &self.binding)
+            .field("namespace", &self.namespace)
+            .field("operation", &self.operation)
+            .field("payload_bytes", &self.payload.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Answers guests' calls to the host.
@@ -36,7 +88,8 @@ pub struct HostCall<'a> {
 /// An `Err` is not the end of the guest's call: the guest is told the error's
 /// text, and decides. A panic ends the guest's call at once, drops the
 /// instance, and goes on in the caller of [`WapcHost::call`](crate::WapcHost::call).
-/// Calling the same host from here is answered with
+/// Calling the same host from here takes another of its instances, like any
+/// call; a host of one instance answers with
 /// [`Error::Reentrant`](crate::Error::Reentrant).
 pub trait HostCallback: Send + Sync {
     /// Puts the answer to `call` into `response`, which is empty, and which

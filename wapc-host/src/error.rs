@@ -1,10 +1,10 @@
 //! What a call can end in, and what an engine reports.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use thiserror::Error as ThisError;
 
-use crate::{ModuleError, callback::BoxError};
+use crate::{ModuleError, callback::BoxError, limits::LimitError};
 
 /// Why a [`WapcHost`](crate::WapcHost) did not do what it was asked to.
 ///
@@ -24,7 +24,7 @@ pub enum Error {
     },
 
     /// The guest trapped. Its instance is gone; the next call gets a new one.
-    #[error("the guest trapped in operation `{operation}`{}", guest_said(.guest_error))]
+    #[error("the guest trapped in operation `{operation}`{}{}", guest_said(.guest_error), was_refused(.refused))]
     Trapped {
         /// The operation that was called.
         operation: String,
@@ -34,6 +34,11 @@ pub enum Error {
         /// What the guest reported before it trapped, if anything:
         /// AssemblyScript guests report an exception so.
         guest_error: Option<String>,
+        /// The memory or table that it was refused before, if any: a guest
+        /// that gets no memory mostly traps.
+        refused: Option<LimitError>,
+        /// What the call took until then.
+        spent: Spent,
     },
 
     /// The guest left the program through WASI's `proc_exit` in the middle of
@@ -44,6 +49,8 @@ pub enum Error {
         operation: String,
         /// The exit code.
         code: i32,
+        /// What the call took until then.
+        spent: Spent,
     },
 
     /// The guest broke the protocol. Its instance is gone; the next call gets
@@ -54,12 +61,82 @@ pub enum Error {
         operation: String,
         /// Which rule it broke.
         source: ProtocolError,
+        /// What the call took until then.
+        spent: Spent,
+    },
+
+    /// The guest met one of the host's [`Limits`](crate::Limits). Its instance
+    /// is gone; the next call gets a new one.
+    #[error("the guest met a limit in operation `{operation}`")]
+    Limit {
+        /// The operation that was called.
+        operation: String,
+        /// Which one.
+        source: LimitError,
+        /// What the call took until then.
+        spent: Spent,
+    },
+
+    /// The call's time was over. If the guest had been called, its instance is
+    /// gone, and the next call gets a new one.
+    #[error("operation `{operation}` did not end within {timeout:?}")]
+    TimedOut {
+        /// The operation that was called.
+        operation: String,
+        /// The time that it had.
+        timeout: Duration,
+        /// What the call took until then.
+        spent: Spent,
+    },
+
+    /// The call was cancelled. If the guest had been called, its instance is
+    /// gone, and the next call gets a new one.
+    #[error("operation `{operation}` was cancelled")]
+    Cancelled {
+        /// The operation that was called.
+        operation: String,
+        /// What the call took until then.
+        spent: Spent,
+    },
+
+    /// All instances were busy for longer than a caller waits. The guest was
+    /// not called.
+    #[error("no instance was free for operation `{operation}` within {waited:?}")]
+    Busy {
+        /// The operation that was called.
+        operation: String,
+        /// How long the caller waited.
+        waited: Duration,
     },
 
     /// An instance of the module could not be made: it is no guest, or a start
     /// function failed, or the engine ran out of something. Nothing changed.
     #[error("no instance of the guest could be made")]
     Init(#[source] EngineError),
+
+    /// A swap's probe refused the new code. Nothing changed.
+    #[error("the probe refused the new code")]
+    Probe(#[source] BoxError),
+
+    /// There is no code before the present one to go back to. Nothing changed.
+    #[error("there is no code to roll back to")]
+    NoPrevious,
+
+    /// A swap has taken effect, but calls on the code before it did not end in
+    /// time. They go on.
+    #[error("calls on the old code did not end within {waited:?}")]
+    NotDrained {
+        /// How long the swap waited for them.
+        waited: Duration,
+    },
+
+    /// The limits or options ask for what the provider was built without. The
+    /// guest was not called.
+    #[error("the provider cannot interrupt guests by {what}: it was built without")]
+    NotInterruptible {
+        /// `time` or `fuel`.
+        what: &'static str,
+    },
 
     /// The engine failed for a reason of its own in the middle of a call. The
     /// instance is gone; the next call gets a new one.
@@ -69,6 +146,8 @@ pub enum Error {
         operation: String,
         /// What the engine reported.
         source: EngineError,
+        /// What the call took until then.
+        spent: Spent,
     },
 
     /// The caller is code that a call on this very host has led to: a host
@@ -82,21 +161,85 @@ pub enum Error {
         host_id: u64,
     },
 
-    /// The operation's name or the payload does not fit the 32-bit memory of a
-    /// guest. The guest was not called.
-    #[error("the {what} of {bytes} bytes is larger than a guest's address space")]
+    /// The operation's name with the payload is larger than
+    /// [`Limits::max_bytes_in`](crate::Limits::max_bytes_in), or than the
+    /// 32-bit memory of a guest. The guest was not called.
+    #[error("a request of {bytes} bytes is above the limit of {limit} bytes")]
     TooLarge {
-        /// `operation` or `payload`.
-        what: &'static str,
-        /// Its length in bytes.
+        /// The length of both in bytes.
         bytes: usize,
+        /// The limit.
+        limit: usize,
     },
+}
+
+macro_rules! kinds {
+    ($($kind:ident $pattern:tt;)*) => {
+        /// The kinds of [`Error`], for counting and for labels.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorKind {
+            $(#[doc = concat!("[`Error::", stringify!($kind), "`].")] $kind,)*
+        }
+
+        impl ErrorKind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+        }
+
+        impl Error {
+            /// Which kind of error it is.
+            #[must_use]
+            pub const fn kind(&self) -> ErrorKind {
+                match self {
+                    $(Self::$kind $pattern => ErrorKind::$kind,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Guest {..};
+    Trapped {..};
+    Exited {..};
+    Protocol {..};
+    Limit {..};
+    TimedOut {..};
+    Cancelled {..};
+    Busy {..};
+    Init (_);
+    Probe (_);
+    NoPrevious {};
+    NotDrained {..};
+    NotInterruptible {..};
+    Engine {..};
+    Reentrant {..};
+    TooLarge {..};
+}
+
+/// What a call took until it failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Spent {
+    /// How long it ran, to the tick of 2 ms. `None` for calls without timeout,
+    /// deadline and cancel handle.
+    pub time: Option<Duration>,
+    /// The fuel it used, where fuel is counted.
+    pub fuel: Option<u64>,
 }
 
 fn guest_said(guest_error: &Option<String>) -> String {
     guest_error
         .as_ref()
         .map(|text| format!(", after it reported: {text}"))
+        .unwrap_or_default()
+}
+
+fn was_refused(refused: &Option<LimitError>) -> String {
+    refused
+        .as_ref()
+        .map(|limit| format!(", after it was refused: {limit}"))
         .unwrap_or_default()
 }
 
@@ -126,10 +269,9 @@ pub enum EngineError {
     #[error("the guest exited with code {0}")]
     Exit(i32),
 
-    /// A method of [`ModuleState`](crate::ModuleState) refused what the guest
-    /// asked for.
+    /// [`ModuleState`](crate::ModuleState) said that the guest must not go on.
     #[error(transparent)]
-    Protocol(#[from] ProtocolError),
+    Stopped(#[from] Stop),
 
     /// A directory of [`WasiSettings`](crate::WasiSettings) cannot be opened.
     #[error("the directory `{}` cannot be mapped", .host.display())]
@@ -152,7 +294,7 @@ impl EngineError {
     #[must_use]
     pub fn in_instantiation(self) -> Self {
         match self {
-            Self::Trap(_) | Self::Exit(_) | Self::Protocol(_) => Self::Start {
+            Self::Trap(_) | Self::Exit(_) | Self::Stopped(_) => Self::Start {
                 function: Start::Section,
                 cause: Box::new(self),
             },
@@ -316,6 +458,27 @@ impl Start {
             }),
         }
     }
+}
+
+/// Why a guest must not go on.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum Stop {
+    /// It broke the protocol.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// It met a limit.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// Its time is over.
+    #[error("the time of {timeout:?} is over")]
+    TimedOut {
+        /// The time that it had.
+        timeout: Duration,
+    },
+    /// The call was cancelled.
+    #[error("the call was cancelled")]
+    Cancelled,
 }
 
 /// A rule of waPC that a guest broke.

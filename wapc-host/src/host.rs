@@ -2,69 +2,98 @@
 
 use std::{
     any::Any,
-    fmt,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
+        Arc, Weak,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
+    builder::{HostBuilder, Reuse, Settings},
     callback::{BoxError, HostCallback, Within, is_within},
-    error::{EngineError, Error, ProtocolError},
+    clock,
+    error::{EngineError, Error, ProtocolError, Spent, Stop},
     lent::{Loan, Sink},
+    limits::Limits,
     module_state::ModuleState,
-    provider::{GuestInstance, WebAssemblyEngineProvider},
+    options::CallOptions,
+    pool::{Held, Place, Pool, Slot, Tenant},
+    provider::{GuestInstance, Interruption, WebAssemblyEngineProvider},
+    stats::{ErrorCounters, Stats},
 };
 
 /// A guest module that is called by operation name, and whose code can be
 /// replaced while it is called.
 ///
-/// It is `Send + Sync` and called through `&self`; share it in an `Arc`. It
-/// has one instance of the guest, whose state lives on from call to call;
-/// threads that call at the same time take turns.
+/// It is `Send + Sync` and called through `&self`; share it in an `Arc`. By
+/// default it has one instance of the guest, whose state lives on from call to
+/// call, and threads that call at the same time take turns.
+/// [`HostBuilder::max_instances`] sets another number: then a call takes an
+/// idle instance, or makes one while there are fewer, or waits its turn.
 ///
-/// An instance that trapped, exited or broke the protocol is dropped, and the
-/// next call gets a new one.
+/// An instance that trapped, exited, broke the protocol, met a limit, ran out
+/// of time or was cancelled is dropped, and the next call gets a new one.
 pub struct WapcHost {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What a host shares with the clock and with swaps in the background.
+pub(crate) struct Inner {
     id: u64,
     callback: Arc<dyn HostCallback>,
-    /// What new instances are made of.
-    current: Mutex<Arc<Generation>>,
-    /// The number of `current`, so that a call sees a swap by one load.
+    settings: Settings,
+    limits: Arc<Limits>,
+    /// Whether calls without options have a timeout.
+    timed: bool,
+    published: Mutex<Published>,
+    /// The number of the current generation, so that a call sees a swap by one
+    /// load.
     generation: AtomicU64,
-    slot: Mutex<Slot>,
+    /// Held by a swap: one after the other.
+    pub(crate) swaps: Mutex<()>,
+    pub(crate) pool: Pool,
+    /// How many threads are making an instance or trying one out.
+    working: AtomicUsize,
+    errors: ErrorCounters,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// The code that new instances are made of, and the code before it.
+pub(crate) struct Published {
+    pub(crate) current: Arc<Generation>,
+    pub(crate) previous: Option<Arc<Generation>>,
 }
 
 /// One version of the guest's code.
-struct Generation {
-    number: u64,
-    provider: Box<dyn WebAssemblyEngineProvider>,
-    /// The instance that was made to see whether the version works.
-    first: Mutex<Option<Box<dyn GuestInstance>>>,
+pub(crate) struct Generation {
+    pub(crate) number: u64,
+    pub(crate) provider: Arc<dyn WebAssemblyEngineProvider>,
+    /// Instances that were made before the version was published.
+    pub(crate) ready: Mutex<Vec<Box<dyn GuestInstance>>>,
 }
 
-/// The place of the one instance. Empty after a failure.
-struct Slot {
-    generation: u64,
-    instance: Option<Box<dyn GuestInstance>>,
-    /// A call has begun and not ended well: the instance must not be used
-    /// again. Found true only after the engine has panicked.
-    spoiled: bool,
+/// Since when a place's number of calls has not changed.
+#[derive(Clone, Copy)]
+struct Idle {
+    calls: u64,
+    since: Instant,
 }
 
 impl WapcHost {
     /// A host of `provider`'s guest, whose calls `callback` answers: a closure
     /// over (host id, binding, namespace, operation, payload).
     ///
-    /// Makes the first instance, so that its start functions have run.
+    /// Makes the first instance, so that its start functions have run. All
+    /// settings are the default ones; see [`WapcHost::builder`].
     ///
     /// # Errors
     ///
-    /// [`Error::Init`].
+    /// [`Error::Init`], [`Error::NotInterruptible`].
     ///
     /// # Panics
     ///
@@ -73,7 +102,7 @@ impl WapcHost {
     where
         F: Fn(u64, &str, &str, &str, &[u8]) -> Result<Vec<u8>, BoxError> + Send + Sync + 'static,
     {
-        Self::with_callback(provider, callback)
+        Self::builder(provider).build(callback)
     }
 
     /// The same as [`WapcHost::new`] for a type that implements
@@ -81,47 +110,87 @@ impl WapcHost {
     ///
     /// # Errors
     ///
-    /// [`Error::Init`].
+    /// As [`WapcHost::new`].
     ///
     /// # Panics
     ///
-    /// If a start function calls the host and `callback` panics.
+    /// As [`WapcHost::new`].
     pub fn with_callback(
         provider: Box<dyn WebAssemblyEngineProvider>,
         callback: impl HostCallback + 'static,
     ) -> Result<Self, Error> {
-        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let callback: Arc<dyn HostCallback> = Arc::new(callback);
-        let instance = init(&*provider, id, &callback)?;
-        Ok(Self {
-            id,
+        Self::builder(provider).build_with(callback)
+    }
+
+    /// Settings other than the default: limits, the number of instances, how
+    /// long callers wait.
+    #[must_use]
+    pub fn builder(provider: Box<dyn WebAssemblyEngineProvider>) -> HostBuilder {
+        HostBuilder::new(provider)
+    }
+
+    pub(crate) fn of_settings(
+        provider: Box<dyn WebAssemblyEngineProvider>,
+        callback: Arc<dyn HostCallback>,
+        settings: Settings,
+        limits: Limits,
+    ) -> Result<Self, Error> {
+        let generation = Arc::new(Generation {
+            number: FIRST_GENERATION,
+            provider: provider.into(),
+            ready: Mutex::default(),
+        });
+        let inner = Arc::new(Inner {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             callback,
-            current: Mutex::new(Arc::new(Generation {
-                number: FIRST_GENERATION,
-                provider,
-                first: Mutex::new(None),
-            })),
-            generation: AtomicU64::new(FIRST_GENERATION),
-            slot: Mutex::new(Slot {
-                generation: FIRST_GENERATION,
-                instance: Some(instance),
-                spoiled: false,
+            timed: limits.timeout.is_some(),
+            limits: Arc::new(limits),
+            published: Mutex::new(Published {
+                current: Arc::clone(&generation),
+                previous: None,
             }),
-        })
+            generation: AtomicU64::new(FIRST_GENERATION),
+            swaps: Mutex::default(),
+            pool: Pool::new(settings.max_instances),
+            working: AtomicUsize::new(0),
+            errors: ErrorCounters::default(),
+            idle: Mutex::default(),
+            settings,
+        });
+        let weak: Weak<Inner> = Arc::downgrade(&inner);
+        clock::register(weak);
+        let first = inner.instance(&generation, 0)?;
+        generation.ready.lock().push(first);
+        if let Some(mut held) = inner.pool.try_take() {
+            inner.fill(held.place, held.number, &mut held.slot, None)?;
+        }
+        Ok(Self { inner })
     }
 
     /// This host's number, which no other host in the process has: the first
     /// argument of the callback.
     #[must_use]
-    pub const fn id(&self) -> u64 {
-        self.id
+    pub fn id(&self) -> u64 {
+        self.inner.id
     }
 
-    /// How many modules this host has run, the present one included: 1, and
-    /// one more after each swap.
+    /// The number of the code that calls run on: 1, and one more after each
+    /// swap and rollback.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        self.inner.generation()
+    }
+
+    /// What a guest may use.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// The host's numbers at this moment. Costs calls nothing.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.inner.stats()
     }
 
     /// Calls the guest's `operation` with `payload` and returns its response.
@@ -134,7 +203,9 @@ impl WapcHost {
     ///
     /// If the host callback panics, with its panic. The host stays usable.
     pub fn call(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
-        self.turn(operation)?.call(operation, payload)
+        self.inner
+            .turn(operation, None)?
+            .call(operation, payload, None)
     }
 
     /// Like [`WapcHost::call`], with the response in `response`: cleared
@@ -156,16 +227,17 @@ impl WapcHost {
         payload: &[u8],
         response: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        self.turn(operation)?
-            .call_into(operation, payload, response)
+        self.inner
+            .turn(operation, None)?
+            .call_into(operation, payload, response, None)
     }
 
     /// Like [`WapcHost::call`], lending the response to `read` in the guest's
     /// memory, without copying it out. Returns what `read` returned.
     ///
-    /// `read` runs inside the guest's call: while it does, the guest waits,
-    /// and calling this host is refused ([`Error::Reentrant`]). A guest that
-    /// responds several times has each response read; the last result counts.
+    /// `read` runs inside the guest's call: while it does, the guest waits, and
+    /// holds its instance. A guest that responds several times has each
+    /// response read; the last result counts.
     ///
     /// # Errors
     ///
@@ -182,123 +254,53 @@ impl WapcHost {
         payload: &[u8],
         read: impl FnMut(&[u8]) -> R + Send,
     ) -> Result<R, Error> {
-        self.turn(operation)?.call_with(operation, payload, read)
+        self.inner
+            .turn(operation, None)?
+            .call_with(operation, payload, read, None)
     }
 
-    /// The instance, for as many calls as one likes without other callers in
+    /// An instance, for as many calls as one likes without other callers in
     /// between: they share its state, and cost less than through the host.
     ///
-    /// Waits until the instance is free. Other callers wait until the returned
-    /// value is dropped; calling the host itself from the thread that holds it
-    /// is refused ([`Error::Reentrant`]). A swap meanwhile takes effect for
-    /// the next check-out.
+    /// Waits until an instance is free. Until the returned value is dropped, no
+    /// other caller uses the instance; on a host of one instance, a call from
+    /// the thread that holds it is refused ([`Error::Reentrant`]). A swap
+    /// meanwhile takes effect for the next check-out.
     ///
     /// # Errors
     ///
-    /// [`Error::Init`], [`Error::Reentrant`].
+    /// [`Error::Init`], [`Error::Reentrant`], [`Error::Busy`].
     ///
     /// # Panics
     ///
     /// If a new instance must be made, its start functions call the host, and
     /// the callback panics.
     pub fn check_out(&self) -> Result<CheckedOut<'_>, Error> {
-        Ok(CheckedOut {
-            turn: self.turn("(check-out)")?,
-            _within: Within::enter(self.id),
-        })
+        self.check_out_with(None)
     }
 
-    /// Replaces the guest's code by `module` (binary or text) on the same
-    /// engine with the same settings.
-    ///
-    /// Everything slow or fallible happens first, while calls go on with the
-    /// old code: compiling, linking, making an instance, its start functions.
-    /// Then calls that begin after this returns run the new code. A call that
-    /// is running finishes on the code it began on. The guest's state does not
-    /// outlive its code.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Init`]; nothing has changed then.
-    ///
-    /// # Panics
-    ///
-    /// If a start function calls the host and the callback panics; nothing has
-    /// changed then.
-    pub fn replace_module(&self, module: &[u8]) -> Result<(), Error> {
-        let provider = Arc::clone(&self.current.lock())
-            .provider
-            .replace(module)
-            .map_err(Error::Init)?;
-        let first = init(&*provider, self.id, &self.callback)?;
-
-        let mut current = self.current.lock();
-        let number = current.number + 1;
-        *current = Arc::new(Generation {
-            number,
-            provider,
-            first: Mutex::new(Some(first)),
-        });
-        self.generation.store(number, Ordering::Release);
-        drop(current);
-
-        self.retire_before(number);
-        Ok(())
+    fn check_out_with(&self, options: Option<&CallOptions>) -> Result<CheckedOut<'_>, Error> {
+        let turn = self.inner.turn("(check-out)", options)?;
+        Ok(CheckedOut::new(turn, options.cloned()))
     }
 
-    /// Drops the instance in this thread if it is idle and of code older than
-    /// `generation`. A busy one goes when its slot is next used.
-    fn retire_before(&self, generation: u64) {
-        if let Some(mut slot) = self.slot.try_lock()
-            && slot.generation < generation
-        {
-            let old = slot.instance.take();
-            drop(slot);
-            drop(old);
-        }
-    }
-
-    /// Waits for the instance and makes sure that it is of the current code.
-    #[inline]
-    fn turn(&self, operation: &str) -> Result<Turn<'_>, Error> {
-        if is_within(self.id) {
-            return Err(Error::Reentrant {
-                operation: operation.to_owned(),
-                host_id: self.id,
-            });
-        }
-        let mut guard = self.slot.lock();
-        let slot = &mut *guard;
-        if slot.generation != self.generation.load(Ordering::Acquire) {
-            self.fill(&mut slot.instance, &mut slot.generation)?;
-            slot.spoiled = false;
-        }
-        Ok(Turn {
+    /// Calls with options of their own: `host.with(&options).call(…)`.
+    #[must_use]
+    pub const fn with<'h>(&'h self, options: &'h CallOptions) -> With<'h> {
+        With {
             host: self,
-            slot: guard,
-        })
-    }
-
-    /// Puts an instance of the current code into `place`.
-    #[cold]
-    fn fill<'s>(
-        &self,
-        place: &'s mut Option<Box<dyn GuestInstance>>,
-        generation: &mut u64,
-    ) -> Result<&'s mut Box<dyn GuestInstance>, Error> {
-        *place = None;
-        let current = Arc::clone(&self.current.lock());
-        let first = current.first.lock().take();
-        let instance = match first {
-            Some(instance) => instance,
-            None => init(&*current.provider, self.id, &self.callback)?,
-        };
-        *generation = current.number;
-        Ok(place.insert(instance))
+            options,
+        }
     }
 }
 
 impl fmt::Debug for WapcHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WapcHost")
             .field("id", &self.id)
@@ -307,36 +309,129 @@ impl fmt::Debug for WapcHost {
     }
 }
 
-/// A host's instance, held for a sequence of calls; see
-/// [`WapcHost::check_out`].
-///
-/// After a call that lost the instance, the next one gets a new one, of the
-/// host's current code.
-#[derive(Debug)]
-pub struct CheckedOut<'h> {
-    turn: Turn<'h>,
-    _within: Within,
+/// A host with options for the calls through it; see [`WapcHost::with`].
+#[derive(Clone, Copy, Debug)]
+pub struct With<'h> {
+    host: &'h WapcHost,
+    options: &'h CallOptions,
 }
 
-impl CheckedOut<'_> {
+impl<'h> With<'h> {
     /// As [`WapcHost::call`].
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call`], but never [`Error::Reentrant`].
+    /// As [`WapcHost::call`].
     ///
     /// # Panics
     ///
     /// As [`WapcHost::call`].
-    pub fn call(&mut self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
-        self.turn.call(operation, payload)
+    pub fn call(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        self.turn(operation)?
+            .call(operation, payload, Some(self.options))
     }
 
     /// As [`WapcHost::call_into`].
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call`], but never [`Error::Reentrant`].
+    /// As [`WapcHost::call`].
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::call`].
+    pub fn call_into(
+        &self,
+        operation: &str,
+        payload: &[u8],
+        response: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        self.turn(operation)?
+            .call_into(operation, payload, response, Some(self.options))
+    }
+
+    /// As [`WapcHost::call_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::call_with`].
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::call_with`].
+    pub fn call_with<R: Send>(
+        &self,
+        operation: &str,
+        payload: &[u8],
+        read: impl FnMut(&[u8]) -> R + Send,
+    ) -> Result<R, Error> {
+        self.turn(operation)?
+            .call_with(operation, payload, read, Some(self.options))
+    }
+
+    /// As [`WapcHost::check_out`]; the options hold for each call of the
+    /// returned value.
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::check_out`].
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::check_out`].
+    pub fn check_out(&self) -> Result<CheckedOut<'h>, Error> {
+        self.host.check_out_with(Some(self.options))
+    }
+
+    fn turn(&self, operation: &str) -> Result<Turn<'h>, Error> {
+        self.host.inner.turn(operation, Some(self.options))
+    }
+}
+
+/// An instance, held for a sequence of calls; see [`WapcHost::check_out`].
+///
+/// After a call that lost the instance, the next one gets a new one, of the
+/// host's current code.
+#[derive(Debug)]
+pub struct CheckedOut<'h> {
+    turn: Turn<'h>,
+    options: Option<CallOptions>,
+    _within: Within,
+}
+
+impl<'h> CheckedOut<'h> {
+    pub(crate) fn new(turn: Turn<'h>, options: Option<CallOptions>) -> Self {
+        Self {
+            _within: Within::enter(turn.host.id),
+            turn,
+            options,
+        }
+    }
+
+    /// The options of the calls from now on.
+    pub fn set_options(&mut self, options: CallOptions) {
+        self.options = Some(options);
+    }
+
+    /// As [`WapcHost::call`].
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::call`], but never [`Error::Reentrant`] and
+    /// [`Error::Busy`].
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::call`].
+    pub fn call(&mut self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        self.turn.call(operation, payload, self.options.as_ref())
+    }
+
+    /// As [`WapcHost::call_into`].
+    ///
+    /// # Errors
+    ///
+    /// As [`CheckedOut::call`].
     ///
     /// # Panics
     ///
@@ -347,14 +442,15 @@ impl CheckedOut<'_> {
         payload: &[u8],
         response: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        self.turn.call_into(operation, payload, response)
+        self.turn
+            .call_into(operation, payload, response, self.options.as_ref())
     }
 
     /// As [`WapcHost::call_with`].
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call_with`], but never [`Error::Reentrant`].
+    /// As [`CheckedOut::call`]. `read` may have run all the same.
     ///
     /// # Panics
     ///
@@ -365,21 +461,274 @@ impl CheckedOut<'_> {
         payload: &[u8],
         read: impl FnMut(&[u8]) -> R + Send,
     ) -> Result<R, Error> {
-        self.turn.call_with(operation, payload, read)
+        self.turn
+            .call_with(operation, payload, read, self.options.as_ref())
     }
 }
 
-/// The exclusive use of a host's instance.
-struct Turn<'h> {
-    host: &'h WapcHost,
-    slot: MutexGuard<'h, Slot>,
+impl Inner {
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn published(&self) -> MutexGuard<'_, Published> {
+        self.published.lock()
+    }
+
+    /// Makes `generation` what calls run on from now on.
+    pub(crate) fn publish(&self, generation: Generation) {
+        let number = generation.number;
+        let mut published = self.published();
+        let old = mem::replace(&mut published.current, Arc::new(generation));
+        let older = published.previous.replace(Arc::clone(&old));
+        self.generation.store(number, Ordering::Release);
+        drop(published);
+        let unused = mem::take(&mut *old.ready.lock());
+        drop((older, unused));
+    }
+
+    /// Waits for an instance and makes sure that it is of the current code.
+    #[inline]
+    fn turn(&self, operation: &str, options: Option<&CallOptions>) -> Result<Turn<'_>, Error> {
+        let held = match self.pool.try_take() {
+            Some(held) => held,
+            None => self.wait(operation, options)?,
+        };
+        let mut turn = Turn {
+            host: self,
+            held,
+            code: None,
+        };
+        if turn.held.slot.generation != self.generation() {
+            turn.fill().map_err(|error| self.counted(error))?;
+        }
+        Ok(turn)
+    }
+
+    #[cold]
+    fn wait(&self, operation: &str, options: Option<&CallOptions>) -> Result<Held<'_>, Error> {
+        // A host of one instance would wait for itself.
+        if self.pool.places().len() == 1 && is_within(self.id) {
+            return Err(self.counted(Error::Reentrant {
+                operation: operation.to_owned(),
+                host_id: self.id,
+            }));
+        }
+        let give_up = || match options {
+            Some(options) => not_begun(operation, options),
+            None => Ok(()),
+        };
+        self.pool
+            .take_in_turn(operation, self.settings.wait_limit, give_up)
+            .map_err(|error| self.counted(error))
+    }
+
+    /// Puts a new instance into a place: of `code`, or of what is current.
+    #[cold]
+    fn fill(
+        &self,
+        place: &Place,
+        number: usize,
+        slot: &mut Slot,
+        code: Option<&Generation>,
+    ) -> Result<(), Error> {
+        drop(place.vacate(slot));
+        let current;
+        let code = match code {
+            Some(code) => code,
+            None => {
+                current = Arc::clone(&self.published().current);
+                &*current
+            }
+        };
+        let ready = code.ready.lock().pop();
+        let instance = match ready {
+            Some(instance) => instance,
+            None => self.instance(code, number)?,
+        };
+        place.occupy(
+            slot,
+            Tenant {
+                instance,
+                generation: code.number,
+                interruption: code.provider.interruption(),
+            },
+        );
+        Ok(())
+    }
+
+    /// A new instance of `code`, whose start functions have run.
+    pub(crate) fn instance(
+        &self,
+        code: &Generation,
+        number: usize,
+    ) -> Result<Box<dyn GuestInstance>, Error> {
+        let interruption = code.provider.interruption();
+        let limits = &self.limits;
+        interruptible(
+            interruption,
+            limits.start_timeout.is_some() || limits.timeout.is_some(),
+            limits.fuel.is_some(),
+        )?;
+        let _working = self.working()?;
+        let state = ModuleState::of_generation(
+            code.number,
+            self.id,
+            number,
+            Arc::clone(&self.callback),
+            Arc::clone(limits),
+        );
+        let panic = Arc::clone(state.panic_slot());
+        code.provider
+            .init(state)
+            .map_err(|error| match panic.take() {
+                Some(panic) => resume_unwind(panic),
+                None => Error::Init(error),
+            })
+    }
+
+    /// Keeps the clock ticking while an instance is made or tried out.
+    pub(crate) fn working(&self) -> Result<Working<'_>, Error> {
+        self.working.fetch_add(1, Ordering::SeqCst);
+        let working = Working(self);
+        if self.timed || self.limits.start_timeout.is_some() {
+            clock::wake().map_err(|error| Error::Init(EngineError::Other(error.into())))?;
+        }
+        Ok(working)
+    }
+
+    /// Counts an error that a caller is about to get.
+    #[cold]
+    pub(crate) fn counted(&self, error: Error) -> Error {
+        self.errors.count(&error);
+        error
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let generation = self.generation();
+        let places = self.pool.places();
+        let live = places
+            .iter()
+            .filter(|place| place.live.load(Ordering::Relaxed))
+            .count();
+        let sum = |of: fn(&Place) -> &AtomicU64| {
+            places
+                .iter()
+                .map(|place| of(place).load(Ordering::Relaxed))
+                .fold(0, u64::wrapping_add)
+        };
+        let mut idle = 0;
+        for place in places {
+            if place.live.load(Ordering::Relaxed) && !place.is_taken() {
+                idle += 1;
+            }
+        }
+        Stats {
+            generation,
+            live,
+            idle,
+            waiting: self.pool.waiting(),
+            calls: sum(|place| &place.calls),
+            swaps: generation - FIRST_GENERATION,
+            time_in_guest: clock::duration_of(sum(|place| &place.ticks)),
+            errors: self.errors.read(),
+        }
+    }
+
+    /// Drops, in this thread, the idle instances of code older than
+    /// `generation`. Busy ones go when their caller leaves them.
+    pub(crate) fn retire_before(&self, generation: u64) {
+        self.pool.for_each_free(|mut held| {
+            if held.slot.generation < generation {
+                let old = held.place.vacate(&mut held.slot);
+                drop(held);
+                drop(old);
+            }
+        });
+    }
+
+    /// Drops instances that have been idle for too long, but for as many as
+    /// are to be kept. Returns whether there may be more to drop later.
+    fn retire_idle(&self) -> bool {
+        let Some(after) = self.settings.idle_timeout else {
+            return false;
+        };
+        let now = Instant::now();
+        let mut idle = self.idle.lock();
+        let places = self.pool.places();
+        idle.resize(
+            places.len(),
+            Idle {
+                calls: 0,
+                since: now,
+            },
+        );
+        let mut live = places
+            .iter()
+            .filter(|place| place.live.load(Ordering::Relaxed))
+            .count();
+        // The last places first: callers begin their search with the first.
+        for (place, idle) in places.iter().zip(idle.iter_mut()).rev() {
+            let calls = place.calls.load(Ordering::Relaxed);
+            if calls != idle.calls {
+                *idle = Idle { calls, since: now };
+            } else if live > self.settings.min_idle
+                && place.live.load(Ordering::Relaxed)
+                && now.duration_since(idle.since) >= after
+                && let Some(mut held) = self.pool.wait_for(place, now)
+            {
+                let old = held.place.vacate(&mut held.slot);
+                drop(held);
+                drop(old);
+                live -= 1;
+            }
+        }
+        live > self.settings.min_idle
+    }
+}
+
+impl clock::Clocked for Inner {
+    fn running(&self) -> bool {
+        self.working.load(Ordering::SeqCst) > 0
+            || self
+                .pool
+                .places()
+                .iter()
+                .any(|place| place.running.load(Ordering::SeqCst))
+    }
+
+    fn tend(&self) -> bool {
+        self.retire_idle()
+    }
+}
+
+/// An instance is being made or tried out.
+pub(crate) struct Working<'h>(&'h Inner);
+
+impl Drop for Working<'_> {
+    fn drop(&mut self) {
+        self.0.working.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The exclusive use of an instance.
+pub(crate) struct Turn<'h> {
+    pub(crate) host: &'h Inner,
+    pub(crate) held: Held<'h>,
+    /// What a lost instance is replaced from, if not from the current code.
+    pub(crate) code: Option<&'h Generation>,
 }
 
 impl Turn<'_> {
     #[inline]
-    fn call(&mut self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+    fn call(
+        &mut self,
+        operation: &str,
+        payload: &[u8],
+        options: Option<&CallOptions>,
+    ) -> Result<Vec<u8>, Error> {
         let mut response = Vec::new();
-        self.call_into(operation, payload, &mut response)?;
+        self.call_into(operation, payload, &mut response, options)?;
         Ok(response)
     }
 
@@ -389,8 +738,9 @@ impl Turn<'_> {
         operation: &str,
         payload: &[u8],
         response: &mut Vec<u8>,
+        options: Option<&CallOptions>,
     ) -> Result<(), Error> {
-        self.converse(operation, payload, &mut |bytes| {
+        self.converse(operation, payload, options, &mut |bytes| {
             response.clear();
             response.extend_from_slice(bytes);
         })
@@ -402,10 +752,11 @@ impl Turn<'_> {
         operation: &str,
         payload: &[u8],
         mut read: impl FnMut(&[u8]) -> R + Send,
+        options: Option<&CallOptions>,
     ) -> Result<R, Error> {
         let host_id = self.host.id;
         let mut result = None;
-        let outcome = self.converse(operation, payload, &mut |bytes| {
+        let outcome = self.converse(operation, payload, options, &mut |bytes| {
             // The guest has done nothing wrong: it finishes its call first.
             result = Some(catch_unwind(AssertUnwindSafe(|| {
                 let _within = Within::enter(host_id);
@@ -419,6 +770,7 @@ impl Turn<'_> {
             (Ok(()), None) => Err(Error::Protocol {
                 operation: operation.to_owned(),
                 source: ProtocolError::NoResponse,
+                spent: Spent::default(),
             }),
         }
     }
@@ -430,39 +782,122 @@ impl Turn<'_> {
         &mut self,
         operation: &str,
         payload: &[u8],
+        options: Option<&CallOptions>,
         mut sink: &mut Sink<'_>,
     ) -> Result<(), Error> {
-        let op_length = length("operation", operation.len())?;
-        let msg_length = length("payload", payload.len())?;
-        let slot = &mut *self.slot;
-        let instance = match &mut slot.instance {
-            Some(instance) if !slot.spoiled => instance,
-            // The call before this one lost it.
-            empty => self.host.fill(empty, &mut slot.generation)?,
+        let lengths = self.begin(operation, payload, options)?;
+        let Some(instance) = &mut self.held.slot.instance else {
+            return Err(no_instance());
         };
-
-        slot.spoiled = true;
-        let mut loan = Loan::new(&mut **instance, operation, payload, &mut sink);
-        let returned = loan.instance().call(op_length, msg_length);
+        let mut loan = Loan::new(&mut **instance, operation, payload, &mut sink, options);
+        let returned = loan.instance().call(lengths.operation, lengths.payload);
         let responded = loan.end().responded();
         drop(loan);
+        self.end(operation, returned, responded)
+    }
+
+    /// What comes before the guest: an instance, the lengths, the clock.
+    #[inline]
+    fn begin(
+        &mut self,
+        operation: &str,
+        payload: &[u8],
+        options: Option<&CallOptions>,
+    ) -> Result<Lengths, Error> {
+        let lengths = Lengths::of(operation, payload, &self.host.limits)
+            .map_err(|error| self.host.counted(error))?;
+        if self.held.slot.instance.is_none() || self.held.slot.spoiled {
+            // The call before this one lost it.
+            self.fill().map_err(|error| self.host.counted(error))?;
+        }
+        if let Some(options) = options {
+            self.admit(operation, options)
+                .map_err(|error| self.host.counted(error))?;
+        }
+        if self.host.timed || options.is_some() {
+            self.held.place.running.store(true, Ordering::Relaxed);
+            clock::wake().map_err(|error| Error::Engine {
+                operation: operation.to_owned(),
+                source: EngineError::Other(error.into()),
+                spent: Spent::default(),
+            })?;
+        }
+        self.held.slot.spoiled = true;
+        Ok(lengths)
+    }
+
+    #[cold]
+    fn admit(&self, operation: &str, options: &CallOptions) -> Result<(), Error> {
+        interruptible(
+            self.held.slot.interruption,
+            options.timeout.is_some() || options.deadline.is_some() || options.cancel.is_some(),
+            options.fuel.is_some(),
+        )?;
+        not_begun(operation, options)
+    }
+
+    /// What comes after the guest: whether its instance lives on, and what the
+    /// caller hears.
+    #[inline]
+    fn end(
+        &mut self,
+        operation: &str,
+        returned: Result<i32, EngineError>,
+        responded: bool,
+    ) -> Result<(), Error> {
+        let place = self.held.place;
+        let slot = &mut *self.held.slot;
+        place.running.store(false, Ordering::Relaxed);
+        bump(&place.calls, 1);
+        slot.uses += 1;
+        let Some(instance) = &mut slot.instance else {
+            return Err(no_instance());
+        };
+        let state = instance.state();
+        let ticks = state.ticks();
+        if ticks > 0 {
+            bump(&place.ticks, ticks);
+        }
         if matches!(returned, Ok(1)) && responded {
             slot.spoiled = false;
             return Ok(());
         }
-        match Failure::of(operation, returned, instance.state()) {
-            Failure::Error(error @ Error::Guest { .. }) => {
-                slot.spoiled = false;
-                Err(error)
-            }
-            Failure::Error(error) => {
-                slot.instance = None;
-                Err(error)
-            }
-            Failure::Panic(panic) => {
-                slot.instance = None;
-                resume_unwind(panic)
-            }
+        let failure = Failure::of(operation, returned, state);
+        if matches!(failure, Failure::Error(Error::Guest { .. })) {
+            slot.spoiled = false;
+        } else {
+            drop(place.vacate(slot));
+        }
+        match failure {
+            Failure::Error(error) => Err(self.host.counted(error)),
+            Failure::Panic(panic) => resume_unwind(panic),
+        }
+    }
+
+    pub(crate) fn fill(&mut self) -> Result<(), Error> {
+        let Held {
+            place,
+            number,
+            slot,
+            ..
+        } = &mut self.held;
+        self.host.fill(place, *number, slot, self.code)
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// Drops an instance that must not or need not be used again.
+    #[inline]
+    fn drop(&mut self) {
+        let slot = &mut *self.held.slot;
+        let worn = match self.host.settings.reuse {
+            Reuse::Keep => false,
+            Reuse::Recycle(calls) => slot.uses >= calls.get(),
+            Reuse::Fresh => slot.uses > 0,
+        };
+        if worn || slot.spoiled || slot.generation != self.host.generation() {
+            self.held.place.running.store(false, Ordering::Relaxed);
+            drop(self.held.place.vacate(slot));
         }
     }
 }
@@ -474,6 +909,70 @@ impl fmt::Debug for Turn<'_> {
             .finish_non_exhaustive()
     }
 }
+
+/// Adds to a counter that only the holder of its place writes.
+#[inline]
+fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(by),
+        Ordering::Relaxed,
+    );
+}
+
+/// Refuses limits or options that a provider cannot keep: a guest that was
+/// thought to be stopped in time must be.
+fn interruptible(interruption: Interruption, time: bool, fuel: bool) -> Result<(), Error> {
+    if time && !interruption.by_time() {
+        return Err(Error::NotInterruptible { what: "time" });
+    }
+    if fuel && !interruption.by_fuel() {
+        return Err(Error::NotInterruptible { what: "fuel" });
+    }
+    Ok(())
+}
+
+/// Refuses a call that is over before the guest is called.
+fn not_begun(operation: &str, options: &CallOptions) -> Result<(), Error> {
+    if options.is_cancelled() {
+        return Err(Error::Cancelled {
+            operation: operation.to_owned(),
+            spent: Spent::default(),
+        });
+    }
+    match options.deadline {
+        Some(deadline) if deadline <= Instant::now() => Err(Error::TimedOut {
+            operation: operation.to_owned(),
+            timeout: Duration::ZERO,
+            spent: Spent::default(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Lengths as they travel: unsigned 32-bit numbers in an `i32`.
+#[derive(Clone, Copy)]
+struct Lengths {
+    operation: i32,
+    payload: i32,
+}
+
+impl Lengths {
+    #[inline]
+    fn of(operation: &str, payload: &[u8], limits: &Limits) -> Result<Self, Error> {
+        let bytes = operation.len().saturating_add(payload.len());
+        let limit = limits.max_bytes_in.min(MAX_REQUEST_BYTES);
+        match (u32::try_from(operation.len()), u32::try_from(payload.len())) {
+            (Ok(operation), Ok(payload)) if bytes <= limit => Ok(Self {
+                operation: operation.cast_signed(),
+                payload: payload.cast_signed(),
+            }),
+            _ => Err(Error::TooLarge { bytes, limit }),
+        }
+    }
+}
+
+/// What fits the address space of a guest.
+const MAX_REQUEST_BYTES: usize = u32::MAX as usize;
 
 /// How a call went that has no response to show.
 enum Failure {
@@ -488,8 +987,13 @@ impl Failure {
             return Self::Panic(panic);
         }
         let operation = operation.to_owned();
+        let spent = state.spent();
         let guest_error = state.take_guest_error();
-        let protocol = |operation, source| Error::Protocol { operation, source };
+        let protocol = |operation, source| Error::Protocol {
+            operation,
+            source,
+            spent,
+        };
         Self::Error(match (returned, guest_error) {
             (Ok(0 | 1), Some(message)) => Error::Guest { operation, message },
             (Ok(0), None) => protocol(operation, ProtocolError::NoError),
@@ -499,33 +1003,41 @@ impl Failure {
                 operation,
                 trap,
                 guest_error,
+                refused: state.refused().cloned(),
+                spent,
             },
-            (Err(EngineError::Exit(code)), _) => Error::Exited { operation, code },
-            (Err(EngineError::Protocol(source)), _) => protocol(operation, source),
-            (Err(source), _) => Error::Engine { operation, source },
+            (Err(EngineError::Exit(code)), _) => Error::Exited {
+                operation,
+                code,
+                spent,
+            },
+            (Err(EngineError::Stopped(stop)), _) => match stop {
+                Stop::Protocol(source) => protocol(operation, source),
+                Stop::Limit(source) => Error::Limit {
+                    operation,
+                    source,
+                    spent,
+                },
+                Stop::TimedOut { timeout } => Error::TimedOut {
+                    operation,
+                    timeout,
+                    spent,
+                },
+                Stop::Cancelled => Error::Cancelled { operation, spent },
+            },
+            (Err(source), _) => Error::Engine {
+                operation,
+                source,
+                spent,
+            },
         })
     }
 }
 
-/// Makes an instance for the host `id`.
-fn init(
-    provider: &dyn WebAssemblyEngineProvider,
-    id: u64,
-    callback: &Arc<dyn HostCallback>,
-) -> Result<Box<dyn GuestInstance>, Error> {
-    let state = ModuleState::new(id, Arc::clone(callback));
-    let panic = Arc::clone(state.panic_slot());
-    provider.init(state).map_err(|error| match panic.take() {
-        Some(panic) => resume_unwind(panic),
-        None => Error::Init(error),
-    })
-}
-
-/// A length as it travels: an unsigned 32-bit number in an `i32`.
-fn length(what: &'static str, bytes: usize) -> Result<i32, Error> {
-    u32::try_from(bytes)
-        .map(u32::cast_signed)
-        .map_err(|_| Error::TooLarge { what, bytes })
+/// A place that was filled a moment ago is empty: never seen.
+#[cold]
+fn no_instance() -> Error {
+    Error::Init(EngineError::Other("the instance is gone".into()))
 }
 
 const FIRST_GENERATION: u64 = 1;

@@ -35,7 +35,7 @@ use std::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-use crate::{module_state::ModuleState, provider::GuestInstance};
+use crate::{module_state::ModuleState, options::CallOptions, provider::GuestInstance};
 
 /// Where a response goes, called inside `__guest_response`.
 pub(crate) type Sink<'a> = dyn FnMut(&[u8]) + Send + 'a;
@@ -118,16 +118,18 @@ pub(crate) struct Loan<'a> {
 }
 
 impl<'a> Loan<'a> {
-    /// Lends `operation`, `payload` and `sink` to the instance's state.
+    /// Lends `operation`, `payload` and `sink` to the instance's state, for a
+    /// call with `options`.
     pub(crate) fn new<'s, 't>(
         instance: &'a mut dyn GuestInstance,
         operation: &'a str,
         payload: &'a [u8],
         sink: &'a mut &'s mut Sink<'t>,
+        options: Option<&CallOptions>,
     ) -> Self {
         let sink = ptr::from_mut(sink).cast();
         let state = instance.state();
-        state.begin();
+        state.begin(options);
         let lent = state.lent_mut();
         lent.operation.set(operation.as_bytes());
         lent.payload.set(payload);

@@ -17,6 +17,7 @@
 //! #     fn replace(&self, _: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
 //! #         Ok(Box::new(Self))
 //! #     }
+//! #     fn interruption(&self) -> wapc_host::Interruption { wapc_host::Interruption::Time }
 //! # }
 //! # impl GuestInstance for Echo {
 //! #     fn call(&mut self, op: i32, msg: i32) -> Result<i32, EngineError> {
@@ -42,17 +43,26 @@
 //! - [`ModuleState`] is the conversation: one method for each function that
 //!   the host exports to guests. Engines call it; users never see it.
 //! - [`module`] decides, for every engine alike, which modules are guests.
+//! - [`Limits`] says what a guest may use up, and [`CallOptions`] what one
+//!   call may: a deadline, fuel, a [`CancelHandle`].
+//! - [`Swap`] replaces the guest's code while it is called.
 //! - [`WasiSettings`] says what a guest gets of the outside world: nothing,
 //!   unless asked for.
 //! - [`Error`] is what a call can end in, [`EngineError`] what an engine
 //!   reports.
 
+mod budget;
+mod builder;
 mod callback;
+pub mod clock;
 mod error;
 mod host;
 mod lent;
+mod limits;
 pub mod module;
 mod module_state;
+mod options;
+mod pool;
 mod provider;
 #[cfg(test)]
 #[expect(
@@ -62,12 +72,21 @@ mod provider;
     reason = "a test's own numbers are small"
 )]
 mod scripted;
+mod stats;
+mod swap;
 mod wasi;
 
+pub use builder::{HostBuilder, Reuse};
 pub use callback::{BoxError, HostCall, HostCallback};
-pub use error::{EngineError, Error, Frame, ProtocolError, Start, Trap, TrapCode};
-pub use host::{CheckedOut, WapcHost};
+pub use error::{
+    EngineError, Error, ErrorKind, Frame, ProtocolError, Spent, Start, Stop, Trap, TrapCode,
+};
+pub use host::{CheckedOut, WapcHost, With};
+pub use limits::{LimitError, Limits};
 pub use module::ModuleError;
 pub use module_state::ModuleState;
-pub use provider::{GuestInstance, WebAssemblyEngineProvider};
+pub use options::{CallOptions, CancelHandle};
+pub use provider::{GuestInstance, Interruption, WebAssemblyEngineProvider};
+pub use stats::{ErrorCounts, Stats};
+pub use swap::Swap;
 pub use wasi::{Capture, DirAccess, MappedDir, Stdin, Stdout, WasiSettings};

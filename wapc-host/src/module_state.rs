@@ -10,9 +10,12 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
+    budget::Budget,
     callback::{HostCall, HostCallback, Within},
-    error::ProtocolError,
+    error::{ProtocolError, Spent, Stop},
     lent::Lent,
+    limits::{Growth, LimitError, Limits},
+    options::CallOptions,
 };
 
 /// One guest's side of the conversation: what it was asked, what it answered,
@@ -21,14 +24,20 @@ use crate::{
 /// It lives with the guest's instance, in the engine's store. It has one
 /// method for each function that the host exports to guests in the module
 /// `wapc`; each takes the guest's memory as a slice, and the guest's numbers
-/// as they come. All bounds, UTF-8 and protocol order are checked here.
+/// as they come. All bounds, UTF-8, protocol order and limits are checked
+/// here.
 ///
 /// Pointers and lengths are unsigned 32-bit numbers that travel as `i32`. A
 /// length of 0 touches no memory, whatever the pointer: some guests pass
 /// `0xffffffff` for an empty buffer.
 pub struct ModuleState {
     host_id: u64,
+    generation: u64,
+    place: usize,
     callback: Arc<dyn HostCallback>,
+    limits: Arc<Limits>,
+    budget: Budget,
+    growth: Growth,
     lent: Lent,
     responded: bool,
     guest_error: Option<String>,
@@ -39,12 +48,29 @@ pub struct ModuleState {
 
 impl ModuleState {
     /// The state of a guest of the host `host_id`, whose calls `callback`
-    /// answers.
+    /// answers, without limits.
     #[must_use]
     pub fn new(host_id: u64, callback: Arc<dyn HostCallback>) -> Self {
+        Self::of_generation(0, host_id, 0, callback, Arc::new(Limits::unlimited()))
+    }
+
+    /// The state of a guest of the code `generation` at the place `place` in
+    /// its host, whose start functions are about to run.
+    pub(crate) fn of_generation(
+        generation: u64,
+        host_id: u64,
+        place: usize,
+        callback: Arc<dyn HostCallback>,
+        limits: Arc<Limits>,
+    ) -> Self {
         Self {
             host_id,
+            generation,
+            place,
             callback,
+            budget: Budget::of_start(&limits),
+            limits,
+            growth: Growth::default(),
             lent: Lent::default(),
             responded: false,
             guest_error: None,
@@ -60,6 +86,82 @@ impl ModuleState {
         self.host_id
     }
 
+    /// A number that differs between instances that are likely to run at the
+    /// same time: for engines that keep what threads contend for in several
+    /// copies.
+    #[must_use]
+    pub fn spread(&self) -> usize {
+        let host = usize::try_from(self.host_id).unwrap_or_default();
+        self.place.wrapping_add(host)
+    }
+
+    /// What the guest may use.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether the running call, or the running start functions, may be ended
+    /// from outside, so that [`ModuleState::check`] must be called.
+    #[inline]
+    #[must_use]
+    pub const fn is_timed(&self) -> bool {
+        self.budget.is_timed()
+    }
+
+    /// Whether the guest may go on. Costs two loads.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::TimedOut`], [`Stop::Cancelled`].
+    #[inline]
+    pub fn check(&self) -> Result<(), Stop> {
+        self.budget.check()
+    }
+
+    /// The fuel of the running call, or of the running start functions; `None`
+    /// if it is without end.
+    #[inline]
+    #[must_use]
+    pub const fn fuel(&self) -> Option<u64> {
+        self.budget.fuel()
+    }
+
+    /// Notes how much fuel the call has used until now, for its error.
+    pub const fn set_fuel_used(&mut self, fuel: u64) {
+        self.budget.set_fuel_used(fuel);
+    }
+
+    /// The end of a guest that has used up [`ModuleState::fuel`].
+    #[must_use]
+    pub const fn out_of_fuel(&self) -> Stop {
+        Stop::Limit(LimitError::Fuel {
+            limit: match self.budget.fuel() {
+                Some(fuel) => fuel,
+                None => u64::MAX,
+            },
+        })
+    }
+
+    /// Whether a memory may grow from `current` to `desired` bytes; a new one
+    /// grows from 0. What is allowed is counted as done.
+    pub fn grow_memory(&mut self, current: usize, desired: usize) -> bool {
+        self.growth.grow_memory(&self.limits, current, desired)
+    }
+
+    /// Whether a table may grow from `current` to `desired` elements; a new
+    /// one grows from 0. What is allowed is counted as done.
+    pub fn grow_table(&mut self, current: usize, desired: usize) -> bool {
+        self.growth.grow_table(&self.limits, current, desired)
+    }
+
+    /// What the guest was refused last by [`ModuleState::grow_memory`] or
+    /// [`ModuleState::grow_table`]: the reason why an instance cannot be made.
+    #[must_use]
+    pub const fn refused(&self) -> Option<&LimitError> {
+        self.growth.refused()
+    }
+
     /// `__guest_request`: writes the operation's name to `op_ptr` and the
     /// payload to `ptr`.
     ///
@@ -67,15 +169,10 @@ impl ModuleState {
     ///
     /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`].
     #[inline]
-    pub fn guest_request(
-        &self,
-        memory: &mut [u8],
-        op_ptr: i32,
-        ptr: i32,
-    ) -> Result<(), ProtocolError> {
+    pub fn guest_request(&self, memory: &mut [u8], op_ptr: i32, ptr: i32) -> Result<(), Stop> {
         const IMPORT: &str = "__guest_request";
         let (Some(operation), Some(payload)) = (self.lent.operation(), self.lent.payload()) else {
-            return Err(ProtocolError::NoCall { import: IMPORT });
+            return Err(ProtocolError::NoCall { import: IMPORT }.into());
         };
         write(memory, op_ptr, operation, IMPORT, "operation")?;
         write(memory, ptr, payload, IMPORT, "payload")
@@ -86,18 +183,15 @@ impl ModuleState {
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`].
+    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`],
+    /// [`LimitError::BytesOut`].
     #[inline]
-    pub fn guest_response(
-        &mut self,
-        memory: &[u8],
-        ptr: i32,
-        len: i32,
-    ) -> Result<(), ProtocolError> {
+    pub fn guest_response(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), Stop> {
         const IMPORT: &str = "__guest_response";
         let response = read(memory, ptr, len, IMPORT, "response")?;
+        bounded(&self.limits, response.len(), IMPORT, "a response")?;
         let Some(sink) = self.lent.sink() else {
-            return Err(ProtocolError::NoCall { import: IMPORT });
+            return Err(ProtocolError::NoCall { import: IMPORT }.into());
         };
         sink(response);
         self.responded = true;
@@ -109,9 +203,13 @@ impl ModuleState {
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NotUtf8`].
-    pub fn guest_error(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), ProtocolError> {
-        let message = read_text(memory, ptr, len, "__guest_error", "error")?;
+    /// [`ProtocolError::OutOfBounds`], [`LimitError::BytesOut`],
+    /// [`ProtocolError::NotUtf8`].
+    pub fn guest_error(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), Stop> {
+        const IMPORT: &str = "__guest_error";
+        let message = read(memory, ptr, len, IMPORT, "error")?;
+        bounded(&self.limits, message.len(), IMPORT, "an error")?;
+        let message = text(message, IMPORT, "error")?;
         self.guest_error = Some(message.to_owned());
         Ok(())
     }
@@ -121,8 +219,11 @@ impl ModuleState {
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NotUtf8`], and
-    /// [`ProtocolError::CallbackPanicked`] if it did.
+    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NotUtf8`],
+    /// [`LimitError::HostCalls`], [`LimitError::BytesOut`];
+    /// [`ProtocolError::CallbackPanicked`] if it did, and
+    /// [`Stop::TimedOut`] or [`Stop::Cancelled`] if the callback outlived the
+    /// call's time.
     #[expect(
         clippy::too_many_arguments,
         reason = "waPC's `__host_call` has these eight"
@@ -139,19 +240,24 @@ impl ModuleState {
         op_len: i32,
         ptr: i32,
         len: i32,
-    ) -> Result<i32, ProtocolError> {
+    ) -> Result<i32, Stop> {
         const IMPORT: &str = "__host_call";
+        self.budget.count_host_call(&self.limits)?;
         let call = HostCall {
             host_id: self.host_id,
+            generation: self.generation,
             binding: read_text(memory, bd_ptr, bd_len, IMPORT, "binding")?,
             namespace: read_text(memory, ns_ptr, ns_len, IMPORT, "namespace")?,
             operation: read_text(memory, op_ptr, op_len, IMPORT, "operation")?,
             payload: read(memory, ptr, len, IMPORT, "payload")?,
+            budget: &self.budget,
         };
+        bounded(&self.limits, call.bytes(), IMPORT, "a call")?;
         let Self {
             callback,
             host_response,
             host_error,
+            limits,
             ..
         } = self;
         host_response.clear();
@@ -164,18 +270,29 @@ impl ModuleState {
                 .call(call, host_response)
                 .map_err(|error| error.to_string())
         }));
-        match answer {
-            Ok(Ok(())) => Ok(1),
+        let answered = match answer {
+            Ok(Ok(())) if host_response.len() <= limits.max_bytes_in => 1,
+            Ok(Ok(())) => {
+                *host_error = format!(
+                    "the host's answer of {} bytes is above the limit of {} bytes",
+                    host_response.len(),
+                    limits.max_bytes_in,
+                );
+                *host_response = Vec::new();
+                0
+            }
             Ok(Err(error)) => {
                 *host_error = error;
                 host_response.clear();
-                Ok(0)
+                0
             }
             Err(panic) => {
                 self.panic.put(panic);
-                Err(ProtocolError::CallbackPanicked { import: IMPORT })
+                return Err(ProtocolError::CallbackPanicked { import: IMPORT }.into());
             }
-        }
+        };
+        self.budget.check()?;
+        Ok(answered)
     }
 
     /// `__host_response_len`: the length of the host's last answer in bytes; 0
@@ -185,7 +302,7 @@ impl ModuleState {
     ///
     /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
     #[inline]
-    pub fn host_response_len(&self) -> Result<i32, ProtocolError> {
+    pub fn host_response_len(&self) -> Result<i32, Stop> {
         length(self.host_response.len(), "__host_response_len", "response")
     }
 
@@ -196,7 +313,7 @@ impl ModuleState {
     ///
     /// [`ProtocolError::OutOfBounds`].
     #[inline]
-    pub fn host_response(&self, memory: &mut [u8], ptr: i32) -> Result<(), ProtocolError> {
+    pub fn host_response(&self, memory: &mut [u8], ptr: i32) -> Result<(), Stop> {
         write(
             memory,
             ptr,
@@ -212,7 +329,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
-    pub fn host_error_len(&self) -> Result<i32, ProtocolError> {
+    pub fn host_error_len(&self) -> Result<i32, Stop> {
         length(self.host_error.len(), "__host_error_len", "error")
     }
 
@@ -222,7 +339,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// [`ProtocolError::OutOfBounds`].
-    pub fn host_error(&self, memory: &mut [u8], ptr: i32) -> Result<(), ProtocolError> {
+    pub fn host_error(&self, memory: &mut [u8], ptr: i32) -> Result<(), Stop> {
         write(
             memory,
             ptr,
@@ -238,9 +355,10 @@ impl ModuleState {
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::OutOfBounds`].
-    pub fn console_log(&self, memory: &[u8], ptr: i32, len: i32) -> Result<(), ProtocolError> {
+    /// [`ProtocolError::OutOfBounds`], [`LimitError::LogBytes`].
+    pub fn console_log(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), Stop> {
         let line = read(memory, ptr, len, "__console_log", "line")?;
+        self.budget.count_log_line(&self.limits, line.len())?;
         if log::log_enabled!(target: LOG_TARGET, log::Level::Info) {
             let line = String::from_utf8_lossy(line);
             let _within = Within::enter(self.host_id);
@@ -273,7 +391,8 @@ impl ModuleState {
 
     /// Forgets the last call, so that the next one finds nothing of it.
     #[inline]
-    pub(crate) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self, options: Option<&CallOptions>) {
+        self.budget.begin(&self.limits, options);
         self.responded = false;
         self.guest_error = None;
         self.host_error.clear();
@@ -285,6 +404,16 @@ impl ModuleState {
 
     pub(crate) const fn lent_mut(&mut self) -> &mut Lent {
         &mut self.lent
+    }
+
+    pub(crate) fn spent(&self) -> Spent {
+        self.budget.spent()
+    }
+
+    /// The clock's ticks since the call began.
+    #[inline]
+    pub(crate) fn ticks(&self) -> u64 {
+        self.budget.ticks()
     }
 
     pub(crate) const fn responded(&self) -> bool {
@@ -321,6 +450,7 @@ impl fmt::Debug for ModuleState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ModuleState")
             .field("host_id", &self.host_id)
+            .field("generation", &self.generation)
             .field("lent", &self.lent)
             .field("responded", &self.responded)
             .field("guest_error", &self.guest_error)
@@ -373,7 +503,7 @@ fn read<'m>(
     len: i32,
     import: &'static str,
     what: &'static str,
-) -> Result<&'m [u8], ProtocolError> {
+) -> Result<&'m [u8], Stop> {
     let (pointer, length) = (ptr.cast_unsigned(), len.cast_unsigned() as usize);
     if length == 0 {
         return Ok(&[]);
@@ -382,7 +512,7 @@ fn read<'m>(
     start
         .checked_add(length)
         .and_then(|end| memory.get(start..end))
-        .ok_or_else(|| out_of_bounds(memory, pointer, length, import, what))
+        .ok_or_else(|| out_of_bounds(memory, pointer, length, import, what).into())
 }
 
 #[inline]
@@ -392,13 +522,40 @@ fn read_text<'m>(
     len: i32,
     import: &'static str,
     what: &'static str,
-) -> Result<&'m str, ProtocolError> {
-    let bytes = read(memory, ptr, len, import, what)?;
-    std::str::from_utf8(bytes).map_err(|error| ProtocolError::NotUtf8 {
+) -> Result<&'m str, Stop> {
+    text(read(memory, ptr, len, import, what)?, import, what)
+}
+
+#[inline]
+fn text<'m>(bytes: &'m [u8], import: &'static str, what: &'static str) -> Result<&'m str, Stop> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        Stop::Protocol(ProtocolError::NotUtf8 {
+            import,
+            what,
+            valid_up_to: error.valid_up_to(),
+        })
+    })
+}
+
+/// Refuses a message from the guest that is too long. What is out of bounds is
+/// so before it is too long.
+#[inline]
+fn bounded(
+    limits: &Limits,
+    bytes: usize,
+    import: &'static str,
+    what: &'static str,
+) -> Result<(), Stop> {
+    let limit = limits.max_bytes_out;
+    if bytes <= limit {
+        return Ok(());
+    }
+    Err(Stop::Limit(LimitError::BytesOut {
         import,
         what,
-        valid_up_to: error.valid_up_to(),
-    })
+        bytes,
+        limit,
+    }))
 }
 
 /// Writes `bytes` to where a guest wants them.
@@ -409,7 +566,7 @@ fn write(
     bytes: &[u8],
     import: &'static str,
     what: &'static str,
-) -> Result<(), ProtocolError> {
+) -> Result<(), Stop> {
     if bytes.is_empty() {
         return Ok(());
     }
@@ -422,13 +579,7 @@ fn write(
             target.copy_from_slice(bytes);
             Ok(())
         }
-        None => Err(out_of_bounds(
-            memory,
-            ptr.cast_unsigned(),
-            bytes.len(),
-            import,
-            what,
-        )),
+        None => Err(out_of_bounds(memory, ptr.cast_unsigned(), bytes.len(), import, what).into()),
     }
 }
 
@@ -450,14 +601,14 @@ const fn out_of_bounds(
 }
 
 /// A length as it travels: an unsigned 32-bit number in an `i32`.
-fn length(bytes: usize, import: &'static str, what: &'static str) -> Result<i32, ProtocolError> {
-    u32::try_from(bytes)
-        .map(u32::cast_signed)
-        .map_err(|_| ProtocolError::TooLarge {
+fn length(bytes: usize, import: &'static str, what: &'static str) -> Result<i32, Stop> {
+    u32::try_from(bytes).map(u32::cast_signed).map_err(|_| {
+        Stop::Protocol(ProtocolError::TooLarge {
             import,
             what,
             bytes,
         })
+    })
 }
 
 fn assembly_script_string(memory: &[u8], ptr: i32) -> Option<String> {

@@ -28,6 +28,47 @@ pub trait WebAssemblyEngineProvider: Send + Sync {
     /// [`EngineError::Module`] if `module` is not a guest that this engine
     /// can run. `self` is as it was in any case.
     fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError>;
+
+    /// How this provider's instances can be interrupted. By default they
+    /// cannot.
+    ///
+    /// An instance of a provider that can by time calls
+    /// [`ModuleState::check`] every few milliseconds while its guest runs, if
+    /// [`ModuleState::is_timed`]; one that can by fuel ends the guest when
+    /// [`ModuleState::fuel`] is used up.
+    fn interruption(&self) -> Interruption {
+        Interruption::Off
+    }
+}
+
+/// How running guests can be interrupted: a choice at build of a provider,
+/// since each way has its price on guests that compute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Interruption {
+    /// Not at all.
+    Off,
+    /// By timeouts, deadlines and cancel handles: the default of the providers.
+    #[default]
+    Time,
+    /// By fuel.
+    Fuel,
+    /// By both.
+    TimeAndFuel,
+}
+
+impl Interruption {
+    /// Whether timeouts, deadlines and cancel handles work.
+    #[must_use]
+    pub const fn by_time(self) -> bool {
+        matches!(self, Self::Time | Self::TimeAndFuel)
+    }
+
+    /// Whether fuel is counted.
+    #[must_use]
+    pub const fn by_fuel(self) -> bool {
+        matches!(self, Self::Fuel | Self::TimeAndFuel)
+    }
 }
 
 /// One live guest with its own memory: one call at a time, by exclusive

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::{
-    EngineError, GuestInstance, ModuleError, ModuleState, WapcHost, WebAssemblyEngineProvider,
-    callback::BoxError,
+    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, WapcHost,
+    WebAssemblyEngineProvider, callback::BoxError,
 };
 
 /// What a scripted guest does in `__guest_call`.
@@ -155,5 +155,9 @@ impl WebAssemblyEngineProvider for ScriptedProvider {
             b"echo" => Ok(Box::new(Self::echo())),
             _ => Err(ModuleError::Empty.into()),
         }
+    }
+
+    fn interruption(&self) -> Interruption {
+        Interruption::TimeAndFuel
     }
 }

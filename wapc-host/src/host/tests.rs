@@ -297,9 +297,9 @@ fn a_swap_during_a_check_out_waits_for_nobody_and_takes_effect_after_it() {
 fn a_swap_retires_old_code_and_not_what_a_quicker_caller_runs_already() {
     let host = versatile().host();
     assert_eq!(host.call("count", b"").unwrap(), b"1");
-    host.retire_before(1);
+    host.inner.retire_before(1);
     assert_eq!(host.call("count", b"").unwrap(), b"2", "of this very code");
-    host.retire_before(2);
+    host.inner.retire_before(2);
     assert_eq!(host.call("count", b"").unwrap(), b"1");
 }
 
@@ -311,12 +311,12 @@ fn start_functions_may_ask_the_host_but_there_is_no_call_to_answer() {
         let refused = guest.request(0, 0).unwrap_err();
         assert!(matches!(
             refused,
-            EngineError::Protocol(ProtocolError::NoCall { .. })
+            EngineError::Stopped(Stop::Protocol(ProtocolError::NoCall { .. }))
         ));
         let refused = guest.respond(b"x").unwrap_err();
         assert!(matches!(
             refused,
-            EngineError::Protocol(ProtocolError::NoCall { .. })
+            EngineError::Stopped(Stop::Protocol(ProtocolError::NoCall { .. }))
         ));
         Ok(())
     });

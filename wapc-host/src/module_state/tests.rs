@@ -11,12 +11,12 @@ fn state() -> ModuleState {
 
 /// Every argument that is a pointer and a length, of each import that
 /// reads.
-type Reader = fn(&mut ModuleState, &[u8], i32, i32) -> Result<(), ProtocolError>;
+type Reader = fn(&mut ModuleState, &[u8], i32, i32) -> Result<(), Stop>;
 const READERS: &[(&str, &str, Reader)] = &[
     ("__guest_response", "response", |state, memory, ptr, len| {
         match state.guest_response(memory, ptr, len) {
             // Nobody is calling here; the bounds come first.
-            Err(ProtocolError::NoCall { .. }) => Ok(()),
+            Err(Stop::Protocol(ProtocolError::NoCall { .. })) => Ok(()),
             other => other,
         }
     }),
@@ -68,13 +68,13 @@ fn whatever_a_guest_names_is_in_its_memory_or_refused_by_name() {
         ] {
             assert_eq!(
                 read(&mut state(), &memory, ptr, len),
-                Err(ProtocolError::OutOfBounds {
+                Err(Stop::Protocol(ProtocolError::OutOfBounds {
                     import,
                     what,
                     pointer: ptr.cast_unsigned(),
                     length: len.cast_unsigned() as usize,
                     memory: MEMORY,
-                })
+                }))
             );
         }
     }
@@ -86,11 +86,11 @@ fn names_and_errors_must_be_text_and_payloads_and_lines_need_not() {
     for (import, what, read) in READERS {
         let expected = match *what {
             "response" | "line" | "payload" => Ok(()),
-            _ => Err(ProtocolError::NotUtf8 {
+            _ => Err(Stop::Protocol(ProtocolError::NotUtf8 {
                 import,
                 what,
                 valid_up_to: 2,
-            }),
+            })),
         };
         assert_eq!(read(&mut state(), &memory, 0, 5), expected);
     }
@@ -115,7 +115,7 @@ fn the_host_writes_within_memory_or_not_at_all() {
         let refused = state.host_response(&mut memory, ptr).unwrap_err();
         assert!(matches!(
             refused,
-            ProtocolError::OutOfBounds { length: 4, .. }
+            Stop::Protocol(ProtocolError::OutOfBounds { length: 4, .. })
         ));
     }
     assert_eq!(state.host_error_len(), Ok(0), "it did not fail");

@@ -1,0 +1,178 @@
+//! What one call may still use, and how long it may go on.
+
+use std::{any::Any, sync::Arc, time::Duration, time::Instant};
+
+use crate::{
+    clock,
+    error::{Spent, Stop},
+    limits::{LimitError, Limits},
+    options::{CallOptions, CancelHandle},
+};
+
+/// What one call, or the start functions of one instance, may still use.
+pub(crate) struct Budget {
+    /// What a call has without options of its own.
+    usual: Time,
+    time: Time,
+    /// The ticks of the clock at which it began and must have ended.
+    began: u64,
+    expires: u64,
+    fuel: Option<u64>,
+    fuel_used: Option<u64>,
+    host_calls: u64,
+    log_bytes: u64,
+    cancel: Option<CancelHandle>,
+    context: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// How long something may take, as a duration for people and in ticks.
+#[derive(Clone, Copy)]
+struct Time {
+    duration: Option<Duration>,
+    ticks: u64,
+}
+
+impl Time {
+    fn new(duration: Option<Duration>) -> Self {
+        Self {
+            duration,
+            // One more, since the first one has begun already.
+            ticks: duration.map_or(u64::MAX, |duration| {
+                clock::ticks_in(duration).saturating_add(1)
+            }),
+        }
+    }
+}
+
+impl Budget {
+    /// That of start functions, under `limits`.
+    pub(crate) fn of_start(limits: &Limits) -> Self {
+        let time = Time::new(limits.start_timeout);
+        let began = clock::now();
+        Self {
+            usual: Time::new(limits.timeout),
+            time,
+            began,
+            expires: began.saturating_add(time.ticks),
+            fuel: limits.fuel,
+            fuel_used: None,
+            host_calls: 0,
+            log_bytes: 0,
+            cancel: None,
+            context: None,
+        }
+    }
+
+    /// That of a call that begins now.
+    #[inline]
+    pub(crate) fn begin(&mut self, limits: &Limits, options: Option<&CallOptions>) {
+        self.fuel_used = None;
+        self.host_calls = 0;
+        self.log_bytes = 0;
+        match options {
+            None => {
+                self.time = self.usual;
+                self.fuel = limits.fuel;
+                self.cancel = None;
+                self.context = None;
+            }
+            Some(options) => self.take(limits, options),
+        }
+        self.began = clock::now();
+        self.expires = self.began.saturating_add(self.time.ticks);
+    }
+
+    fn take(&mut self, limits: &Limits, options: &CallOptions) {
+        let until_deadline = options
+            .deadline
+            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = options.timeout.or(limits.timeout);
+        self.time = match (until_deadline, timeout) {
+            (None, None) => Time::new(None),
+            (Some(time), None) | (None, Some(time)) => Time::new(Some(time)),
+            (Some(one), Some(other)) => Time::new(Some(one.min(other))),
+        };
+        self.fuel = options.fuel.or(limits.fuel);
+        self.cancel.clone_from(&options.cancel);
+        self.context.clone_from(&options.context);
+    }
+
+    /// Whether [`Budget::check`] may ever refuse to go on.
+    #[inline]
+    pub(crate) const fn is_timed(&self) -> bool {
+        self.expires != u64::MAX || self.cancel.is_some()
+    }
+
+    /// Refuses to go on if time is over or the call is cancelled.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<(), Stop> {
+        if self.is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        if self.expires != u64::MAX && clock::now() >= self.expires {
+            return Err(Stop::TimedOut {
+                timeout: self.time.duration.unwrap_or_default(),
+            });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(CancelHandle::is_cancelled)
+    }
+
+    /// The time until [`Budget::check`] refuses, to the tick.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.time.duration?;
+        let ticks = self.expires.saturating_sub(clock::now());
+        Some(clock::duration_of(ticks.saturating_sub(1)))
+    }
+
+    #[inline]
+    pub(crate) fn count_host_call(&mut self, limits: &Limits) -> Result<(), Stop> {
+        self.host_calls += 1;
+        if self.host_calls > limits.max_host_calls {
+            return Err(Stop::Limit(LimitError::HostCalls {
+                limit: limits.max_host_calls,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Counts a log line of `bytes` with its end.
+    pub(crate) fn count_log_line(&mut self, limits: &Limits, bytes: usize) -> Result<(), Stop> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.log_bytes = self.log_bytes.saturating_add(bytes).saturating_add(1);
+        if self.log_bytes > limits.max_log_bytes {
+            return Err(Stop::Limit(LimitError::LogBytes {
+                limit: limits.max_log_bytes,
+            }));
+        }
+        Ok(())
+    }
+
+    pub(crate) const fn fuel(&self) -> Option<u64> {
+        self.fuel
+    }
+
+    pub(crate) const fn set_fuel_used(&mut self, fuel: u64) {
+        self.fuel_used = Some(fuel);
+    }
+
+    pub(crate) fn context(&self) -> Option<&(dyn Any + Send + Sync)> {
+        self.context.as_deref()
+    }
+
+    /// The ticks that have gone by since the call began.
+    #[inline]
+    pub(crate) fn ticks(&self) -> u64 {
+        clock::now().saturating_sub(self.began)
+    }
+
+    pub(crate) fn spent(&self) -> Spent {
+        Spent {
+            time: self.is_timed().then(|| clock::duration_of(self.ticks())),
+            fuel: self.fuel_used,
+        }
+    }
+}

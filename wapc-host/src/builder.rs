@@ -1,0 +1,166 @@
+//! The settings of a host.
+
+use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
+
+use crate::{BoxError, Error, HostCallback, Limits, WapcHost, provider::WebAssemblyEngineProvider};
+
+/// The settings of a [`WapcHost`]; see [`WapcHost::builder`].
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use wapc_host::{Limits, WapcHost};
+///
+/// # fn example(provider: Box<dyn wapc_host::WebAssemblyEngineProvider>) -> Result<(), wapc_host::Error> {
+/// let host = WapcHost::builder(provider)
+///     .max_instances(8)
+///     .limits(Limits::default().timeout(Duration::from_millis(100)))
+///     .build(|_id, _binding, _namespace, _operation, payload| Ok(payload.to_vec()))?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct HostBuilder {
+    provider: Box<dyn WebAssemblyEngineProvider>,
+    limits: Limits,
+    settings: Settings,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) max_instances: usize,
+    pub(crate) min_idle: usize,
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) wait_limit: Option<Duration>,
+    pub(crate) reuse: Reuse,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_instances: 1,
+            min_idle: 1,
+            idle_timeout: Some(Duration::from_secs(60)),
+            wait_limit: Some(Duration::from_secs(30)),
+            reuse: Reuse::Keep,
+        }
+    }
+}
+
+/// For how many calls an instance is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reuse {
+    /// For as long as it works: its state lives on from call to call.
+    #[default]
+    Keep,
+    /// For this many calls: what a guest leaks is freed from time to time.
+    Recycle(NonZeroU64),
+    /// For one call: no call sees what another has left behind.
+    Fresh,
+}
+
+impl HostBuilder {
+    pub(crate) fn new(provider: Box<dyn WebAssemblyEngineProvider>) -> Self {
+        Self {
+            provider,
+            limits: Limits::default(),
+            settings: Settings::default(),
+        }
+    }
+
+    /// What a guest may use. By default [`Limits::default`].
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How many instances there may be. By default 1, whose state all calls
+    /// share; 0 counts as 1.
+    ///
+    /// With more, each call gets one of them, with the state that the calls
+    /// before have left in it.
+    #[must_use]
+    pub fn max_instances(mut self, instances: usize) -> Self {
+        self.settings.max_instances = instances.max(1);
+        self
+    }
+
+    /// How many idle instances are kept however long they are idle. By default
+    /// 1.
+    #[must_use]
+    pub const fn min_idle(mut self, instances: usize) -> Self {
+        self.settings.min_idle = instances;
+        self
+    }
+
+    /// After which time an instance that nobody calls is dropped, if there are
+    /// more than [`HostBuilder::min_idle`]. By default a minute; `None` is
+    /// never.
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.idle_timeout = timeout.into();
+        self
+    }
+
+    /// How long a caller waits for an instance before [`Error::Busy`]. By
+    /// default 30 s; `None` is for ever, zero not at all.
+    #[must_use]
+    pub fn wait_limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.settings.wait_limit = limit.into();
+        self
+    }
+
+    /// For how many calls an instance is used. By default for as long as it
+    /// works.
+    #[must_use]
+    pub const fn reuse(mut self, reuse: Reuse) -> Self {
+        self.settings.reuse = reuse;
+        self
+    }
+
+    /// Makes the host, with a closure over (host id, binding, namespace,
+    /// operation, payload) as its callback.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Init`]; [`Error::NotInterruptible`] if the limits ask for what
+    /// the provider was built without.
+    ///
+    /// # Panics
+    ///
+    /// If a start function calls the host and `callback` panics.
+    pub fn build<F>(self, callback: F) -> Result<WapcHost, Error>
+    where
+        F: Fn(u64, &str, &str, &str, &[u8]) -> Result<Vec<u8>, BoxError> + Send + Sync + 'static,
+    {
+        self.build_with(callback)
+    }
+
+    /// The same as [`HostBuilder::build`] for a type that implements
+    /// [`HostCallback`].
+    ///
+    /// # Errors
+    ///
+    /// As [`HostBuilder::build`].
+    ///
+    /// # Panics
+    ///
+    /// As [`HostBuilder::build`].
+    pub fn build_with(self, callback: impl HostCallback + 'static) -> Result<WapcHost, Error> {
+        WapcHost::of_settings(
+            self.provider,
+            Arc::new(callback),
+            self.settings,
+            self.limits,
+        )
+    }
+}
+
+impl fmt::Debug for HostBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostBuilder")
+            .field("limits", &self.limits)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,255 @@
+//! Time for calls, at next to no cost: one thread for the process counts
+//! ticks while a guest is running, and a call reads the count.
+//!
+//! Reading the system's clock takes about half as long as a small call. The
+//! count is an atomic load; engines that must be told to look at it (epochs)
+//! are told at each tick. The thread sleeps while no timed call runs, and the
+//! count stands still then, so it says nothing of the time of day.
+
+use std::{
+    io, mem,
+    sync::{
+        Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Condvar, Mutex};
+
+/// The length of a tick.
+pub const TICK: Duration = Duration::from_millis(2);
+
+/// Calls `observer` at each tick from now on, on the clock's own thread, until
+/// it returns `false`. For engines.
+///
+/// Ticks come while a call runs that has a deadline or a cancel handle.
+pub fn observe(observer: impl FnMut() -> bool + Send + 'static) {
+    CLOCK.inner.lock().observers.push(Box::new(observer));
+}
+
+/// The number of ticks up to now.
+#[inline]
+pub(crate) fn now() -> u64 {
+    CLOCK.ticks.load(Ordering::Relaxed)
+}
+
+/// The number of ticks in `duration`, rounded up.
+pub(crate) fn ticks_in(duration: Duration) -> u64 {
+    let ticks = duration.as_nanos().div_ceil(TICK.as_nanos());
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
+/// `ticks` as a duration.
+pub(crate) fn duration_of(ticks: u64) -> Duration {
+    TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
+}
+
+/// Makes sure that the clock ticks. To be called after the caller has made
+/// itself seen as running.
+///
+/// # Errors
+///
+/// The system refuses the thread.
+#[inline]
+pub(crate) fn wake() -> io::Result<()> {
+    match CLOCK.awake.load(Ordering::SeqCst) {
+        true => Ok(()),
+        false => CLOCK.start(),
+    }
+}
+
+/// What the clock keeps going for, and looks after while it does.
+pub(crate) trait Clocked: Send + Sync {
+    /// Whether a timed call is running.
+    fn running(&self) -> bool;
+
+    /// Does what is due about every [`TEND`], running or not. Returns whether
+    /// there will be more of it.
+    fn tend(&self) -> bool;
+}
+
+/// Adds to what the clock looks at.
+pub(crate) fn register(clocked: Weak<dyn Clocked>) {
+    let mut inner = CLOCK.inner.lock();
+    if inner.clocked.len() >= inner.sweep_at {
+        inner.clocked.retain(|clocked| clocked.strong_count() > 0);
+        inner.sweep_at = 2 * inner.clocked.len().max(16);
+    }
+    inner.clocked.push(clocked);
+}
+
+/// How often the clock calls [`Clocked::tend`].
+pub(crate) const TEND: Duration = Duration::from_millis(250);
+
+/// How long nobody runs before the clock stops.
+const LINGER: Duration = Duration::from_millis(100);
+
+static CLOCK: Clock = Clock {
+    ticks: AtomicU64::new(0),
+    awake: AtomicBool::new(false),
+    inner: Mutex::new(Inner {
+        started: false,
+        observers: Vec::new(),
+        clocked: Vec::new(),
+        sweep_at: 16,
+    }),
+    called: Condvar::new(),
+};
+
+struct Clock {
+    ticks: AtomicU64,
+    awake: AtomicBool,
+    inner: Mutex<Inner>,
+    called: Condvar,
+}
+
+struct Inner {
+    started: bool,
+    observers: Vec<Box<dyn FnMut() -> bool + Send>>,
+    clocked: Vec<Weak<dyn Clocked>>,
+    /// The length of `clocked` at which the dead ones are taken out.
+    sweep_at: usize,
+}
+
+impl Clock {
+    #[cold]
+    fn start(&'static self) -> io::Result<()> {
+        let mut inner = self.inner.lock();
+        if !inner.started {
+            thread::Builder::new()
+                .name("wapc-clock".to_owned())
+                .spawn(|| self.run())?;
+            inner.started = true;
+        }
+        self.awake.store(true, Ordering::SeqCst);
+        self.called.notify_one();
+        Ok(())
+    }
+
+    fn run(&self) {
+        let mut tended = Instant::now();
+        loop {
+            self.tick_while_anyone_runs(&mut tended);
+            let mut inner = self.inner.lock();
+            while !self.awake.load(Ordering::SeqCst) {
+                drop(inner);
+                let again = self.tend(&mut tended);
+                inner = self.inner.lock();
+                if self.awake.load(Ordering::SeqCst) {
+                    break;
+                }
+                if again {
+                    self.called.wait_for(&mut inner, TEND);
+                } else {
+                    self.called.wait(&mut inner);
+                }
+            }
+        }
+    }
+
+    fn tick_while_anyone_runs(&self, tended: &mut Instant) {
+        let mut last = Instant::now();
+        let mut quiet = Duration::ZERO;
+        loop {
+            thread::sleep(TICK);
+            let elapsed = last.elapsed();
+            let ticks = elapsed.as_nanos() / TICK.as_nanos();
+            let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
+            last += TICK * ticks;
+            self.ticks.fetch_add(ticks.into(), Ordering::Relaxed);
+            let mut observers = mem::take(&mut self.inner.lock().observers);
+            observers.retain_mut(|observer| observer());
+            let mut inner = self.inner.lock();
+            observers.append(&mut inner.observers);
+            inner.observers = observers;
+            drop(inner);
+
+            self.tend(tended);
+            quiet += elapsed;
+            if quiet >= LINGER {
+                quiet = Duration::ZERO;
+                if self.anyone_running() {
+                    continue;
+                }
+                // A call makes itself seen as running, and then looks whether
+                // the clock is awake. One that has seen it awake a moment ago
+                // is seen running a moment from now: the pause is a thousand
+                // times longer than a store takes to reach another processor.
+                self.awake.store(false, Ordering::SeqCst);
+                thread::sleep(TICK);
+                if !self.anyone_running() {
+                    return;
+                }
+                self.awake.store(true, Ordering::SeqCst);
+                last = Instant::now();
+            }
+        }
+    }
+
+    fn anyone_running(&self) -> bool {
+        let clocked = self.inner.lock().clocked.clone();
+        clocked
+            .iter()
+            .filter_map(Weak::upgrade)
+            .any(|clocked| clocked.running())
+    }
+
+    /// Tends all if it is time. Returns whether any wants more of it.
+    fn tend(&self, tended: &mut Instant) -> bool {
+        if tended.elapsed() < TEND {
+            return true;
+        }
+        *tended = Instant::now();
+        let clocked = self.inner.lock().clocked.clone();
+        clocked
+            .iter()
+            .filter_map(Weak::upgrade)
+            .fold(false, |again, clocked| clocked.tend() || again)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    struct Running(AtomicBool);
+
+    impl Clocked for Running {
+        fn running(&self) -> bool {
+            self.0.load(Ordering::SeqCst)
+        }
+
+        fn tend(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "waits for real time")]
+    fn it_ticks_for_whoever_runs_and_again_after_a_sleep() {
+        for _ in 0..3 {
+            let running = Arc::new(Running(AtomicBool::new(true)));
+            let clocked: Arc<dyn Clocked> = running.clone();
+            register(Arc::downgrade(&clocked));
+            wake().unwrap();
+            let start = now();
+            while now() < start + 3 {
+                thread::yield_now();
+            }
+            running.0.store(false, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn durations_are_rounded_up_to_ticks() {
+        assert_eq!(ticks_in(Duration::ZERO), 0);
+        assert_eq!(ticks_in(Duration::from_nanos(1)), 1);
+        assert_eq!(ticks_in(TICK), 1);
+        assert_eq!(ticks_in(Duration::MAX), u64::MAX);
+        assert_eq!(duration_of(u64::MAX), TICK * u32::MAX);
+    }
+}

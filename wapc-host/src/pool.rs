@@ -1,0 +1,401 @@
+//! The places for a host's instances: who may use which, and who is next.
+
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Wake, Waker},
+    thread::{self, Thread},
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::{
+    error::Error,
+    provider::{GuestInstance, Interruption},
+};
+
+/// A fixed number of places, and the line of those who wait for one.
+///
+/// A place is taken by locking it and left by unlocking it, so that threads
+/// that each have an instance of their own share nothing that they write to.
+pub(crate) struct Pool {
+    places: Box<[Place]>,
+    line: Line,
+}
+
+/// A place for one instance, on cache lines of its own.
+#[repr(align(128))]
+#[derive(Default)]
+pub(crate) struct Place {
+    /// A timed call is running.
+    pub(crate) running: AtomicBool,
+    /// There is an instance. Written under the lock.
+    pub(crate) live: AtomicBool,
+    /// The number of its code. Written under the lock.
+    generation: AtomicU64,
+    /// How many calls have ended. Written under the lock.
+    pub(crate) calls: AtomicU64,
+    /// How many ticks of the clock they took. Written under the lock.
+    pub(crate) ticks: AtomicU64,
+    slot: Mutex<Slot>,
+}
+
+/// What a place holds.
+#[derive(Default)]
+pub(crate) struct Slot {
+    /// The instance; none at first, after a failure and in a pool that is not
+    /// full.
+    pub(crate) instance: Option<Box<dyn GuestInstance>>,
+    /// The number of its code.
+    pub(crate) generation: u64,
+    /// How it can be interrupted.
+    pub(crate) interruption: Interruption,
+    /// How many calls it has had.
+    pub(crate) uses: u64,
+    /// A call has begun and not ended well: the instance must not be used
+    /// again.
+    pub(crate) spoiled: bool,
+}
+
+impl Place {
+    pub(crate) fn is_taken(&self) -> bool {
+        self.slot.is_locked()
+    }
+
+    /// Whether there is an instance of code before `generation`.
+    pub(crate) fn holds_before(&self, generation: u64) -> bool {
+        self.live.load(Ordering::Acquire) && self.generation.load(Ordering::Relaxed) < generation
+    }
+
+    /// Takes the instance out, for the caller to drop when the lock is gone.
+    pub(crate) fn vacate(&self, slot: &mut Slot) -> Option<Box<dyn GuestInstance>> {
+        self.live.store(false, Ordering::Relaxed);
+        slot.instance.take()
+    }
+
+    pub(crate) fn occupy(&self, slot: &mut Slot, tenant: Tenant) {
+        self.generation.store(tenant.generation, Ordering::Relaxed);
+        self.live.store(true, Ordering::Release);
+        *slot = Slot {
+            instance: Some(tenant.instance),
+            generation: tenant.generation,
+            interruption: tenant.interruption,
+            uses: 0,
+            spoiled: false,
+        };
+    }
+}
+
+/// A new instance on its way into a place.
+pub(crate) struct Tenant {
+    pub(crate) instance: Box<dyn GuestInstance>,
+    pub(crate) generation: u64,
+    pub(crate) interruption: Interruption,
+}
+
+/// A place and the right to it. Whoever is next hears of it when it ends.
+pub(crate) struct Held<'p> {
+    pub(crate) place: &'p Place,
+    /// Its number in the pool.
+    pub(crate) number: usize,
+    // Dropped before `_leave`: the place is free when the next one is called.
+    pub(crate) slot: MutexGuard<'p, Slot>,
+    _leave: Leave<'p>,
+}
+
+struct Leave<'p>(&'p Line);
+
+impl Drop for Leave<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.call_next();
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(places: usize) -> Self {
+        Self {
+            places: (0..places.max(1)).map(|_| Place::default()).collect(),
+            line: Line::default(),
+        }
+    }
+
+    pub(crate) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.line.waiting.load(Ordering::Relaxed)
+    }
+
+    /// A free place, if there is one and nobody has waited for it too long.
+    #[inline]
+    pub(crate) fn try_take(&self) -> Option<Held<'_>> {
+        match self.line.is_strict() {
+            false => self.scan(),
+            true => None,
+        }
+    }
+
+    /// Waits for a place: first come, first served.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] after `limit`; whatever `give_up` returns, which is
+    /// asked every few milliseconds.
+    #[cold]
+    pub(crate) fn take_in_turn(
+        &self,
+        operation: &str,
+        limit: Option<Duration>,
+        give_up: impl Fn() -> Result<(), Error>,
+    ) -> Result<Held<'_>, Error> {
+        let began = Instant::now();
+        let ticket = self
+            .line
+            .join(Waker::from(Arc::new(Unpark(thread::current()))));
+        loop {
+            if let Some(held) = self.take_as(&ticket) {
+                return Ok(held);
+            }
+            give_up()?;
+            let waited = began.elapsed();
+            let left = limit.map_or(RESCAN, |limit| limit.saturating_sub(waited));
+            if left.is_zero() {
+                return Err(Error::Busy {
+                    operation: operation.to_owned(),
+                    waited,
+                });
+            }
+            thread::park_timeout(left.min(RESCAN));
+        }
+    }
+
+    /// A place for the holder of `ticket`, if it is their turn and one is free
+    /// or about to be.
+    fn take_as(&self, ticket: &Ticket<'_>) -> Option<Held<'_>> {
+        if !ticket.is_next() {
+            return None;
+        }
+        // Calls are short: a place may well be free sooner than a thread
+        // falls asleep and is woken.
+        for _ in 0..SPINS {
+            if let Some(held) = self.scan() {
+                self.line.strict.store(false, Ordering::Relaxed);
+                return Some(held);
+            }
+            self.line.strict.store(true, Ordering::Relaxed);
+            std::hint::spin_loop();
+        }
+        None
+    }
+
+    /// A free place: with an instance if possible, and the one that this
+    /// thread had last if possible.
+    #[inline]
+    fn scan(&self) -> Option<Held<'_>> {
+        let own = match self.places.len() {
+            1 => 0,
+            places => thread_number() % places,
+        };
+        let held = self.try_place(own);
+        match held {
+            Some(held) if held.slot.instance.is_some() || self.places.len() == 1 => Some(held),
+            held if self.places.len() > 1 => self.scan_further(own, held),
+            _ => None,
+        }
+    }
+
+    #[cold]
+    fn scan_further<'p>(&'p self, own: usize, empty: Option<Held<'p>>) -> Option<Held<'p>> {
+        let others = || (own + 1..self.places.len()).chain(0..own);
+        others()
+            .filter(|number| {
+                let place = self.places.get(*number);
+                place.is_some_and(|place| place.live.load(Ordering::Relaxed))
+            })
+            .find_map(|number| self.try_place(number))
+            .or(empty)
+            .or_else(|| others().find_map(|number| self.try_place(number)))
+    }
+
+    #[inline]
+    fn try_place(&self, number: usize) -> Option<Held<'_>> {
+        let place = self.places.get(number)?;
+        Some(Held {
+            place,
+            number,
+            slot: place.slot.try_lock()?,
+            _leave: Leave(&self.line),
+        })
+    }
+
+    /// Waits for this very place until `deadline`, past the line.
+    pub(crate) fn wait_for<'p>(&'p self, place: &'p Place, deadline: Instant) -> Option<Held<'p>> {
+        Some(Held {
+            place,
+            number: 0,
+            slot: place.slot.try_lock_until(deadline)?,
+            _leave: Leave(&self.line),
+        })
+    }
+
+    /// Calls `visit` with each place that is free at the moment.
+    pub(crate) fn for_each_free(&self, mut visit: impl FnMut(Held<'_>)) {
+        for number in 0..self.places.len() {
+            if let Some(held) = self.try_place(number) {
+                visit(held);
+            }
+        }
+    }
+}
+
+/// How often a waiting thread looks by itself. It is called when a place is
+/// left; this is for what it is not called for: cancelling, and memory orders
+/// weaker than those of the processors that we know.
+const RESCAN: Duration = Duration::from_millis(5);
+
+/// How often the next in line tries before it sleeps again: some microseconds.
+const SPINS: usize = 200;
+
+/// Those who wait, in the order in which they came.
+///
+/// Waking a thread takes tens of microseconds, in which a thread that is awake
+/// does a hundred calls. So those may overtake, until the next in line is
+/// awake and has found all places taken: from then on the line is strict.
+#[derive(Default)]
+struct Line {
+    waiting: AtomicUsize,
+    strict: AtomicBool,
+    queue: Mutex<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    next_ticket: u64,
+    waiting: VecDeque<Waiting>,
+}
+
+struct Waiting {
+    ticket: u64,
+    waker: Waker,
+    /// It was called and has not looked yet.
+    called: bool,
+}
+
+impl Line {
+    fn is_strict(&self) -> bool {
+        // Sequentially consistent, like the store in `join`: whoever leaves a
+        // place after a ticket was drawn sees it (see `RESCAN`).
+        self.waiting.load(Ordering::SeqCst) > 0 && self.strict.load(Ordering::Relaxed)
+    }
+
+    fn join(&self, waker: Waker) -> Ticket<'_> {
+        let mut queue = self.queue.lock();
+        let ticket = queue.next_ticket;
+        queue.next_ticket += 1;
+        queue.waiting.push_back(Waiting {
+            ticket,
+            waker,
+            called: false,
+        });
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        Ticket { line: self, ticket }
+    }
+
+    #[inline]
+    fn call_next(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.call_next_of_queue();
+        }
+    }
+
+    #[cold]
+    fn call_next_of_queue(&self) {
+        let mut queue = self.queue.lock();
+        if let Some(next) = queue.waiting.front_mut()
+            && !next.called
+        {
+            next.called = true;
+            next.waker.wake_by_ref();
+        }
+    }
+}
+
+/// A place in the line, left when it is dropped.
+struct Ticket<'l> {
+    line: &'l Line,
+    ticket: u64,
+}
+
+impl Ticket<'_> {
+    /// Whether it is this one's turn; a call from now on is a new one.
+    fn is_next(&self) -> bool {
+        let mut queue = self.line.queue.lock();
+        match queue.waiting.front_mut() {
+            Some(next) if next.ticket == self.ticket => {
+                next.called = false;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.line.queue.lock();
+        queue
+            .waiting
+            .retain(|waiting| waiting.ticket != self.ticket);
+        self.line.waiting.fetch_sub(1, Ordering::SeqCst);
+        if queue.waiting.is_empty() {
+            self.line.strict.store(false, Ordering::Relaxed);
+        }
+        drop(queue);
+        // There may be another free place.
+        self.line.call_next();
+    }
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// A number for each thread, so that each begins its search at another place.
+fn thread_number() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
+    }
+    match NUMBER.get() {
+        usize::MAX => {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            NUMBER.set(number);
+            number
+        }
+        number => number,
+    }
+}
+
+impl fmt::Debug for Held<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Held")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,287 @@
+//! Replacing a guest's code while it is called.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    callback::BoxError,
+    error::Error,
+    host::{CheckedOut, Generation, Inner, Turn, WapcHost},
+    pool::Pool,
+    provider::WebAssemblyEngineProvider,
+};
+
+impl WapcHost {
+    /// Replaces the guest's code by `module` (binary or text) on the same
+    /// engine with the same settings.
+    ///
+    /// Everything slow or fallible happens first, while calls go on with the
+    /// old code: compiling, linking, making as many instances as there are,
+    /// their start functions. Then calls that begin after this returns run the
+    /// new code. A call that is running finishes on the code it began on. The
+    /// guest's state does not outlive its code. Two swaps at the same time are
+    /// done one after the other.
+    ///
+    /// [`WapcHost::swap`] does more: a probe, waiting for calls on the old code.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Init`]; nothing has changed then.
+    ///
+    /// # Panics
+    ///
+    /// If a start function calls the host and the callback panics; nothing has
+    /// changed then.
+    pub fn replace_module(&self, module: &[u8]) -> Result<(), Error> {
+        self.swap().module(module)
+    }
+
+    /// Replaces the guest's code by that of another provider, of another
+    /// engine too, like [`WapcHost::replace_module`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Init`]; [`Error::NotInterruptible`] if the provider cannot keep
+    /// the host's limits. Nothing has changed then.
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::replace_module`].
+    pub fn swap_provider(&self, provider: Box<dyn WebAssemblyEngineProvider>) -> Result<(), Error> {
+        self.swap().provider(provider)
+    }
+
+    /// Goes back to the code before the present one, without compiling it
+    /// again. New instances are made of it, and the present code becomes the
+    /// one before: a second rollback undoes the first.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoPrevious`] before the first swap; [`Error::Init`]. Nothing
+    /// has changed then.
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::replace_module`].
+    pub fn rollback(&self) -> Result<(), Error> {
+        self.swap().rollback()
+    }
+
+    /// A swap with more to it than [`WapcHost::replace_module`].
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # fn example(host: &wapc_host::WapcHost, module: &[u8]) -> Result<(), wapc_host::Error> {
+    /// host.swap()
+    ///     .probe(|candidate| match candidate.call("health", b"")?.as_slice() {
+    ///         b"ok" => Ok(()),
+    ///         _ => Err("not healthy".into()),
+    ///     })
+    ///     .drain(Duration::from_secs(5))
+    ///     .module(module)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub const fn swap(&self) -> Swap<'_> {
+        Swap {
+            host: self,
+            probe: None,
+            drain: None,
+            only_from: None,
+        }
+    }
+}
+
+/// A swap about to be done; see [`WapcHost::swap`].
+#[must_use = "a swap begins with `module`, `provider` or `rollback`"]
+pub struct Swap<'h> {
+    host: &'h WapcHost,
+    probe: Option<Box<Probe<'h>>>,
+    drain: Option<Duration>,
+    only_from: Option<u64>,
+}
+
+type Probe<'h> = dyn FnOnce(&mut CheckedOut<'_>) -> Result<(), BoxError> + 'h;
+
+impl<'h> Swap<'h> {
+    /// Lets `probe` call an instance of the new code before anybody else does.
+    /// If it returns an error, nothing is swapped. The instance that it called
+    /// is dropped in any case.
+    ///
+    /// On a host of one instance, calling the host itself from the probe is
+    /// refused ([`Error::Reentrant`]) if the instance is busy.
+    pub fn probe(
+        mut self,
+        probe: impl FnOnce(&mut CheckedOut<'_>) -> Result<(), BoxError> + 'h,
+    ) -> Self {
+        self.probe = Some(Box::new(probe));
+        self
+    }
+
+    /// Waits, after the swap has taken effect, until no call runs on the old
+    /// code, for up to `limit` ([`Error::NotDrained`]).
+    pub const fn drain(mut self, limit: Duration) -> Self {
+        self.drain = Some(limit);
+        self
+    }
+
+    /// Swaps to `module` as [`WapcHost::replace_module`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::replace_module`], and [`Error::Probe`]. After
+    /// [`Error::NotDrained`], and only then, the new code serves.
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::replace_module`], and if the probe panics; nothing has
+    /// changed then.
+    pub fn module(self, module: &[u8]) -> Result<(), Error> {
+        self.to(|current, _| {
+            let provider = current.provider.replace(module).map_err(Error::Init)?;
+            Ok(provider.into())
+        })
+    }
+
+    /// Swaps to `provider` as [`WapcHost::swap_provider`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::swap_provider`], and as [`Swap::module`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Swap::module`].
+    pub fn provider(self, provider: Box<dyn WebAssemblyEngineProvider>) -> Result<(), Error> {
+        self.to(|_, _| Ok(provider.into()))
+    }
+
+    /// Goes back as [`WapcHost::rollback`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::rollback`], and as [`Swap::module`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Swap::module`].
+    pub fn rollback(self) -> Result<(), Error> {
+        self.to(|_, previous| match previous {
+            Some(previous) => Ok(Arc::clone(&previous.provider)),
+            None => Err(Error::NoPrevious),
+        })
+    }
+
+    fn to(
+        self,
+        provider: impl FnOnce(
+            &Generation,
+            Option<&Generation>,
+        ) -> Result<Arc<dyn WebAssemblyEngineProvider>, Error>,
+    ) -> Result<(), Error> {
+        let host = &*self.host.inner;
+        host.swap(provider, self.probe, self.only_from)
+            .and_then(|number| match self.drain {
+                Some(limit) => host.drain(number, limit),
+                None => Ok(()),
+            })
+            .map_err(|error| host.counted(error))
+    }
+}
+
+impl fmt::Debug for Swap<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Swap")
+            .field("host", self.host)
+            .field("probe", &self.probe.is_some())
+            .field("drain", &self.drain)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    /// Makes all that may fail, then publishes it. Returns its number.
+    fn swap(
+        &self,
+        provider: impl FnOnce(
+            &Generation,
+            Option<&Generation>,
+        ) -> Result<Arc<dyn WebAssemblyEngineProvider>, Error>,
+        probe: Option<Box<Probe<'_>>>,
+        only_from: Option<u64>,
+    ) -> Result<u64, Error> {
+        let _one_at_a_time = self.swaps.lock();
+        let (current, previous) = {
+            let published = self.published();
+            (Arc::clone(&published.current), published.previous.clone())
+        };
+        if only_from.is_some_and(|number| number != current.number) {
+            return Ok(current.number);
+        }
+        let candidate = Generation {
+            number: current.number + 1,
+            provider: provider(&current, previous.as_deref())?,
+            ready: Mutex::default(),
+        };
+        if let Some(probe) = probe {
+            self.try_out(&candidate, probe)?;
+        }
+        let instances = self.stats().live.max(1);
+        for place in 0..instances {
+            let instance = self.instance(&candidate, place)?;
+            candidate.ready.lock().push(instance);
+        }
+        let number = candidate.number;
+        self.publish(candidate);
+        self.retire_before(number);
+        Ok(number)
+    }
+
+    /// Lets `probe` call an instance of `candidate`, in a place that no other
+    /// caller knows of.
+    fn try_out(&self, candidate: &Generation, probe: Box<Probe<'_>>) -> Result<(), Error> {
+        let _working = self.working()?;
+        let pool = Pool::new(1);
+        let Some(held) = pool.try_take() else {
+            return Ok(());
+        };
+        let mut turn = Turn {
+            host: self,
+            held,
+            code: Some(candidate),
+        };
+        turn.fill()?;
+        probe(&mut CheckedOut::new(turn, None)).map_err(Error::Probe)
+    }
+
+    /// Waits until no call runs on code before `generation`.
+    fn drain(&self, generation: u64, limit: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + limit;
+        for place in self.pool.places() {
+            while place.holds_before(generation) {
+                let now = Instant::now();
+                match self.pool.wait_for(place, deadline.min(now + LOOK_AGAIN)) {
+                    Some(mut held) if held.slot.generation < generation => {
+                        let old = place.vacate(&mut held.slot);
+                        drop(held);
+                        drop(old);
+                    }
+                    Some(_) => {}
+                    None if now >= deadline => return Err(Error::NotDrained { waited: limit }),
+                    None => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long to wait for a busy place before looking whether it has moved on to
+/// the new code by itself.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
