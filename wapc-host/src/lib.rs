@@ -51,16 +51,22 @@
 //! - [`Error`] is what a call can end in, [`EngineError`] what an engine
 //!   reports.
 
+#[cfg(feature = "async")]
+mod awaiting;
 mod budget;
 mod builder;
 mod callback;
 pub mod clock;
 mod error;
 mod host;
+#[cfg(feature = "async")]
+mod host_answer;
 mod lent;
 mod limits;
 pub mod module;
 mod module_state;
+#[cfg(feature = "async")]
+mod on_thread;
 mod options;
 mod pool;
 mod provider;
@@ -82,6 +88,8 @@ pub use error::{
     EngineError, Error, ErrorKind, Frame, ProtocolError, Spent, Start, Stop, Trap, TrapCode,
 };
 pub use host::{CheckedOut, WapcHost, With};
+#[cfg(feature = "async")]
+pub use host_answer::{Answer, Asked, AsyncHostCallback, BoxFuture, HostAnswer, OwnedHostCall};
 pub use limits::{LimitError, Limits};
 pub use module::ModuleError;
 pub use module_state::ModuleState;

@@ -27,6 +27,9 @@ impl WapcHost {
     /// guest's state does not outlive its code. Two swaps at the same time are
     /// done one after the other.
     ///
+    /// It blocks until all that is done. In async code, call it on a thread that
+    /// may block, as those of tokio's `spawn_blocking`.
+    ///
     /// [`WapcHost::swap`] does more: a probe, waiting for calls on the old code.
     ///
     /// # Errors
@@ -224,11 +227,11 @@ impl Inner {
         if only_from.is_some_and(|number| number != current.number) {
             return Ok(current.number);
         }
-        let candidate = Generation {
+        let candidate = Arc::new(Generation {
             number: current.number + 1,
             provider: provider(&current, previous.as_deref())?,
             ready: Mutex::default(),
-        };
+        });
         if let Some(probe) = probe {
             self.try_out(&candidate, probe)?;
         }
@@ -245,17 +248,14 @@ impl Inner {
 
     /// Lets `probe` call an instance of `candidate`, in a place that no other
     /// caller knows of.
-    fn try_out(&self, candidate: &Generation, probe: Box<Probe<'_>>) -> Result<(), Error> {
+    fn try_out(&self, candidate: &Arc<Generation>, probe: Box<Probe<'_>>) -> Result<(), Error> {
         let _working = self.working()?;
         let pool = Pool::new(1);
         let Some(held) = pool.try_take() else {
             return Ok(());
         };
-        let mut turn = Turn {
-            host: self,
-            held,
-            code: Some(candidate),
-        };
+        let mut turn = Turn::new(self, held);
+        turn.code = Some(Arc::clone(candidate));
         turn.fill()?;
         probe(&mut CheckedOut::new(turn, None)).map_err(Error::Probe)
     }
