@@ -2,10 +2,8 @@
 
 use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
 
-#[cfg(feature = "async")]
-use crate::host_answer::AsyncHostCallback;
 use crate::{
-    BoxError, Error, HostCallback, Limits, WapcHost, callback::Callback, clock,
+    AsyncHostCallback, BoxError, Error, HostCallback, Limits, WapcHost, callback::Callback, clock,
     provider::WebAssemblyEngineProvider,
 };
 
@@ -176,7 +174,6 @@ impl HostBuilder {
     }
 }
 
-#[cfg(feature = "async")]
 impl HostBuilder {
     /// Makes the host, with a callback that may await: a closure
     /// `|call| async move { … }` over an

@@ -10,9 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::budget::Budget;
-#[cfg(feature = "async")]
-use crate::host_answer::AsyncHostCallback;
+use crate::{budget::Budget, host_answer::AsyncHostCallback};
 
 /// Any error that a callback may end in; its text reaches the guest through
 /// `__host_error`.
@@ -124,7 +122,6 @@ where
 #[derive(Clone)]
 pub(crate) enum Callback {
     Blocking(Arc<dyn HostCallback>),
-    #[cfg(feature = "async")]
     Async(Arc<dyn AsyncHostCallback>),
 }
 

@@ -13,9 +13,8 @@ use std::{
 
 use parking_lot::{Mutex, MutexGuard};
 
-#[cfg(feature = "async")]
-use crate::awaiting::block_on;
 use crate::{
+    awaiting::block_on,
     builder::{HostBuilder, Reuse, Settings},
     callback::{BoxError, Callback, HostCallback, Within, is_within},
     clock,
@@ -27,6 +26,7 @@ use crate::{
     pool::{Held, Place, Pool, Tenant},
     provider::{GuestInstance, Interruption, WebAssemblyEngineProvider},
     stats::{ErrorCounters, Stats},
+    tiers::Promotion,
 };
 
 /// A guest module that is called by operation name, and whose code can be
@@ -63,6 +63,7 @@ pub(crate) struct Inner {
     working: AtomicUsize,
     errors: ErrorCounters,
     idle: Mutex<Vec<Idle>>,
+    own: Weak<Self>,
 }
 
 /// The code that new instances are made of, and the code before it.
@@ -144,7 +145,7 @@ impl WapcHost {
         settings: Settings,
         limits: Limits,
     ) -> Self {
-        let inner = Arc::new(Inner {
+        let inner = Arc::new_cyclic(|own| Inner {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             callback,
             timed: limits.timeout.is_some(),
@@ -164,9 +165,11 @@ impl WapcHost {
             errors: ErrorCounters::default(),
             idle: Mutex::default(),
             settings,
+            own: own.clone(),
         });
-        let weak: Weak<Inner> = Arc::downgrade(&inner);
-        clock::register(weak);
+        let clocked: Weak<Inner> = Arc::downgrade(&inner);
+        clock::register(clocked);
+        inner.await_promotion();
         Self { inner }
     }
 
@@ -386,12 +389,10 @@ impl<'h> With<'h> {
         self.host.check_out_with(Some(self.options))
     }
 
-    #[cfg(feature = "async")]
     pub(crate) const fn host(&self) -> &'h WapcHost {
         self.host
     }
 
-    #[cfg(feature = "async")]
     pub(crate) const fn options(&self) -> &'h CallOptions {
         self.options
     }
@@ -488,9 +489,19 @@ impl Inner {
         self.published.lock()
     }
 
-    #[cfg(feature = "async")]
     pub(crate) const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Offers the current code's provider to move over to a better one.
+    pub(crate) fn await_promotion(&self) {
+        let current = Arc::clone(&self.published().current);
+        let promotion = Promotion::new(self.own.clone(), current.number);
+        current.provider.promote(promotion);
     }
 
     /// Makes `generation` what calls run on from now on.
@@ -552,7 +563,6 @@ impl Inner {
         code: &Generation,
         number: usize,
     ) -> Result<Box<dyn GuestInstance>, Error> {
-        #[cfg(feature = "async")]
         if matches!(self.callback, Callback::Async(_)) {
             // Its start functions may await the callback.
             return block_on(self.instance_async(code, number));

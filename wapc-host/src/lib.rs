@@ -51,7 +51,6 @@
 //! - [`Error`] is what a call can end in, [`EngineError`] what an engine
 //!   reports.
 
-#[cfg(feature = "async")]
 mod awaiting;
 mod budget;
 mod builder;
@@ -59,13 +58,11 @@ mod callback;
 pub mod clock;
 mod error;
 mod host;
-#[cfg(feature = "async")]
 mod host_answer;
 mod lent;
 mod limits;
 pub mod module;
 mod module_state;
-#[cfg(feature = "async")]
 mod on_thread;
 mod options;
 mod pool;
@@ -80,7 +77,9 @@ mod provider;
 mod scripted;
 mod stats;
 mod swap;
+mod tiers;
 mod wasi;
+mod watch;
 
 pub use builder::{HostBuilder, Reuse};
 pub use callback::{BoxError, HostCall, HostCallback};
@@ -88,7 +87,6 @@ pub use error::{
     EngineError, Error, ErrorKind, Frame, ProtocolError, Spent, Start, Stop, Trap, TrapCode,
 };
 pub use host::{CheckedOut, WapcHost, With};
-#[cfg(feature = "async")]
 pub use host_answer::{Answer, Asked, AsyncHostCallback, BoxFuture, HostAnswer, OwnedHostCall};
 pub use limits::{LimitError, Limits};
 pub use module::ModuleError;
@@ -97,4 +95,6 @@ pub use options::{CallOptions, CancelHandle};
 pub use provider::{GuestInstance, Interruption, WebAssemblyEngineProvider};
 pub use stats::{ErrorCounts, Stats};
 pub use swap::Swap;
+pub use tiers::{Promotion, Tiers};
 pub use wasi::{Capture, DirAccess, MappedDir, Stdin, Stdout, WasiSettings};
+pub use watch::{ModuleWatch, WatchEvent, Watching};

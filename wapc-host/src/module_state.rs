@@ -13,14 +13,11 @@ use crate::{
     budget::Budget,
     callback::{Callback, HostCall, HostCallback, Within},
     error::{ProtocolError, Spent, Stop},
+    host_answer::{Answer, AnswerKind, Asked, HostAnswer, OwnedHostCall, WaitLimits},
     lent::Lent,
     limits::{Growth, LimitError, Limits},
-    options::CallOptions,
-};
-#[cfg(feature = "async")]
-use crate::{
-    host_answer::{Answer, AnswerKind, Asked, HostAnswer, OwnedHostCall, WaitLimits},
     on_thread::Door,
+    options::CallOptions,
 };
 
 /// One guest's side of the conversation: what it was asked, what it answered,
@@ -49,7 +46,6 @@ pub struct ModuleState {
     host_response: Vec<u8>,
     host_error: String,
     panic: Arc<PanicSlot>,
-    #[cfg(feature = "async")]
     door: Option<Arc<Door>>,
 }
 
@@ -85,7 +81,6 @@ impl ModuleState {
             host_response: Vec::new(),
             host_error: String::new(),
             panic: Arc::default(),
-            #[cfg(feature = "async")]
             door: None,
         }
     }
@@ -262,7 +257,6 @@ impl ModuleState {
         let numbers = [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len];
         let callback = match callback {
             Callback::Blocking(callback) => callback,
-            #[cfg(feature = "async")]
             Callback::Async(_) => return self.ask_through_door(memory, numbers),
         };
         let call = read_host_call(
@@ -291,7 +285,6 @@ impl ModuleState {
     /// # Errors
     ///
     /// As [`ModuleState::host_call`].
-    #[cfg(feature = "async")]
     pub fn ask_host(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<Asked, Stop> {
         let Callback::Async(callback) = &self.callback else {
             let [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len] = numbers;
@@ -331,7 +324,6 @@ impl ModuleState {
     }
 
     /// `__host_call` of a guest that runs on a thread of its own.
-    #[cfg(feature = "async")]
     #[cold]
     fn ask_through_door(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<i32, Stop> {
         let Some(door) = self.door.clone() else {
@@ -345,7 +337,6 @@ impl ModuleState {
 
     /// Where host calls are answered while the guest runs on a thread of its
     /// own.
-    #[cfg(feature = "async")]
     pub(crate) fn set_door(&mut self, door: Option<Arc<Door>>) {
         self.door = door;
     }
@@ -355,7 +346,6 @@ impl ModuleState {
     /// # Errors
     ///
     /// As [`ModuleState::host_call`].
-    #[cfg(feature = "async")]
     pub fn host_answered(&mut self, answer: Answer) -> Result<i32, Stop> {
         match answer.0 {
             AnswerKind::Given(Ok(response)) => {
@@ -370,7 +360,6 @@ impl ModuleState {
 
     /// Whether a host call may have to await, so that [`ModuleState::ask_host`]
     /// must be used.
-    #[cfg(feature = "async")]
     #[must_use]
     pub const fn awaits(&self) -> bool {
         matches!(self.callback, Callback::Async(_))
@@ -529,7 +518,6 @@ impl ModuleState {
 
     /// Lets the guest pause after each `slice` ticks of the call that has
     /// begun.
-    #[cfg(feature = "async")]
     pub(crate) fn set_slice(&mut self, slice: u64) {
         self.budget.set_slice(Some(slice));
     }

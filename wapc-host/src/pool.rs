@@ -237,7 +237,6 @@ impl Pool {
     }
 
     /// Joins the line; `waker` is woken when it may be this one's turn.
-    #[cfg(feature = "async")]
     pub(crate) fn join(&self, waker: Waker) -> Ticket<'_> {
         self.line.join(waker)
     }
@@ -342,7 +341,6 @@ pub(crate) struct Ticket<'l> {
 
 impl Ticket<'_> {
     /// Wakes `waker` from now on.
-    #[cfg(feature = "async")]
     pub(crate) fn set_waker(&self, waker: &Waker) {
         let mut queue = self.line.queue.lock();
         let own = |waiting: &&mut Waiting| waiting.ticket == self.ticket;

@@ -1,11 +1,8 @@
 //! The contract between the host and an engine.
 
-#[cfg(feature = "async")]
 use std::future::ready;
 
-#[cfg(feature = "async")]
-use crate::BoxFuture;
-use crate::{EngineError, ModuleState};
+use crate::{BoxFuture, EngineError, ModuleState, Promotion};
 
 /// A compiled module on some engine: cheap to share, the source of instances.
 ///
@@ -51,12 +48,18 @@ pub trait WebAssemblyEngineProvider: Send + Sync {
     /// # Errors
     ///
     /// As [`WebAssemblyEngineProvider::init`].
-    #[cfg(feature = "async")]
     fn init_async(
         &self,
         state: ModuleState,
     ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
         Box::pin(ready(self.init(state)))
+    }
+
+    /// Hears that a host runs this provider's code from now on, and may move it
+    /// over to a better provider of the same module when there is one. By
+    /// default there never is.
+    fn promote(&self, promotion: Promotion) {
+        drop(promotion);
     }
 }
 
@@ -108,7 +111,6 @@ pub trait GuestInstance: Send {
     /// own.
     ///
     /// Dropping the future ends the call; the host drops the instance then.
-    #[cfg(feature = "async")]
     fn call_async(
         &mut self,
         op_length: i32,

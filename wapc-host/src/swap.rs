@@ -96,7 +96,6 @@ impl WapcHost {
             host: self,
             probe: None,
             drain: None,
-            only_from: None,
         }
     }
 }
@@ -107,7 +106,6 @@ pub struct Swap<'h> {
     host: &'h WapcHost,
     probe: Option<Box<Probe<'h>>>,
     drain: Option<Duration>,
-    only_from: Option<u64>,
 }
 
 type Probe<'h> = dyn FnOnce(&mut CheckedOut<'_>) -> Result<(), BoxError> + 'h;
@@ -189,7 +187,7 @@ impl<'h> Swap<'h> {
         ) -> Result<Arc<dyn WebAssemblyEngineProvider>, Error>,
     ) -> Result<(), Error> {
         let host = &*self.host.inner;
-        host.swap(provider, self.probe, self.only_from)
+        host.swap(provider, self.probe, None)
             .and_then(|number| match self.drain {
                 Some(limit) => host.drain(number, limit),
                 None => Ok(()),
@@ -210,7 +208,8 @@ impl fmt::Debug for Swap<'_> {
 
 impl Inner {
     /// Makes all that may fail, then publishes it. Returns its number.
-    fn swap(
+    /// Does nothing if the current code is not `only_from`.
+    pub(crate) fn swap(
         &self,
         provider: impl FnOnce(
             &Generation,
@@ -242,6 +241,7 @@ impl Inner {
         }
         let number = candidate.number;
         self.publish(candidate);
+        self.await_promotion();
         self.retire_before(number);
         Ok(number)
     }

@@ -694,7 +694,6 @@ fn a_callback_sees_the_context_of_its_own_call() {
 
 /// Async calls of guests that cannot be suspended: they run on a thread of
 /// their own.
-#[cfg(feature = "async")]
 mod on_a_thread {
     use std::{
         future::{pending, poll_fn},
