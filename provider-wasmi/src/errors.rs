@@ -3,6 +3,7 @@
 use std::fmt;
 
 use wapc_host::{EngineError, ProtocolError, Trap, TrapCode};
+use wapc_wasi::Stop;
 use wasmi::{
     Error,
     errors::{ErrorKind, HostError, InstantiationError},
@@ -20,10 +21,33 @@ impl fmt::Display for Broken {
 
 impl HostError for Broken {}
 
+/// A function of WASI that was told to stop waiting.
+#[derive(Debug)]
+struct Interrupted;
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Stop::Interrupted.fmt(f)
+    }
+}
+
+impl HostError for Interrupted {}
+
 /// Ends the guest's call because it broke the protocol.
 #[cold]
 pub(crate) fn trap(error: ProtocolError) -> Error {
     Error::host(Broken(error))
+}
+
+/// Ends the guest's call because a function of WASI does not return.
+#[cold]
+pub(crate) fn stop(stop: Stop) -> Error {
+    match stop {
+        Stop::Exit(code) => Error::i32_exit(code),
+        Stop::Interrupted => Error::host(Interrupted),
+        Stop::Failed(cause) => Error::new(cause.to_string()),
+        stop => Error::new(stop.to_string()),
+    }
 }
 
 /// Why a guest did not return.
@@ -34,6 +58,9 @@ pub(crate) fn engine_error(error: Error) -> EngineError {
     }
     if let Some(code) = error.i32_exit_status() {
         return EngineError::Exit(code);
+    }
+    if error.downcast_ref::<Interrupted>().is_some() {
+        return EngineError::Trap(Trap::new(TrapCode::Other, vec![]));
     }
     match trap_code(&error) {
         Some(code) => EngineError::Trap(Trap::new(code, vec![])),

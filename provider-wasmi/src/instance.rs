@@ -3,12 +3,12 @@
 use wapc_host::{
     EngineError, GuestInstance, ModuleError, ModuleState, Start, WasiSettings, module::GuestShape,
 };
+use wapc_wasi::{Limits, Wasi};
 use wasmi::{Instance, Linker, Module, Store, TypedFunc};
 
 use crate::{
     errors::engine_error,
     imports::{Data, extern_type, linker},
-    wasi,
 };
 
 /// A module with everything that is the same for each of its instances.
@@ -55,7 +55,7 @@ impl WasmiInstance {
         state: ModuleState,
     ) -> Result<Self, EngineError> {
         let wasi = match template.shape.imports_wasi {
-            true => Some(wasi::context(wasi)?),
+            true => Some(Wasi::new(wasi, Limits::default())?),
             false => None,
         };
         let data = Data {

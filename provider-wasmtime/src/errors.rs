@@ -1,13 +1,22 @@
 //! Translates wasmtime's errors to the host's, and the host's to wasmtime's.
 
 use wapc_host::{EngineError, Frame, ProtocolError, Trap, TrapCode};
+use wapc_wasi::Stop;
 use wasmtime::{Error, WasmBacktrace};
-use wasmtime_wasi::I32Exit;
 
 /// Ends the guest's call because it broke the protocol.
 #[cold]
 pub(crate) fn trap(error: ProtocolError) -> Error {
     error.into()
+}
+
+/// Ends the guest's call because a function of WASI does not return.
+#[cold]
+pub(crate) fn stop(stop: Stop) -> Error {
+    match stop {
+        Stop::Interrupted => wasmtime::Trap::Interrupt.into(),
+        stop => stop.into(),
+    }
 }
 
 /// Why a guest did not return.
@@ -16,7 +25,7 @@ pub(crate) fn engine_error(error: Error) -> EngineError {
     if let Some(error) = error.downcast_ref::<ProtocolError>() {
         return EngineError::Protocol(error.clone());
     }
-    if let Some(I32Exit(code)) = error.downcast_ref() {
+    if let Some(Stop::Exit(code)) = error.downcast_ref() {
         return EngineError::Exit(*code);
     }
     match error.downcast_ref() {

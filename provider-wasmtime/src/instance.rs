@@ -3,12 +3,12 @@
 use wapc_host::{
     EngineError, GuestInstance, ModuleError, ModuleState, Start, WasiSettings, module::GuestShape,
 };
+use wapc_wasi::{Limits, Wasi};
 use wasmtime::{Extern, Instance, InstancePre, Module, ModuleExport, Store, TypedFunc};
 
 use crate::{
     errors::engine_error,
     imports::{Data, extern_type, linker},
-    wasi,
 };
 
 /// A module with everything that is the same for each of its instances.
@@ -65,7 +65,7 @@ impl WasmtimeInstance {
         state: ModuleState,
     ) -> Result<Self, EngineError> {
         let wasi = match template.shape.imports_wasi {
-            true => Some(Box::new(wasi::context(wasi)?)),
+            true => Some(Wasi::new(wasi, Limits::default())?),
             false => None,
         };
         let data = Data {
