@@ -3,6 +3,7 @@
 use std::fmt;
 
 use wapc_host::{EngineError, Stop, Trap, TrapCode};
+use wapc_wasi::Ended;
 use wasmi::{
     Error,
     errors::{ErrorKind, HostError, InstantiationError},
@@ -24,6 +25,17 @@ impl HostError for Broken {}
 #[cold]
 pub(crate) fn trap(error: Stop) -> Error {
     Error::host(Broken(error))
+}
+
+/// Ends the guest's call because a function of WASI does not return.
+#[cold]
+pub(crate) fn ended(ended: Ended) -> Error {
+    match ended {
+        Ended::Exit(code) => Error::i32_exit(code),
+        Ended::Stopped(stop) => trap(stop),
+        Ended::Failed(cause) => Error::new(cause.to_string()),
+        ended => Error::new(ended.to_string()),
+    }
 }
 
 /// Why a guest did not return.

@@ -23,9 +23,7 @@
 mod errors;
 mod imports;
 mod instance;
-mod mapped_dir;
 mod templates;
-mod wasi;
 
 use std::{
     fmt,

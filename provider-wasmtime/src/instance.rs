@@ -1,14 +1,16 @@
 //! Makes and calls live guests.
 
+use std::sync::Arc;
+
 use wapc_host::{
     EngineError, GuestInstance, ModuleError, ModuleState, Start, WasiSettings, module::GuestShape,
 };
+use wapc_wasi::{MayGoOn, Wasi};
 use wasmtime::{Extern, Instance, InstancePre, Module, ModuleExport, Store, TypedFunc};
 
 use crate::{
     errors::engine_error,
     imports::{Data, extern_type, linker},
-    wasi,
 };
 
 /// A module with everything that is the same for each of its instances.
@@ -62,10 +64,15 @@ impl WasmtimeInstance {
     pub(crate) fn new(
         template: &Template,
         wasi: &WasiSettings,
-        state: ModuleState,
+        mut state: ModuleState,
     ) -> Result<Self, EngineError> {
         let wasi = match template.shape.imports_wasi {
-            true => Some(Box::new(wasi::context(wasi)?)),
+            true => {
+                let watch = state.watch();
+                let max_open_files = state.limits().max_open_files;
+                let may_go_on: MayGoOn = Arc::new(move || watch.check());
+                Some(Wasi::new(wasi, max_open_files, Some(may_go_on))?)
+            }
             false => None,
         };
         let data = Data {

@@ -211,15 +211,21 @@ fn timeout(text: &str) -> Result<Timeout, &'static str> {
     if text == "none" {
         return Ok(Timeout(None));
     }
-    let (number, milliseconds) = with_unit(text, &[("ms", 1), ("s", 1_000), ("m", 60_000)]).ok_or(WRONG)?;
+    let (number, milliseconds) =
+        with_unit(text, &[("ms", 1), ("s", 1_000), ("m", 60_000)]).ok_or(WRONG)?;
     let milliseconds = number.checked_mul(milliseconds).ok_or("too long")?;
     Ok(Timeout(Some(Duration::from_millis(milliseconds))))
 }
 
 fn bytes(text: &str) -> Result<usize, &'static str> {
-    const UNITS: &[(&str, u64)] = &[("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("", 1)];
-    let (number, unit) =
-        with_unit(text, UNITS).ok_or("a size is a whole number, with `KiB`, `MiB`, `GiB` or nothing")?;
+    const UNITS: &[(&str, u64)] = &[
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("", 1),
+    ];
+    let (number, unit) = with_unit(text, UNITS)
+        .ok_or("a size is a whole number, with `KiB`, `MiB`, `GiB` or nothing")?;
     number
         .checked_mul(unit)
         .and_then(|bytes| usize::try_from(bytes).ok())
@@ -298,7 +304,15 @@ mod tests {
         assert_eq!(time("500ms"), Ok(Some(Duration::from_millis(500))));
         assert_eq!(time("2m"), Ok(Some(Duration::from_secs(120))));
         assert_eq!(time("none"), Ok(None));
-        for wrong in ["", "10", "s", "-1s", "1.5s", "10 s", "99999999999999999999m"] {
+        for wrong in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1.5s",
+            "10 s",
+            "99999999999999999999m",
+        ] {
             assert!(time(wrong).is_err(), "{wrong}");
         }
         assert_eq!((bytes("65536"), bytes("64KiB")), (Ok(65_536), Ok(65_536)));

@@ -82,6 +82,7 @@ mod tiers;
 mod wasi;
 mod watch;
 
+pub use budget::Watch;
 pub use builder::{HostBuilder, Reuse};
 pub use callback::{BoxError, HostCall, HostCallback};
 pub use error::{

@@ -61,6 +61,10 @@ pub struct Limits {
     /// Bytes of log lines in one call, each line with its end. Default: 1 MiB.
     /// More ends the call ([`LimitError::LogBytes`]).
     pub max_log_bytes: u64,
+    /// Files and directories that an instance may have open at a time through
+    /// WASI, besides those that are mapped and the standard streams. Default:
+    /// 64. Opening one more is answered by errno 33 (`mfile`).
+    pub max_open_files: usize,
     /// How long a call may take, host calls included and waiting for an
     /// instance not. `None` is for ever. Default: 10 s.
     ///
@@ -91,6 +95,7 @@ impl Default for Limits {
             max_bytes_out: 64 << 20,
             max_host_calls: 100_000,
             max_log_bytes: 1 << 20,
+            max_open_files: 64,
             timeout: Some(Duration::from_secs(10)),
             start_timeout: Some(Duration::from_secs(10)),
             fuel: None,
@@ -127,6 +132,7 @@ impl Limits {
             max_bytes_out: usize::MAX,
             max_host_calls: u64::MAX,
             max_log_bytes: u64::MAX,
+            max_open_files: usize::MAX,
             timeout: None,
             start_timeout: None,
             fuel: None,
@@ -143,6 +149,7 @@ impl Limits {
         max_bytes_out: usize as usize,
         max_host_calls: u64 as u64,
         max_log_bytes: u64 as u64,
+        max_open_files: usize as usize,
         timeout: Option<Duration> as impl Into<Option<Duration>>,
         start_timeout: Option<Duration> as impl Into<Option<Duration>>,
         fuel: Option<u64> as impl Into<Option<u64>>,

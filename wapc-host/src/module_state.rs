@@ -10,7 +10,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    budget::Budget,
+    budget::{Budget, Watch},
     callback::{Callback, HostCall, HostCallback, Within},
     error::{ProtocolError, Spent, Stop},
     host_answer::{Answer, AnswerKind, Asked, HostAnswer, OwnedHostCall, WaitLimits},
@@ -122,6 +122,13 @@ impl ModuleState {
     #[inline]
     pub fn check(&self) -> Result<(), Stop> {
         self.budget.check()
+    }
+
+    /// What sees the same as [`ModuleState::check`] from elsewhere, for as long
+    /// as the instance lives.
+    #[must_use]
+    pub fn watch(&mut self) -> Watch {
+        self.budget.watch()
     }
 
     /// The fuel of the running call, or of the running start functions; `None`

@@ -2,8 +2,8 @@
 
 use std::{borrow::Cow, error::Error as StdError, iter, sync::Arc};
 
-use wapc_host::{Interruption, 
-    ModuleError, Start, WasiSettings,
+use wapc_host::{
+    Interruption, ModuleError, Start, WasiSettings,
     module::{self, GuestShape},
 };
 use wasmparser::{ExternalKind, MemoryType, TableType};

@@ -85,7 +85,11 @@ fn a_guest_that_meets_a_limit_has_an_exit_code_of_its_own() {
         call_on_each_engine(&module, flags, |engine, outcome| {
             let code = if words.is_empty() { 0 } else { 10 };
             assert_eq!(outcome.code, code, "{engine}::{name}: {}", outcome.stderr);
-            assert!(outcome.stderr.contains(words), "{engine}::{name}: {}", outcome.stderr);
+            assert!(
+                outcome.stderr.contains(words),
+                "{engine}::{name}: {}",
+                outcome.stderr
+            );
         });
     }
 }
@@ -137,7 +141,10 @@ fn help_documents_the_exit_codes() {
         assert_eq!(outcome.code, 0);
         let help = String::from_utf8(outcome.stdout).unwrap();
         assert!(help.contains("9  the guest exited"), "{args:?}: {help}");
-        assert!(help.contains("10  the guest met a limit"), "{args:?}: {help}");
+        assert!(
+            help.contains("10  the guest met a limit"),
+            "{args:?}: {help}"
+        );
     }
 }
 
