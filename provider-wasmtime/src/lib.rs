@@ -89,8 +89,7 @@ impl fmt::Debug for WasmtimeEngineProvider {
 
 impl WebAssemblyEngineProvider for WasmtimeEngineProvider {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        let instance =
-            WasmtimeInstance::new(&self.template, &self.wasi, self.interruption, state)?;
+        let instance = WasmtimeInstance::new(&self.template, &self.wasi, self.interruption, state)?;
         Ok(Box::new(instance))
     }
 
@@ -125,7 +124,10 @@ impl Builder {
     /// [`wapc_host::module`] lists and no others.
     ///
     /// Its guests can be interrupted in the ways that its `Config` was made
-    /// for: by time with `epoch_interruption`, by fuel with `consume_fuel`.
+    /// for: by time with `epoch_interruption`, by fuel with `consume_fuel`. With
+    /// neither, the host's [`Limits`](wapc_host::Limits) must be without
+    /// timeouts.
+    ///
     /// While timed calls run, the provider increments the epoch of such an
     /// engine every 2 ms ([`wapc_host::clock::TICK`]); if you count its epochs
     /// for stores of your own, say [`Interruption::Off`] or
@@ -202,10 +204,8 @@ impl Builder {
             (None, None | Some(DEFAULT_STACK_BYTES)) => {
                 engine::shared(self.interruption.unwrap_or_default())
             }
-            (None, Some(bytes)) => {
-                engine::with_stack(self.interruption.unwrap_or_default(), bytes)
-                    .map_err(|error| ModuleError::Refused(error.into()))?
-            }
+            (None, Some(bytes)) => engine::with_stack(self.interruption.unwrap_or_default(), bytes)
+                .map_err(|error| ModuleError::Refused(error.into()))?,
         };
         let compiled = Module::from_binary(&engine, &binary)
             .map_err(|error| module::refusal(&binary, error))?;
