@@ -1,11 +1,9 @@
 //! Makes and calls live guests.
 
-use std::sync::Arc;
-
 use wapc_host::{
     EngineError, GuestInstance, ModuleError, ModuleState, Start, WasiSettings, module::GuestShape,
 };
-use wapc_wasi::{MayGoOn, Wasi};
+use wapc_wasi::Wasi;
 use wasmi::{Instance, Linker, Module, Store, TypedFunc};
 
 use crate::{
@@ -57,12 +55,7 @@ impl WasmiInstance {
         mut state: ModuleState,
     ) -> Result<Self, EngineError> {
         let wasi = match template.shape.imports_wasi {
-            true => {
-                let watch = state.watch();
-                let max_open_files = state.limits().max_open_files;
-                let may_go_on: MayGoOn = Arc::new(move || watch.check());
-                Some(Wasi::new(wasi, max_open_files, Some(may_go_on))?)
-            }
+            true => Some(Wasi::of_guest(wasi, &mut state)?),
             false => None,
         };
         let data = Data {

@@ -1,6 +1,6 @@
 //! Translates wasmtime's errors to the host's, and the host's to wasmtime's.
 
-use wapc_host::{EngineError, Frame, Stop, Trap, TrapCode};
+use wapc_host::{EngineError, Frame, ModuleState, Stop, Trap, TrapCode};
 use wapc_wasi::Ended;
 use wasmtime::{Error, WasmBacktrace};
 
@@ -19,9 +19,9 @@ pub(crate) fn ended(ended: Ended) -> Error {
     }
 }
 
-/// Why a guest did not return.
+/// Why the guest of `state` did not return.
 #[cold]
-pub(crate) fn engine_error(error: Error) -> EngineError {
+pub(crate) fn engine_error(error: Error, state: &ModuleState) -> EngineError {
     if let Some(error) = error.downcast_ref::<Stop>() {
         return EngineError::Stopped(error.clone());
     }
@@ -29,8 +29,22 @@ pub(crate) fn engine_error(error: Error) -> EngineError {
         return EngineError::Exit(*code);
     }
     match error.downcast_ref() {
+        Some(wasmtime::Trap::OutOfFuel) => EngineError::Stopped(state.out_of_fuel()),
         Some(trap) => EngineError::Trap(Trap::new(trap_code(*trap), backtrace(&error))),
         None => EngineError::Other(error.into()),
+    }
+}
+
+/// Why an instance could not be made.
+pub(crate) fn instantiation_error(error: Error, state: &ModuleState) -> EngineError {
+    // A failure before the guest has run has no backtrace. If something was
+    // refused by then, that was the end of it.
+    let has_run = error.is::<WasmBacktrace>();
+    match (engine_error(error, state), state.refused()) {
+        (EngineError::Other(_), Some(refused)) if !has_run => {
+            EngineError::Stopped(Stop::Limit(refused.clone()))
+        }
+        (error, _) => error.in_instantiation(),
     }
 }
 

@@ -1,16 +1,16 @@
 //! Makes and calls live guests.
 
-use std::sync::Arc;
-
 use wapc_host::{
-    EngineError, GuestInstance, ModuleError, ModuleState, Start, WasiSettings, module::GuestShape,
+    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, Start, WasiSettings,
+    module::GuestShape,
 };
-use wapc_wasi::{MayGoOn, Wasi};
+use wapc_wasi::Wasi;
 use wasmtime::{Extern, Instance, InstancePre, Module, ModuleExport, Store, TypedFunc};
 
 use crate::{
-    errors::engine_error,
+    errors::{engine_error, instantiation_error},
     imports::{Data, extern_type, linker},
+    limits,
 };
 
 /// A module with everything that is the same for each of its instances.
@@ -19,6 +19,8 @@ pub(crate) struct Template {
     shape: GuestShape,
     memory: ModuleExport,
     guest_call: ModuleExport,
+    memories: usize,
+    tables: usize,
 }
 
 impl Template {
@@ -41,7 +43,11 @@ impl Template {
                 .get_export_index(name)
                 .expect("a guest's shape has this export")
         };
+        let resources = module.resources_required();
+        let number = |number| usize::try_from(number).unwrap_or(usize::MAX);
         Ok(Self {
+            memories: number(resources.num_memories),
+            tables: number(resources.num_tables),
             memory: index("memory"),
             guest_call: index("__guest_call"),
             linked,
@@ -58,21 +64,19 @@ impl Template {
 pub(crate) struct WasmtimeInstance {
     store: Store<Data>,
     guest_call: TypedFunc<(i32, i32), i32>,
+    interruption: Interruption,
 }
 
 impl WasmtimeInstance {
     pub(crate) fn new(
         template: &Template,
         wasi: &WasiSettings,
+        interruption: Interruption,
         mut state: ModuleState,
     ) -> Result<Self, EngineError> {
+        state.admit(template.memories, template.tables)?;
         let wasi = match template.shape.imports_wasi {
-            true => {
-                let watch = state.watch();
-                let max_open_files = state.limits().max_open_files;
-                let may_go_on: MayGoOn = Arc::new(move || watch.check());
-                Some(Wasi::new(wasi, max_open_files, Some(may_go_on))?)
-            }
+            true => Some(Wasi::of_guest(wasi, &mut state)?),
             false => None,
         };
         let data = Data {
@@ -81,10 +85,11 @@ impl WasmtimeInstance {
             wasi,
         };
         let mut store = Store::new(template.module().engine(), data);
+        limits::install(&mut store, interruption)?;
         let instance = template
             .linked
             .instantiate(&mut store)
-            .map_err(|error| engine_error(error).in_instantiation())?;
+            .map_err(|error| instantiation_error(error, &store.data().state))?;
         store.data_mut().memory = instance
             .get_module_export(&mut store, &template.memory)
             .and_then(Extern::into_memory);
@@ -97,16 +102,26 @@ impl WasmtimeInstance {
             .expect("a guest's shape has this function")
             .typed(&store)
             .map_err(|error| EngineError::Other(error.into()))?;
-        Ok(Self { store, guest_call })
+        Ok(Self {
+            store,
+            guest_call,
+            interruption,
+        })
     }
 }
 
 impl GuestInstance for WasmtimeInstance {
     #[inline]
     fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
-        self.guest_call
-            .call(&mut self.store, (op_length, msg_length))
-            .map_err(engine_error)
+        let Self {
+            store,
+            guest_call,
+            interruption,
+        } = self;
+        limits::arm(store, *interruption)?;
+        let returned = guest_call.call(&mut *store, (op_length, msg_length));
+        limits::count_fuel(store, *interruption);
+        returned.map_err(|error| engine_error(error, &store.data().state))
     }
 
     #[inline]
@@ -121,7 +136,7 @@ fn run_start(store: &mut Store<Data>, instance: Instance, start: Start) -> Resul
     };
     let outcome = instance
         .get_typed_func::<(), ()>(&mut *store, name)
-        .and_then(|function| function.call(store, ()))
-        .map_err(engine_error);
+        .and_then(|function| function.call(&mut *store, ()))
+        .map_err(|error| engine_error(error, &store.data().state));
     start.outcome(outcome)
 }

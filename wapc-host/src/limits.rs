@@ -239,14 +239,19 @@ pub enum LimitError {
 pub(crate) struct Growth {
     memory_bytes: usize,
     table_elements: usize,
+    /// The part of `memory_bytes` that was allowed last.
+    last_memory_bytes: usize,
     refused: Option<LimitError>,
 }
 
 impl Growth {
     pub(crate) fn grow_memory(&mut self, limits: &Limits, current: usize, desired: usize) -> bool {
-        let total = self
-            .memory_bytes
-            .saturating_add(desired.saturating_sub(current));
+        // A single memory is never counted below its own size, whatever the
+        // engine has said to have failed.
+        let counted = self.memory_bytes.max(current);
+        let growth = desired.saturating_sub(current);
+        let total = counted.saturating_add(growth);
+        self.last_memory_bytes = 0;
         let refused = if desired > limits.max_memory_bytes {
             LimitError::Memory {
                 bytes: desired,
@@ -259,10 +264,16 @@ impl Growth {
             }
         } else {
             self.memory_bytes = total;
+            self.last_memory_bytes = growth;
             return true;
         };
         self.refused = Some(refused);
         false
+    }
+
+    pub(crate) const fn memory_failed(&mut self) {
+        self.memory_bytes -= self.last_memory_bytes;
+        self.last_memory_bytes = 0;
     }
 
     pub(crate) fn grow_table(&mut self, limits: &Limits, current: usize, desired: usize) -> bool {
@@ -313,6 +324,21 @@ mod tests {
                 limit: 15
             })
         );
+    }
+
+    #[test]
+    fn a_growth_that_failed_is_not_counted() {
+        let limits = Limits::unlimited().max_total_memory_bytes(15);
+        let mut growth = Growth::default();
+        assert!(growth.grow_memory(&limits, 0, 10));
+        assert!(growth.grow_memory(&limits, 10, 15));
+        growth.memory_failed();
+        growth.memory_failed();
+        assert!(growth.grow_memory(&limits, 10, 12));
+        assert!(!growth.grow_memory(&limits, 12, 16));
+        growth.memory_failed();
+        assert!(growth.grow_memory(&limits, 0, 3));
+        assert!(!growth.grow_memory(&limits, 3, 4));
     }
 
     #[test]

@@ -50,9 +50,9 @@ mod sched;
 mod tests;
 mod waits;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
-use wapc_host::{EngineError, Stdin, Stdout, WasiSettings};
+use wapc_host::{EngineError, ModuleState, Stdin, Stdout, WasiSettings};
 use wasi_common::{
     StringArrayError, Table, WasiCtx,
     sync::{Dir, ambient_authority, clocks_ctx, dir, random_ctx},
@@ -73,6 +73,18 @@ pub struct Wasi {
 }
 
 impl Wasi {
+    /// What `settings` grant to a fresh instance whose guest has `state`, and
+    /// is under its limits. For engines.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wasi::new`].
+    pub fn of_guest(settings: &WasiSettings, state: &mut ModuleState) -> Result<Self, EngineError> {
+        let watch = state.watch();
+        let may_go_on: MayGoOn = Arc::new(move || watch.check());
+        Self::new(settings, state.limits().max_open_files, Some(may_go_on))
+    }
+
     /// What `settings` grant, for a fresh instance: the directories are
     /// opened, and input that was given as bytes is at its beginning.
     ///
