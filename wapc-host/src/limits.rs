@@ -241,6 +241,8 @@ pub(crate) struct Growth {
     table_elements: usize,
     /// The part of `memory_bytes` that was allowed last.
     last_memory_bytes: usize,
+    /// The part of `table_elements` that was allowed last.
+    last_table_elements: usize,
     refused: Option<LimitError>,
 }
 
@@ -277,9 +279,9 @@ impl Growth {
     }
 
     pub(crate) fn grow_table(&mut self, limits: &Limits, current: usize, desired: usize) -> bool {
-        let total = self
-            .table_elements
-            .saturating_add(desired.saturating_sub(current));
+        let growth = desired.saturating_sub(current);
+        let total = self.table_elements.max(current).saturating_add(growth);
+        self.last_table_elements = 0;
         if total > limits.max_table_elements {
             self.refused = Some(LimitError::TableElements {
                 elements: total,
@@ -288,7 +290,13 @@ impl Growth {
             return false;
         }
         self.table_elements = total;
+        self.last_table_elements = growth;
         true
+    }
+
+    pub(crate) const fn table_failed(&mut self) {
+        self.table_elements -= self.last_table_elements;
+        self.last_table_elements = 0;
     }
 
     pub(crate) const fn refused(&self) -> Option<&LimitError> {
@@ -348,5 +356,18 @@ mod tests {
         assert!(growth.grow_table(&limits, 0, 4) && growth.grow_table(&limits, 0, 6));
         assert!(!growth.grow_table(&limits, 6, 7));
         assert!(!growth.grow_table(&limits, 0, usize::MAX));
+        growth.table_failed();
+        assert!(!growth.grow_table(&limits, 6, 7));
+    }
+
+    #[test]
+    fn a_table_growth_that_failed_is_not_counted() {
+        let limits = Limits::unlimited().max_table_elements(10);
+        let mut growth = Growth::default();
+        assert!(growth.grow_table(&limits, 0, 4) && growth.grow_table(&limits, 4, 10));
+        growth.table_failed();
+        growth.table_failed();
+        assert!(growth.grow_table(&limits, 4, 10));
+        assert!(!growth.grow_table(&limits, 10, 11));
     }
 }

@@ -192,6 +192,12 @@ impl ModuleState {
         self.growth.grow_table(&self.limits, current, desired)
     }
 
+    /// Takes back the growth that [`ModuleState::grow_table`] allowed last:
+    /// the engine could not do it.
+    pub const fn table_growth_failed(&mut self) {
+        self.growth.table_failed();
+    }
+
     /// What the guest was refused last by [`ModuleState::grow_memory`] or
     /// [`ModuleState::grow_table`]: the reason why an instance cannot be made.
     #[must_use]
