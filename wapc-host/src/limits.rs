@@ -232,14 +232,21 @@ pub enum LimitError {
 pub(crate) struct Growth {
     memory_bytes: usize,
     table_elements: usize,
+    /// The part of `memory_bytes` that was allowed last.
+    last_memory_bytes: usize,
+    /// The part of `table_elements` that was allowed last.
+    last_table_elements: usize,
     refused: Option<LimitError>,
 }
 
 impl Growth {
     pub(crate) fn grow_memory(&mut self, limits: &Limits, current: usize, desired: usize) -> bool {
-        let total = self
-            .memory_bytes
-            .saturating_add(desired.saturating_sub(current));
+        // A single memory is never counted below its own size, whatever the
+        // engine has said to have failed.
+        let counted = self.memory_bytes.max(current);
+        let growth = desired.saturating_sub(current);
+        let total = counted.saturating_add(growth);
+        self.last_memory_bytes = 0;
         let refused = if desired > limits.max_memory_bytes {
             LimitError::Memory {
                 bytes: desired,
@@ -252,16 +259,22 @@ impl Growth {
             }
         } else {
             self.memory_bytes = total;
+            self.last_memory_bytes = growth;
             return true;
         };
         self.refused = Some(refused);
         false
     }
 
+    pub(crate) const fn memory_failed(&mut self) {
+        self.memory_bytes -= self.last_memory_bytes;
+        self.last_memory_bytes = 0;
+    }
+
     pub(crate) fn grow_table(&mut self, limits: &Limits, current: usize, desired: usize) -> bool {
-        let total = self
-            .table_elements
-            .saturating_add(desired.saturating_sub(current));
+        let growth = desired.saturating_sub(current);
+        let total = self.table_elements.max(current).saturating_add(growth);
+        self.last_table_elements = 0;
         if total > limits.max_table_elements {
             self.refused = Some(LimitError::TableElements {
                 elements: total,
@@ -270,7 +283,13 @@ impl Growth {
             return false;
         }
         self.table_elements = total;
+        self.last_table_elements = growth;
         true
+    }
+
+    pub(crate) const fn table_failed(&mut self) {
+        self.table_elements -= self.last_table_elements;
+        self.last_table_elements = 0;
     }
 
     pub(crate) const fn refused(&self) -> Option<&LimitError> {
@@ -309,11 +328,39 @@ mod tests {
     }
 
     #[test]
+    fn a_growth_that_failed_is_not_counted() {
+        let limits = Limits::unlimited().max_total_memory_bytes(15);
+        let mut growth = Growth::default();
+        assert!(growth.grow_memory(&limits, 0, 10));
+        assert!(growth.grow_memory(&limits, 10, 15));
+        growth.memory_failed();
+        growth.memory_failed();
+        assert!(growth.grow_memory(&limits, 10, 12));
+        assert!(!growth.grow_memory(&limits, 12, 16));
+        growth.memory_failed();
+        assert!(growth.grow_memory(&limits, 0, 3));
+        assert!(!growth.grow_memory(&limits, 3, 4));
+    }
+
+    #[test]
     fn tables_are_counted_together_and_the_bound_is_allowed() {
         let limits = Limits::unlimited().max_table_elements(10);
         let mut growth = Growth::default();
         assert!(growth.grow_table(&limits, 0, 4) && growth.grow_table(&limits, 0, 6));
         assert!(!growth.grow_table(&limits, 6, 7));
         assert!(!growth.grow_table(&limits, 0, usize::MAX));
+        growth.table_failed();
+        assert!(!growth.grow_table(&limits, 6, 7));
+    }
+
+    #[test]
+    fn a_table_growth_that_failed_is_not_counted() {
+        let limits = Limits::unlimited().max_table_elements(10);
+        let mut growth = Growth::default();
+        assert!(growth.grow_table(&limits, 0, 4) && growth.grow_table(&limits, 4, 10));
+        growth.table_failed();
+        growth.table_failed();
+        assert!(growth.grow_table(&limits, 4, 10));
+        assert!(!growth.grow_table(&limits, 10, 11));
     }
 }

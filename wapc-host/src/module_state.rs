@@ -143,16 +143,47 @@ impl ModuleState {
         })
     }
 
+    /// Whether a module with so many memories and tables may become an
+    /// instance. To be asked before it does.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError::Memories`], [`LimitError::Tables`].
+    pub fn admit(&self, memories: usize, tables: usize) -> Result<(), Stop> {
+        let limits = &*self.limits;
+        if memories > limits.max_memories {
+            let limit = limits.max_memories;
+            return Err(LimitError::Memories { limit }.into());
+        }
+        if tables > limits.max_tables {
+            let limit = limits.max_tables;
+            return Err(LimitError::Tables { limit }.into());
+        }
+        Ok(())
+    }
+
     /// Whether a memory may grow from `current` to `desired` bytes; a new one
     /// grows from 0. What is allowed is counted as done.
     pub fn grow_memory(&mut self, current: usize, desired: usize) -> bool {
         self.growth.grow_memory(&self.limits, current, desired)
     }
 
+    /// Takes back the growth that [`ModuleState::grow_memory`] allowed last:
+    /// the engine could not do it.
+    pub const fn memory_growth_failed(&mut self) {
+        self.growth.memory_failed();
+    }
+
     /// Whether a table may grow from `current` to `desired` elements; a new
     /// one grows from 0. What is allowed is counted as done.
     pub fn grow_table(&mut self, current: usize, desired: usize) -> bool {
         self.growth.grow_table(&self.limits, current, desired)
+    }
+
+    /// Takes back the growth that [`ModuleState::grow_table`] allowed last:
+    /// the engine could not do it.
+    pub const fn table_growth_failed(&mut self) {
+        self.growth.table_failed();
     }
 
     /// What the guest was refused last by [`ModuleState::grow_memory`] or
