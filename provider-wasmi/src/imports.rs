@@ -13,10 +13,14 @@ use crate::{errors::trap, wasi};
 pub(crate) struct Data {
     pub(crate) state: ModuleState,
     /// The guest's memory, which would be slow to look up by name. `None`
-    /// while the module's start section runs.
+    /// while the start section of a module runs that was translated elsewhere.
     pub(crate) memory: Option<Memory>,
     /// There if the module imports WASI.
     pub(crate) wasi: Option<WasiCtx>,
+    /// Whether the guest ran out of fuel in a `table.grow` last.
+    pub(crate) table_starved: bool,
+    /// Whether it can go on after that, as a rewritten module can.
+    pub(crate) resumes_table_growth: bool,
 }
 
 /// Links the imports of [`wapc_host::for_each_import`] to the methods of
@@ -70,11 +74,15 @@ pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error>
 
 /// The two sides of a conversation: the guest's memory, and its state in the
 /// store's data.
+///
+/// Refuses a guest whose time is over: what it makes the host do may take much
+/// longer than the fuel of the call says.
 #[inline(always)]
 pub(crate) fn conversation<'c>(
     caller: &'c mut Caller<'_, Data>,
     import: &'static str,
 ) -> Result<(&'c mut [u8], &'c mut Data), Error> {
+    caller.data().state.check().map_err(trap)?;
     let memory = match caller.data().memory {
         Some(memory) => memory,
         None => look_up_memory(caller, import)?,
