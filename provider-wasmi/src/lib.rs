@@ -143,7 +143,8 @@ impl Builder {
         self
     }
 
-    /// How many engines of its own the provider deals its instances out to.
+    /// How many engines of its own the provider deals its instances out to:
+    /// different ones to the places of a host, and to hosts.
     ///
     /// Each holds its own translation of the module, made when it is first
     /// needed, and threads whose guests are on different engines do not wait

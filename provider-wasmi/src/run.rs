@@ -15,8 +15,13 @@ use crate::{
 
 /// The fuel after which a timed guest is asked whether it may go on.
 ///
-/// A unit is about one instruction, or 64 bytes of a bulk operation.
-pub(crate) const SLICE: u64 = 200_000;
+/// A unit is about one instruction, or 64 bytes of a bulk operation: a slice
+/// takes a tenth of a millisecond or less, and going on costs it a few parts in
+/// a thousand. It is not larger because of what wasmi does not count: a call
+/// that clears 30,000 locals takes a thousand times as long as others of its
+/// price (<https://github.com/wasmi-labs/wasmi/issues/2038>), and a slice of
+/// nothing else some tens of milliseconds.
+const SLICE: u64 = 20_000;
 
 /// What a guest uses up in a millisecond, roughly.
 const FUEL_IN_A_MILLISECOND: u64 = 500_000;

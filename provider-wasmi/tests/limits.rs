@@ -79,6 +79,19 @@ fn loops_are_ended_by_time_and_good_calls_follow() {
 }
 
 #[test]
+fn calls_that_clear_many_locals_are_ended_in_time() {
+    let fields = format!("(func $clear (local {}))", "i64 ".repeat(30_000));
+    let bad = "(loop $l (call $clear) (br $l))";
+    let host = host(Interruption::Time, by_time(), &guest(&fields, bad)).expect("it starts");
+    let began = Instant::now();
+    let error = host.call("bad", b"").expect_err("no answer");
+    assert!(matches!(error, Error::TimedOut { .. }), "{error:?}");
+    assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
+    println!("ended after {:?}", began.elapsed());
+    thousand_good(&host);
+}
+
+#[test]
 fn a_call_is_cancelled_from_another_thread() {
     let limits = Limits::default().timeout(None);
     let host = host(Interruption::Time, limits, &guest("", LOOP)).expect("it starts");
@@ -172,7 +185,7 @@ fn start_functions_share_their_fuel() {
 }
 
 #[test]
-fn a_start_section_that_traps_or_calls_an_import_is_told_apart() {
+fn a_trap_in_a_start_section_is_told_apart() {
     let guest = guest("(start $begin) (func $begin unreachable)", "");
     let error = host(Interruption::Time, by_time(), &guest).expect_err("it does not start");
     let Error::Init(EngineError::Start { function, cause }) = error else {
