@@ -1,5 +1,7 @@
 //! Links the functions that the host exports to guests.
 
+#[cfg(feature = "async")]
+use wapc_host::Asked;
 use wapc_host::{
     ModuleState, ProtocolError, for_each_import,
     module::{ExternType, ValueType},
@@ -83,6 +85,34 @@ pub(crate) fn linker(module: &Module, wasi: bool) -> wasmtime::Result<Linker<Dat
     if wasi {
         for_each_function!(link_wasi!(linker));
     }
+    Ok(linker)
+}
+
+/// As [`linker`], for hosts whose callback may await: only `__host_call`
+/// differs.
+#[cfg(feature = "async")]
+pub(crate) fn awaiting_linker(module: &Module, wasi: bool) -> wasmtime::Result<Linker<Data>> {
+    let mut linker = linker(module, wasi)?;
+    linker.allow_shadowing(true);
+    linker.func_wrap_async(
+        "wapc",
+        "__host_call",
+        |mut caller: Caller<'_, Data>, numbers| {
+            let (a, b, c, d, e, f, g, h): (i32, i32, i32, i32, i32, i32, i32, i32) = numbers;
+            Box::new(async move {
+                let (memory, state) = conversation(&mut caller, "__host_call")?;
+                let asked = state.ask_host(memory, [a, b, c, d, e, f, g, h]);
+                let answered = match asked.map_err(trap)? {
+                    Asked::Waiting(answer) => {
+                        let answer = answer.await;
+                        caller.data_mut().state.host_answered(answer)
+                    }
+                    Asked::Answered(answered) => Ok(answered),
+                };
+                answered.map_err(trap)
+            })
+        },
+    )?;
     Ok(linker)
 }
 

@@ -27,8 +27,10 @@ mod limits;
 
 use std::{fmt, sync::Arc};
 
+#[cfg(feature = "async")]
+use wapc_host::BoxFuture;
 use wapc_host::{
-    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, WasiSettings,
+    EngineError, GuestInstance, Interruption, ModuleError, ModuleLimits, ModuleState, WasiSettings,
     WebAssemblyEngineProvider, module,
 };
 use wasmtime::{Engine, Module};
@@ -42,8 +44,8 @@ use crate::instance::{Template, WasmtimeInstance};
 #[derive(Clone)]
 pub struct WasmtimeEngineProvider {
     template: Arc<Template>,
-    interruption: Interruption,
-    wasi: Arc<WasiSettings>,
+    /// What `replace` builds with.
+    builder: Builder,
 }
 
 impl WasmtimeEngineProvider {
@@ -80,30 +82,35 @@ impl WasmtimeEngineProvider {
 impl fmt::Debug for WasmtimeEngineProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WasmtimeEngineProvider")
-            .field("interruption", &self.interruption)
-            .field("wasi", &self.wasi)
+            .field("interruption", &self.template.interruption())
+            .field("wasi", &self.builder.wasi)
             .finish_non_exhaustive()
     }
 }
 
 impl WebAssemblyEngineProvider for WasmtimeEngineProvider {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        let instance = WasmtimeInstance::new(&self.template, &self.wasi, self.interruption, state)?;
+        let instance = WasmtimeInstance::new(&self.template, state)?;
         Ok(Box::new(instance))
     }
 
+    #[cfg(feature = "async")]
+    fn init_async(
+        &self,
+        state: ModuleState,
+    ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
+        Box::pin(async {
+            let instance = WasmtimeInstance::new_async(&self.template, state).await?;
+            Ok(Box::new(instance) as Box<dyn GuestInstance>)
+        })
+    }
+
     fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
-        let builder = Builder {
-            engine: Some(self.engine().clone()),
-            interruption: Some(self.interruption),
-            stack_bytes: None,
-            wasi: Arc::clone(&self.wasi),
-        };
-        Ok(Box::new(builder.build(module)?))
+        Ok(Box::new(self.builder.clone().build(module)?))
     }
 
     fn interruption(&self) -> Interruption {
-        self.interruption
+        self.template.interruption()
     }
 }
 
@@ -113,6 +120,7 @@ pub struct Builder {
     engine: Option<Engine>,
     interruption: Option<Interruption>,
     stack_bytes: Option<usize>,
+    module_limits: ModuleLimits,
     wasi: Arc<WasiSettings>,
 }
 
@@ -179,6 +187,15 @@ impl Builder {
         self
     }
 
+    /// What a module may cost to compile. By default
+    /// [`ModuleLimits::default`]. Without effect for
+    /// [`Builder::build_compiled`].
+    #[must_use]
+    pub const fn module_limits(mut self, limits: ModuleLimits) -> Self {
+        self.module_limits = limits;
+        self
+    }
+
     /// What guests get of the outside world. By default nothing.
     #[must_use]
     pub fn wasi(mut self, wasi: WasiSettings) -> Self {
@@ -193,6 +210,7 @@ impl Builder {
     /// [`ModuleError`]: the bytes are no module, or the module is no guest.
     pub fn build(self, module: &[u8]) -> Result<WasmtimeEngineProvider, ModuleError> {
         let binary = module::binary(module)?;
+        self.module_limits.check(&binary)?;
         let engine = match (&self.engine, self.stack_bytes) {
             (Some(engine), _) => engine.clone(),
             (None, None | Some(DEFAULT_STACK_BYTES)) => {
@@ -217,10 +235,15 @@ impl Builder {
         if interruption.by_time() {
             engine::tick(module.engine());
         }
+        let builder = Self {
+            engine: Some(module.engine().clone()),
+            interruption: Some(interruption),
+            ..self
+        };
+        let template = Template::new(module, interruption, Arc::clone(&builder.wasi))?;
         Ok(WasmtimeEngineProvider {
-            template: Arc::new(Template::new(module)?),
-            interruption,
-            wasi: self.wasi,
+            template: Arc::new(template),
+            builder,
         })
     }
 }

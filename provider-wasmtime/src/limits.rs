@@ -15,8 +15,13 @@ pub(crate) fn install(
     // would then end at once.
     if store.engine().get_epoch_interruption() {
         store.set_epoch_deadline(FAR);
-        store.epoch_deadline_callback(|store| {
-            store.data().state.check()?;
+        store.epoch_deadline_callback(|mut store| {
+            let state = &mut store.data_mut().state;
+            state.check()?;
+            #[cfg(feature = "async")]
+            if state.pause_due() {
+                return Ok(UpdateDeadline::Yield(1));
+            }
             Ok(UpdateDeadline::Continue(1))
         });
     }
