@@ -27,6 +27,28 @@ pub(crate) fn trap(error: Stop) -> Error {
     Error::host(Broken(error))
 }
 
+/// A guest's call is suspended until the host has answered.
+#[derive(Debug)]
+struct Asking;
+
+impl fmt::Display for Asking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the guest waits for the host's answer")
+    }
+}
+
+impl HostError for Asking {}
+
+/// Suspends the guest's call until the host has answered.
+#[cold]
+pub(crate) fn asking() -> Error {
+    Error::host(Asking)
+}
+
+pub(crate) fn is_asking(error: &Error) -> bool {
+    error.downcast_ref::<Asking>().is_some()
+}
+
 /// Ends the guest's call because a function of WASI does not return.
 #[cold]
 pub(crate) fn ended(ended: Ended) -> Error {

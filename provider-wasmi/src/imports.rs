@@ -1,13 +1,13 @@
 //! Links the functions that the host exports to guests.
 
 use wapc_host::{
-    ModuleState, ProtocolError, for_each_import,
+    Asked, HostAnswer, ModuleState, ProtocolError, for_each_import,
     module::{ExternType, ValueType},
 };
 use wapc_wasi::{Wasi, for_each_function};
 use wasmi::{Caller, Error, Extern, Linker, Memory, Module, ValType};
 
-use crate::errors::{ended, trap};
+use crate::errors::{asking, ended, trap};
 
 /// What a store holds beside the guest.
 pub(crate) struct Data {
@@ -17,6 +17,8 @@ pub(crate) struct Data {
     pub(crate) memory: Option<Memory>,
     /// There if the module imports WASI.
     pub(crate) wasi: Option<Wasi>,
+    /// The host call that the guest waits for.
+    pub(crate) asked: Option<HostAnswer>,
     /// Whether the guest ran out of fuel in a `table.grow` last.
     pub(crate) table_starved: bool,
     /// Whether it can go on after that, as a rewritten module can.
@@ -75,6 +77,8 @@ macro_rules! link_wasi {
 pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error> {
     let mut linker = Linker::new(module.engine());
     for_each_import!(link!(linker));
+    linker.allow_shadowing(true);
+    link_host_call(&mut linker)?;
     linker.func_wrap(
         "env",
         "abort",
@@ -88,6 +92,39 @@ pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error>
         for_each_function!(link_wasi!(linker));
     }
     Ok(linker)
+}
+
+/// `__host_call`, which suspends the guest where the callback awaits.
+#[expect(
+    clippy::many_single_char_names,
+    reason = "waPC's `__host_call` has eight numbers, which the state names"
+)]
+fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
+    linker.func_wrap(
+        "wapc",
+        "__host_call",
+        |mut caller: Caller<'_, Data>,
+         a: i32,
+         b: i32,
+         c: i32,
+         d: i32,
+         e: i32,
+         f: i32,
+         g: i32,
+         h: i32|
+         -> Result<i32, Error> {
+            let (memory, data) = conversation(&mut caller, "__host_call")?;
+            match data.state.ask_host(memory, [a, b, c, d, e, f, g, h]) {
+                Ok(Asked::Answered(answered)) => Ok(answered),
+                Ok(Asked::Waiting(answer)) => {
+                    data.asked = Some(answer);
+                    Err(asking())
+                }
+                Err(stop) => Err(trap(stop)),
+            }
+        },
+    )?;
+    Ok(())
 }
 
 /// The two sides of a conversation: the guest's memory, and its state in the

@@ -1,7 +1,7 @@
 //! Makes and calls live guests.
 
 use wapc_host::{
-    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, WasiSettings,
+    BoxFuture, EngineError, GuestInstance, Interruption, ModuleError, ModuleState, WasiSettings,
     module::GuestShape,
 };
 use wapc_wasi::Wasi;
@@ -10,7 +10,7 @@ use wasmi::{Instance, Linker, Module, Store, TypedFunc};
 use crate::{
     errors::{instantiation_error, is_out_of_fuel},
     imports::{Data, extern_type, linker},
-    run::{Meter, run},
+    run::{Meter, run, run_async},
 };
 
 /// A module with everything that is the same for each of its instances.
@@ -73,7 +73,8 @@ pub(crate) struct WasmiInstance {
 }
 
 impl WasmiInstance {
-    pub(crate) fn new(
+    /// Awaits only in an async call.
+    pub(crate) async fn new(
         template: &Template,
         wasi: &WasiSettings,
         mut state: ModuleState,
@@ -88,13 +89,14 @@ impl WasmiInstance {
             state,
             memory: None,
             wasi,
+            asked: None,
             table_starved: false,
             resumes_table_growth: matches!(template.origin, Origin::Provider { .. }),
         };
         let mut store = Store::new(template.module.engine(), data);
         store.limiter(|data| data);
         let instance = instantiate(&mut store, &mut meter, template)?;
-        run_start_functions(&mut store, &mut meter, template, instance)?;
+        run_start_functions(&mut store, &mut meter, template, instance).await?;
         let guest_call = instance
             .get_typed_func(&store, "__guest_call")
             .map_err(|error| EngineError::Other(error.into()))?;
@@ -116,6 +118,18 @@ impl GuestInstance for WasmiInstance {
             self.guest_call,
             (op_length, msg_length),
         )
+    }
+
+    fn call_async(
+        &mut self,
+        op_length: i32,
+        msg_length: i32,
+    ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
+        Some(Box::pin(async move {
+            let mut meter = Meter::new(self.interruption, &self.store.data().state);
+            let params = (op_length, msg_length);
+            run_async(&mut self.store, &mut meter, self.guest_call, params).await
+        }))
     }
 
     #[inline]
@@ -150,7 +164,7 @@ fn instantiate(
     Ok(instance)
 }
 
-fn run_start_functions(
+async fn run_start_functions(
     store: &mut Store<Data>,
     meter: &mut Meter,
     template: &Template,
@@ -160,18 +174,18 @@ fn run_start_functions(
         start_section: Some(name),
     } = &template.origin
     {
-        let outcome = run_start(store, meter, instance, name);
+        let outcome = run_start(store, meter, instance, name).await;
         outcome.map_err(EngineError::in_instantiation)?;
     }
     for start in &template.shape.start_functions {
         if let Some(name) = start.export() {
-            start.outcome(run_start(store, meter, instance, name))?;
+            start.outcome(run_start(store, meter, instance, name).await)?;
         }
     }
     Ok(())
 }
 
-fn run_start(
+async fn run_start(
     store: &mut Store<Data>,
     meter: &mut Meter,
     instance: Instance,
@@ -180,5 +194,5 @@ fn run_start(
     let function = instance
         .get_typed_func::<(), ()>(&*store, name)
         .map_err(|error| EngineError::Other(error.into()))?;
-    run(store, meter, function, ())
+    run_async(store, meter, function, ()).await
 }

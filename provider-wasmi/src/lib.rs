@@ -31,13 +31,15 @@ mod templates;
 use std::{
     fmt,
     num::NonZeroUsize,
+    pin::pin,
     sync::{Arc, LazyLock},
+    task::{Context, Poll, Waker},
     thread::available_parallelism,
 };
 
 use wapc_host::{
-    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, WasiSettings,
-    WebAssemblyEngineProvider, module,
+    BoxFuture, EngineError, GuestInstance, Interruption, ModuleError, ModuleLimits, ModuleState,
+    WasiSettings, WebAssemblyEngineProvider, module,
 };
 use wasmi::{Engine, Module};
 
@@ -102,9 +104,22 @@ impl fmt::Debug for WasmiEngineProvider {
 
 impl WebAssemblyEngineProvider for WasmiEngineProvider {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        let template = self.templates.of(state.spread());
-        let instance = WasmiInstance::new(template, &self.builder.wasi, state)?;
-        Ok(Box::new(instance))
+        let mut made = pin!(self.init_async(state));
+        match made.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(made) => made,
+            Poll::Pending => Err(EngineError::Other("a blocking start has awaited".into())),
+        }
+    }
+
+    fn init_async(
+        &self,
+        state: ModuleState,
+    ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
+        Box::pin(async move {
+            let template = self.templates.of(state.spread());
+            let instance = WasmiInstance::new(template, &self.builder.wasi, state).await?;
+            Ok(Box::new(instance) as Box<dyn GuestInstance>)
+        })
     }
 
     fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
@@ -123,6 +138,7 @@ pub struct Builder {
     engines: Option<NonZeroUsize>,
     interruption: Option<Interruption>,
     stack_bytes: Option<usize>,
+    module_limits: ModuleLimits,
     wasi: Arc<WasiSettings>,
 }
 
@@ -189,6 +205,15 @@ impl Builder {
         self
     }
 
+    /// What a module may cost to translate. By default
+    /// [`ModuleLimits::default`]. Without effect for
+    /// [`Builder::build_compiled`].
+    #[must_use]
+    pub const fn module_limits(mut self, limits: ModuleLimits) -> Self {
+        self.module_limits = limits;
+        self
+    }
+
     /// What guests get of the outside world. By default nothing.
     #[must_use]
     pub fn wasi(mut self, wasi: WasiSettings) -> Self {
@@ -205,6 +230,7 @@ impl Builder {
     /// interrupt guests as [`Builder::interruption`] says.
     pub fn build(self, module: &[u8]) -> Result<WasmiEngineProvider, ModuleError> {
         let binary = module::binary(module)?;
+        self.module_limits.check(&binary)?;
         let interruption = self.interruption_of_engine();
         let templates = match &self.engine {
             Some(engine) => Templates::on(engine, &binary, interruption)?,

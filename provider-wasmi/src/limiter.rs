@@ -13,9 +13,10 @@ impl ResourceLimiter for Data {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> Result<bool, LimiterError> {
-        Ok(self.state.grow_memory(current, desired))
+        // What the memory's own type forbids is not the limits' doing.
+        Ok(within(desired, maximum) && self.state.grow_memory(current, desired))
     }
 
     /// Comes too when the slice of fuel is used up: then the guest asks again.
@@ -28,9 +29,9 @@ impl ResourceLimiter for Data {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> Result<bool, LimiterError> {
-        Ok(self.state.grow_table(current, desired))
+        Ok(within(desired, maximum) && self.state.grow_table(current, desired))
     }
 
     fn table_grow_failed(&mut self, error: &TableError) -> Result<(), LimiterError> {
@@ -50,4 +51,8 @@ impl ResourceLimiter for Data {
     fn memories(&self) -> usize {
         self.state.limits().max_memories
     }
+}
+
+fn within(desired: usize, maximum: Option<usize>) -> bool {
+    maximum.is_none_or(|maximum| desired <= maximum)
 }

@@ -1,15 +1,15 @@
 //! Runs guest functions under the limits of their call.
 
-use std::mem;
+use std::{future::poll_fn, mem, task::Poll};
 
 use wapc_host::{EngineError, Interruption, ModuleState, Stop};
 use wasmi::{
-    Error, Store, TypedFunc, TypedResumableCall, TypedResumableCallOutOfFuel, WasmParams,
-    WasmResults,
+    Error, Store, TypedFunc, TypedResumableCall, TypedResumableCallHostTrap,
+    TypedResumableCallOutOfFuel, Val, WasmParams, WasmResults,
 };
 
 use crate::{
-    errors::{engine_error, is_out_of_fuel},
+    errors::{engine_error, is_asking, is_out_of_fuel},
     imports::Data,
 };
 
@@ -38,23 +38,98 @@ pub(crate) fn run<P: WasmParams, R: WasmResults>(
         let returned = function.call(store, params);
         return returned.map_err(|error| engine_error(&error));
     }
-    let mut step = match meter.fill(store, 0) {
-        Ok(()) => Step::of(function.call_resumable(&mut *store, params)),
-        Err(error) => Step::Ended(Err(error)),
-    };
+    let mut step = begin(store, meter, function, params);
     loop {
-        step = match step {
-            Step::Ended(outcome) => {
-                meter.empty(store);
-                return outcome;
-            }
-            Step::OutOfFuel(paused) => match meter.go_on(store, paused.required_fuel()) {
-                Ok(()) => Step::of(paused.resume(&mut *store)),
-                Err(error) => Step::Ended(Err(error)),
-            },
-            Step::Starved => Step::Ended(Err(meter.starved(store.data()))),
+        step = match next(store, meter, step) {
+            Next::Ended(outcome) => return outcome,
+            Next::Resume(paused) => Step::of(paused.resume(&mut *store)),
+            // The state has refused to ask a callback that awaits.
+            Next::Await(paused) => Step::Ended(Err(engine_error(paused.host_error()))),
         };
     }
+}
+
+/// As [`run`], in a call that may await the host and lets others run.
+pub(crate) async fn run_async<P: WasmParams, R: WasmResults>(
+    store: &mut Store<Data>,
+    meter: &mut Meter,
+    function: TypedFunc<P, R>,
+    params: P,
+) -> Result<R, EngineError> {
+    let mut step = begin(store, meter, function, params);
+    loop {
+        step = match next(store, meter, step) {
+            Next::Ended(outcome) => return outcome,
+            Next::Resume(paused) => {
+                if store.data_mut().state.pause_due() {
+                    pause().await;
+                }
+                Step::of(paused.resume(&mut *store))
+            }
+            Next::Await(paused) => {
+                let Some(asked) = store.data_mut().asked.take() else {
+                    return Err(engine_error(paused.host_error()));
+                };
+                let answer = asked.await;
+                match store.data_mut().state.host_answered(answer) {
+                    Ok(answered) => Step::of(paused.resume(&mut *store, &[Val::I32(answered)])),
+                    Err(stop) => Step::Ended(Err(stop.into())),
+                }
+            }
+        };
+    }
+}
+
+/// Lets the executor run others once.
+async fn pause() {
+    let mut paused = false;
+    poll_fn(|context| {
+        if mem::replace(&mut paused, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+#[inline]
+fn begin<P: WasmParams, R: WasmResults>(
+    store: &mut Store<Data>,
+    meter: &mut Meter,
+    function: TypedFunc<P, R>,
+    params: P,
+) -> Step<R> {
+    match meter.fill(store, 0) {
+        Ok(()) => Step::of(function.call_resumable(&mut *store, params)),
+        Err(error) => Step::Ended(Err(error)),
+    }
+}
+
+/// What to do with a guest function that has come to `step`.
+#[inline]
+fn next<R>(store: &mut Store<Data>, meter: &mut Meter, step: Step<R>) -> Next<R> {
+    let outcome = match step {
+        Step::Ended(outcome) => outcome,
+        Step::OutOfFuel(paused) => match meter.go_on(store, paused.required_fuel()) {
+            Ok(()) => return Next::Resume(paused),
+            Err(error) => Err(error),
+        },
+        Step::Starved => Err(meter.starved(store.data())),
+        Step::Asked(paused) => return Next::Await(paused),
+    };
+    meter.empty(store);
+    Next::Ended(outcome)
+}
+
+/// What to do with a guest function.
+enum Next<R> {
+    /// It is over.
+    Ended(Result<R, EngineError>),
+    /// It may go on.
+    Resume(TypedResumableCallOutOfFuel<R>),
+    /// It may go on when the host has answered.
+    Await(TypedResumableCallHostTrap<R>),
 }
 
 /// What a guest function has come to after it ran for a while.
@@ -65,6 +140,8 @@ enum Step<R> {
     OutOfFuel(TypedResumableCallOutOfFuel<R>),
     /// It wants more fuel, and cannot go on in any case.
     Starved,
+    /// It waits for the host's answer.
+    Asked(TypedResumableCallHostTrap<R>),
 }
 
 impl<R> Step<R> {
@@ -73,6 +150,9 @@ impl<R> Step<R> {
         match outcome {
             Ok(TypedResumableCall::Finished(results)) => Self::Ended(Ok(results)),
             Ok(TypedResumableCall::OutOfFuel(paused)) => Self::OutOfFuel(paused),
+            Ok(TypedResumableCall::HostTrap(trap)) if is_asking(trap.host_error()) => {
+                Self::Asked(trap)
+            }
             Ok(TypedResumableCall::HostTrap(trap)) => {
                 Self::Ended(Err(engine_error(trap.host_error())))
             }
@@ -113,6 +193,9 @@ impl Meter {
     /// Puts a slice into the store, and more if the next operation needs more.
     #[inline]
     fn fill(&mut self, store: &mut Store<Data>, needed: u64) -> Result<(), EngineError> {
+        if self.interruption == Interruption::Off {
+            return Ok(());
+        }
         let slice = self.slice.max(needed).min(self.reserve);
         self.reserve -= slice;
         let metered = store.set_fuel(slice);

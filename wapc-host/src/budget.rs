@@ -181,6 +181,11 @@ impl Budget {
         self.paused = self.began;
     }
 
+    /// Whether the call may await.
+    pub(crate) const fn may_await(&self) -> bool {
+        self.slice.is_some()
+    }
+
     pub(crate) const fn expires(&self) -> u64 {
         self.expires
     }

@@ -332,6 +332,9 @@ impl ModuleState {
                 )
                 .map(Asked::Answered);
         };
+        if !self.budget.may_await() && self.door.is_none() {
+            return Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into());
+        }
         let call = OwnedHostCall::new(read_host_call(
             self.host_id,
             self.generation,
@@ -364,12 +367,12 @@ impl ModuleState {
     /// `__host_call` of a guest that runs on a thread of its own.
     #[cold]
     fn ask_through_door(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<i32, Stop> {
-        let Some(door) = self.door.clone() else {
-            return Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into());
-        };
-        match self.ask_host(memory, numbers)? {
-            Asked::Answered(answered) => Ok(answered),
-            Asked::Waiting(answer) => self.host_answered(door.ask(answer)),
+        match (self.ask_host(memory, numbers)?, self.door.clone()) {
+            (Asked::Waiting(answer), Some(door)) => self.host_answered(door.ask(answer)),
+            (Asked::Answered(answered), _) => Ok(answered),
+            (Asked::Waiting(_), None) => {
+                Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into())
+            }
         }
     }
 
