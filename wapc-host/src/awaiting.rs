@@ -2,12 +2,14 @@
 
 use std::{
     future::poll_fn,
+    mem,
     pin::pin,
     sync::Arc,
-    task::{Context, Poll},
-    thread,
+    task::{Context, Poll, Wake, Waker},
     time::{Duration, Instant},
 };
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::{
     clock,
@@ -17,7 +19,7 @@ use crate::{
     lent::{Loan, Sink},
     on_thread::OnThread,
     options::CallOptions,
-    pool::{Held, thread_waker},
+    pool::Held,
     provider::GuestInstance,
 };
 
@@ -253,13 +255,64 @@ impl Turn<'_> {
 
 /// Runs `future` on this thread, which sleeps while it waits.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let waker = thread_waker();
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
         match future.as_mut().poll(&mut context) {
             Poll::Ready(result) => return result,
-            Poll::Pending => thread::park(),
+            Poll::Pending => woken.wait(),
         }
+    }
+}
+
+/// That a future's waker was called. Not `thread::park`: what waits within the
+/// poll, on the same thread, may use up what would wake it.
+#[derive(Default)]
+struct Woken {
+    woken: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Woken {
+    fn wait(&self) {
+        let mut woken = self.woken.lock();
+        while !mem::take(&mut *woken) {
+            self.told.wait(&mut woken);
+        }
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        *self.woken.lock() = true;
+        self.told.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn blocking_on_a_future_that_parks_its_thread_ends_all_the_same() {
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let mut polled = false;
+            block_on(poll_fn(|context| {
+                if mem::replace(&mut polled, true) {
+                    return Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                // What waits within the poll uses up what wakes the thread.
+                thread::park_timeout(Duration::from_millis(1));
+                Poll::Pending
+            }));
+            tell.send(()).unwrap();
+        });
+        told.recv_timeout(Duration::from_secs(30)).unwrap();
     }
 }

@@ -380,11 +380,7 @@ impl Drop for Ticket<'_> {
     }
 }
 
-/// Unparks this thread.
-pub(crate) fn thread_waker() -> Waker {
-    Waker::from(Arc::new(Unpark(thread::current())))
-}
-
+/// Unparks a thread.
 struct Unpark(Thread);
 
 impl Wake for Unpark {
