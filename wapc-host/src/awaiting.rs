@@ -12,14 +12,14 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
-    clock,
+    clock::{self, Alarm},
     error::{EngineError, Error, Stop},
     host::{Generation, Inner, Turn, WapcHost, With, not_begun, not_made},
     host_answer::WaitLimits,
     lent::{Loan, Sink},
     on_thread::OnThread,
     options::CallOptions,
-    pool::Held,
+    pool::{Held, RESCAN},
     provider::GuestInstance,
 };
 
@@ -125,13 +125,17 @@ impl Inner {
         });
         let cancel = options.and_then(|options| options.cancel.clone());
         let mut limits = WaitLimits::new(expires, limit.unwrap_or_default(), cancel);
-        let mut ticket = None;
+        let (mut ticket, mut _rescan) = (None, None);
         poll_fn(move |context| {
-            let ticket = ticket.get_or_insert_with(|| self.pool.join(context.waker().clone()));
-            ticket.set_waker(context.waker());
-            if let Some(held) = self.pool.take_as(ticket, 1) {
+            let waker = context.waker();
+            let ticket = ticket.get_or_insert_with(|| self.pool.join(waker));
+            if let Some(held) = self.pool.take_as(ticket, waker, 1) {
                 return Poll::Ready(Ok(held));
             }
+            _rescan = ticket.is_next().then(|| {
+                let tick = clock::now().saturating_add(clock::ticks_in(RESCAN));
+                Alarm::set(tick, waker.clone())
+            });
             let over = |_: Stop| match options.map(|options| not_begun(operation, options)) {
                 Some(Err(error)) => error,
                 _ => Error::Busy {
