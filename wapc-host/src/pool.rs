@@ -37,7 +37,7 @@ pub(crate) struct Place {
     pub(crate) running: AtomicBool,
     /// There is an instance. Written under the lock.
     pub(crate) live: AtomicBool,
-    /// The number of its code. Written under the lock.
+    /// The number of its code, also while it is made. Written under the lock.
     generation: AtomicU64,
     /// How many calls have ended. Written under the lock.
     pub(crate) calls: AtomicU64,
@@ -71,6 +71,17 @@ impl Place {
     /// Whether there is an instance of code before `generation`.
     pub(crate) fn holds_before(&self, generation: u64) -> bool {
         self.live.load(Ordering::Acquire) && self.generation.load(Ordering::Relaxed) < generation
+    }
+
+    /// Whether what it holds, or is about to hold, is code from `generation`
+    /// on.
+    pub(crate) fn has_reached(&self, generation: u64) -> bool {
+        self.generation.load(Ordering::Acquire) >= generation
+    }
+
+    /// Says what code an instance is about to be made of. Called under the lock.
+    pub(crate) fn expect(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Release);
     }
 
     /// Takes the instance out, for the caller to drop when the lock is gone.
