@@ -2,22 +2,24 @@
 
 use std::{
     future::poll_fn,
+    mem,
     pin::pin,
     sync::Arc,
-    task::{Context, Poll},
-    thread,
+    task::{Context, Poll, Wake, Waker},
     time::{Duration, Instant},
 };
 
+use parking_lot::{Condvar, Mutex};
+
 use crate::{
-    clock,
+    clock::{self, Alarm},
     error::{EngineError, Error, Stop},
     host::{Generation, Inner, Turn, WapcHost, With, not_begun, not_made},
     host_answer::WaitLimits,
     lent::{Loan, Sink},
     on_thread::OnThread,
     options::CallOptions,
-    pool::{Held, thread_waker},
+    pool::{Held, RESCAN},
     provider::GuestInstance,
 };
 
@@ -123,13 +125,17 @@ impl Inner {
         });
         let cancel = options.and_then(|options| options.cancel.clone());
         let mut limits = WaitLimits::new(expires, limit.unwrap_or_default(), cancel);
-        let mut ticket = None;
+        let (mut ticket, mut _rescan) = (None, None);
         poll_fn(move |context| {
-            let ticket = ticket.get_or_insert_with(|| self.pool.join(context.waker().clone()));
-            ticket.set_waker(context.waker());
-            if let Some(held) = self.pool.take_as(ticket, 1) {
+            let waker = context.waker();
+            let ticket = ticket.get_or_insert_with(|| self.pool.join(waker));
+            if let Some(held) = self.pool.take_as(ticket, waker, 1) {
                 return Poll::Ready(Ok(held));
             }
+            _rescan = ticket.is_next().then(|| {
+                let tick = clock::now().saturating_add(clock::ticks_in(RESCAN));
+                Alarm::set(tick, waker.clone())
+            });
             let over = |_: Stop| match options.map(|options| not_begun(operation, options)) {
                 Some(Err(error)) => error,
                 _ => Error::Busy {
@@ -253,13 +259,64 @@ impl Turn<'_> {
 
 /// Runs `future` on this thread, which sleeps while it waits.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let waker = thread_waker();
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(Arc::clone(&woken));
     let mut context = Context::from_waker(&waker);
     let mut future = pin!(future);
     loop {
         match future.as_mut().poll(&mut context) {
             Poll::Ready(result) => return result,
-            Poll::Pending => thread::park(),
+            Poll::Pending => woken.wait(),
         }
+    }
+}
+
+/// That a future's waker was called. Not `thread::park`: what waits within the
+/// poll, on the same thread, may use up what would wake it.
+#[derive(Default)]
+struct Woken {
+    woken: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Woken {
+    fn wait(&self) {
+        let mut woken = self.woken.lock();
+        while !mem::take(&mut *woken) {
+            self.told.wait(&mut woken);
+        }
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        *self.woken.lock() = true;
+        self.told.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, thread};
+
+    use super::*;
+
+    #[test]
+    fn blocking_on_a_future_that_parks_its_thread_ends_all_the_same() {
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let mut polled = false;
+            block_on(poll_fn(|context| {
+                if mem::replace(&mut polled, true) {
+                    return Poll::Ready(());
+                }
+                context.waker().wake_by_ref();
+                // What waits within the poll uses up what wakes the thread.
+                thread::park_timeout(Duration::from_millis(1));
+                Poll::Pending
+            }));
+            tell.send(()).unwrap();
+        });
+        told.recv_timeout(Duration::from_secs(30)).unwrap();
     }
 }

@@ -9,6 +9,7 @@
 use std::{
     collections::BTreeMap,
     io, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -95,6 +96,18 @@ impl Alarm {
         alarms.next += 1;
         alarms.wakers.insert((tick, number), waker);
         Self { at: (tick, number) }
+    }
+
+    /// Wakes `waker` instead, unless it has been due already.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        let mut alarms = CLOCK.alarms.lock();
+        let replaced = match alarms.wakers.get_mut(&self.at) {
+            Some(old) if !old.will_wake(waker) => Some(mem::replace(old, waker.clone())),
+            _ => None,
+        };
+        // Without the lock: it may be the last of a task that has alarms.
+        drop(alarms);
+        drop(replaced);
     }
 }
 
@@ -196,7 +209,7 @@ impl Clock {
             last += TICK * ticks;
             self.ticks.fetch_add(ticks.into(), Ordering::Relaxed);
             let mut observers = mem::take(&mut self.inner.lock().observers);
-            observers.retain_mut(|observer| observer());
+            observers.retain_mut(|observer| guarded(observer).unwrap_or(false));
             let mut inner = self.inner.lock();
             observers.append(&mut inner.observers);
             inner.observers = observers;
@@ -231,15 +244,16 @@ impl Clock {
             let later = alarms.wakers.split_off(&(now() + 1, 0));
             mem::replace(&mut alarms.wakers, later)
         };
-        due.into_values().for_each(Waker::wake);
+        for waker in due.into_values() {
+            guarded(|| waker.wake());
+        }
     }
 
     fn anyone_running(&self) -> bool {
         let clocked = self.inner.lock().clocked.clone();
         clocked
             .iter()
-            .filter_map(Weak::upgrade)
-            .any(|clocked| clocked.running())
+            .any(|clocked| look_at(clocked, |clocked| clocked.running()))
     }
 
     /// Tends all if it is time. Returns whether any wants more of it.
@@ -249,11 +263,22 @@ impl Clock {
         }
         *tended = Instant::now();
         let clocked = self.inner.lock().clocked.clone();
-        clocked
-            .iter()
-            .filter_map(Weak::upgrade)
-            .fold(false, |again, clocked| clocked.tend() || again)
+        clocked.iter().fold(false, |again, clocked| {
+            look_at(clocked, |clocked| clocked.tend()) || again
+        })
     }
+}
+
+/// Asks `clocked`, if it is still there. If its owner has left it meanwhile, it
+/// is dropped here, with all that the owner gave it.
+fn look_at(clocked: &Weak<dyn Clocked>, ask: fn(&dyn Clocked) -> bool) -> bool {
+    guarded(|| clocked.upgrade().is_some_and(|clocked| ask(&*clocked))).unwrap_or(false)
+}
+
+/// Runs what may lead to others' code. Its panic is shown, and must not end
+/// the clock: no deadline in the process would be noticed any more.
+fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
 #[cfg(test)]
@@ -297,5 +322,48 @@ mod tests {
         assert_eq!(ticks_in(TICK), 1);
         assert_eq!(ticks_in(Duration::MAX), u64::MAX);
         assert_eq!(duration_of(u64::MAX), TICK * u32::MAX);
+    }
+
+    /// Says that it was woken, and then panics if it is to.
+    struct Told {
+        woken: AtomicBool,
+        panics: bool,
+    }
+
+    impl std::task::Wake for Told {
+        fn wake(self: Arc<Self>) {
+            self.woken.store(true, Ordering::SeqCst);
+            assert!(!self.panics, "on purpose");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "waits for real time")]
+    fn it_goes_on_ticking_when_what_it_calls_panics() {
+        let running = Arc::new(Running(AtomicBool::new(true)));
+        let clocked: Arc<dyn Clocked> = running.clone();
+        register(Arc::downgrade(&clocked));
+        let told = [true, false].map(|panics| {
+            let woken = AtomicBool::new(false);
+            Arc::new(Told { woken, panics })
+        });
+        let observed = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&observed);
+        observe(|| panic!("on purpose"));
+        observe(move || count.fetch_add(1, Ordering::SeqCst) < 3);
+        let start = now();
+        let _alarms = told
+            .each_ref()
+            .map(|told| Alarm::set(start + 1, Waker::from(Arc::clone(told))));
+        wake().unwrap();
+        let began = Instant::now();
+        while now() < start + 10
+            || observed.load(Ordering::SeqCst) < 4
+            || !told.iter().all(|told| told.woken.load(Ordering::SeqCst))
+        {
+            assert!(began.elapsed() < Duration::from_secs(30), "it has stopped");
+            thread::yield_now();
+        }
+        running.0.store(false, Ordering::SeqCst);
     }
 }

@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::{
         Arc, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering, fence},
     },
     time::{Duration, Instant},
 };
@@ -26,6 +26,7 @@ use crate::{
     pool::{Held, Place, Pool, Tenant},
     provider::{GuestInstance, Interruption, WebAssemblyEngineProvider},
     stats::{ErrorCounters, Stats},
+    swap::Swaps,
     tiers::Promotion,
 };
 
@@ -57,7 +58,7 @@ pub(crate) struct Inner {
     /// load.
     generation: AtomicU64,
     /// Held by a swap: one after the other.
-    pub(crate) swaps: Mutex<()>,
+    pub(crate) swaps: Swaps,
     pub(crate) pool: Pool,
     /// How many threads are making an instance or trying one out.
     working: AtomicUsize,
@@ -159,7 +160,7 @@ impl WapcHost {
                 previous: None,
             }),
             generation: AtomicU64::new(FIRST_GENERATION),
-            swaps: Mutex::default(),
+            swaps: Swaps::default(),
             pool: Pool::new(settings.max_instances),
             working: AtomicUsize::new(0),
             errors: ErrorCounters::default(),
@@ -169,7 +170,8 @@ impl WapcHost {
         });
         let clocked: Weak<Inner> = Arc::downgrade(&inner);
         clock::register(clocked);
-        inner.await_promotion();
+        let current = Arc::clone(&inner.published().current);
+        inner.await_promotion(&current);
         Self { inner }
     }
 
@@ -497,11 +499,10 @@ impl Inner {
         self.id
     }
 
-    /// Offers the current code's provider to move over to a better one.
-    pub(crate) fn await_promotion(&self) {
-        let current = Arc::clone(&self.published().current);
-        let promotion = Promotion::new(self.own.clone(), current.number);
-        current.provider.promote(promotion);
+    /// Offers the provider of `code` to move over to a better one.
+    pub(crate) fn await_promotion(&self, code: &Generation) {
+        let promotion = Promotion::new(self.own.clone(), code.number);
+        code.provider.promote(promotion);
     }
 
     /// Makes `generation` what calls run on from now on.
@@ -510,7 +511,7 @@ impl Inner {
         let mut published = self.published();
         let old = mem::replace(&mut published.current, generation);
         let older = published.previous.replace(Arc::clone(&old));
-        self.generation.store(number, Ordering::Release);
+        self.generation.store(number, Ordering::SeqCst);
         drop(published);
         let unused = mem::take(&mut *old.ready.lock());
         drop((older, unused));
@@ -641,15 +642,51 @@ impl Inner {
     }
 
     /// Drops, in this thread, the idle instances of code older than
-    /// `generation`. Busy ones go when their caller leaves them.
-    pub(crate) fn retire_before(&self, generation: u64) {
-        self.pool.for_each_free(|mut held| {
-            if held.slot.generation < generation {
-                let old = held.place.vacate(&mut held.slot);
-                drop(held);
-                drop(old);
+    /// `generation`, and puts those that are ready into their places. Busy ones
+    /// go when their caller leaves them.
+    #[cold]
+    pub(crate) fn retire_before(&self, mut generation: u64) {
+        loop {
+            // Whoever leaves a place that is seen taken from here on sees that
+            // its code is old.
+            fence(Ordering::SeqCst);
+            self.pool.for_each_free(|held| self.renew(held, generation));
+            // What was ready may be old by now, in a place that the next swap
+            // has seen taken.
+            match self.generation() {
+                newer if newer > generation => generation = newer,
+                _ => break,
             }
-        });
+        }
+    }
+
+    /// Drops the instance of a free place if it is of code older than
+    /// `generation`; one that is ready takes its place.
+    pub(crate) fn renew(&self, mut held: Held<'_>, generation: u64) {
+        if held.slot.generation >= generation {
+            return;
+        }
+        let old = held.place.vacate(&mut held.slot);
+        let code = Arc::clone(&self.published().current);
+        if let Some(instance) = code.ready() {
+            self.occupy(&mut held, &code, instance);
+        }
+        drop(held);
+        drop(old);
+    }
+
+    fn occupy(&self, held: &mut Held<'_>, code: &Generation, instance: Box<dyn GuestInstance>) {
+        let tenant = Tenant {
+            instance,
+            generation: code.number,
+            interruption: code.provider.interruption(),
+        };
+        held.place.occupy(&mut held.slot, tenant);
+        let settings = &self.settings;
+        if settings.idle_timeout.is_some() && settings.max_instances > settings.min_idle {
+            // It looks after what is idle. If it cannot start, nothing retires.
+            _ = clock::wake();
+        }
     }
 
     /// Drops instances that have been idle for too long, but for as many as
@@ -722,6 +759,25 @@ pub(crate) struct Turn<'h> {
     pub(crate) held: Held<'h>,
     /// What a lost instance is replaced from, if not from the current code.
     pub(crate) code: Option<Arc<Generation>>,
+    // Dropped after `held`: a swap that has found the place taken is not
+    // missed.
+    _leave: RetireOld<'h>,
+}
+
+/// Retires what a caller has left if a swap has made it old.
+struct RetireOld<'h> {
+    host: &'h Inner,
+    place: &'h Place,
+}
+
+impl Drop for RetireOld<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let current = self.host.generation.load(Ordering::SeqCst);
+        if self.place.holds_before(current) {
+            self.host.retire_before(current);
+        }
+    }
 }
 
 impl<'h> Turn<'h> {
@@ -729,8 +785,12 @@ impl<'h> Turn<'h> {
     pub(crate) fn new(host: &'h Inner, held: Held<'h>) -> Self {
         Self {
             host,
-            held,
             code: None,
+            _leave: RetireOld {
+                host,
+                place: held.place,
+            },
+            held,
         }
     }
 
@@ -842,11 +902,15 @@ impl<'h> Turn<'h> {
                 .map_err(|error| self.host.counted(error))?;
         }
         if timed || options.is_some() {
-            self.held.place.running.store(true, Ordering::Relaxed);
-            clock::wake().map_err(|error| Error::Engine {
-                operation: operation.to_owned(),
-                source: EngineError::Other(error.into()),
-                spent: Spent::default(),
+            let running = &self.held.place.running;
+            running.store(true, Ordering::Relaxed);
+            clock::wake().map_err(|error| {
+                running.store(false, Ordering::Relaxed);
+                Error::Engine {
+                    operation: operation.to_owned(),
+                    source: EngineError::Other(error.into()),
+                    spent: Spent::default(),
+                }
             })?;
         }
         self.held.slot.spoiled = true;
@@ -916,19 +980,16 @@ impl<'h> Turn<'h> {
     /// Empties the place and returns what is to fill it.
     pub(crate) fn vacate(&mut self) -> Arc<Generation> {
         drop(self.held.place.vacate(&mut self.held.slot));
-        match &self.code {
+        let code = match &self.code {
             Some(code) => Arc::clone(code),
             None => Arc::clone(&self.host.published().current),
-        }
+        };
+        self.held.place.expect(code.number);
+        code
     }
 
     pub(crate) fn occupy(&mut self, code: &Generation, instance: Box<dyn GuestInstance>) {
-        let tenant = Tenant {
-            instance,
-            generation: code.number,
-            interruption: code.provider.interruption(),
-        };
-        self.held.place.occupy(&mut self.held.slot, tenant);
+        self.host.occupy(&mut self.held, code, instance);
     }
 }
 
@@ -942,7 +1003,7 @@ impl Drop for Turn<'_> {
             Reuse::Recycle(calls) => slot.uses >= calls.get(),
             Reuse::Fresh => slot.uses > 0,
         };
-        if worn || slot.spoiled || self.is_stale() {
+        if worn || slot.spoiled {
             self.held.place.running.store(false, Ordering::Relaxed);
             drop(self.held.place.vacate(&mut self.held.slot));
         }

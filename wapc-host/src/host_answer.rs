@@ -277,11 +277,16 @@ impl WaitLimits {
     /// Sees to it that `context` is woken when [`WaitLimits::check`] begins to
     /// fail.
     pub(crate) fn wake_at_end(&mut self, context: &Context<'_>) -> Result<(), Stop> {
-        if self.expires != u64::MAX {
-            self.alarm = Some(Alarm::set(self.expires, context.waker().clone()));
+        let waker = context.waker();
+        match &self.alarm {
+            Some(alarm) => alarm.set_waker(waker),
+            None if self.expires == u64::MAX => {}
+            None => self.alarm = Some(Alarm::set(self.expires, waker.clone())),
         }
-        if let Some(cancel) = &self.cancel {
-            self.cancel_waker = Some(cancel.wake(context.waker().clone()));
+        match (&self.cancel_waker, &self.cancel) {
+            (Some(cancel_waker), _) => cancel_waker.set_waker(waker),
+            (None, Some(cancel)) => self.cancel_waker = Some(cancel.wake(waker.clone())),
+            (None, None) => {}
         }
         // It may have ended in between.
         self.check()

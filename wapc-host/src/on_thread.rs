@@ -4,10 +4,10 @@
 use std::{
     fmt,
     future::Future,
-    io, mem,
+    io,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll, Waker},
     thread,
 };
@@ -15,6 +15,7 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 
 use crate::{
+    clock,
     error::{EngineError, Stop},
     host_answer::{Answer, AnswerKind, HostAnswer},
     lent::{Loan, Sink},
@@ -52,6 +53,8 @@ struct Passing {
     caller: Option<Waker>,
     /// The caller has dropped the call.
     abandoned: bool,
+    /// The guest has ended.
+    over: bool,
 }
 
 impl OnThread {
@@ -124,7 +127,10 @@ impl Future for OnThread {
         let this = self.get_mut();
         loop {
             let mut passing = this.door.passing.lock();
-            passing.caller = Some(context.waker().clone());
+            let replaced = match &passing.caller {
+                Some(known) if known.will_wake(context.waker()) => None,
+                _ => passing.caller.replace(context.waker().clone()),
+            };
             if let Some(done) = passing.done.take() {
                 return Poll::Ready(done.unwrap_or_else(|panic| resume_unwind(panic)));
             }
@@ -132,6 +138,7 @@ impl Future for OnThread {
                 this.asked = Some(question);
             }
             drop(passing);
+            drop(replaced);
             let Some(asked) = &mut this.asked else {
                 return Poll::Pending;
             };
@@ -150,10 +157,18 @@ impl Drop for OnThread {
     fn drop(&mut self) {
         let mut passing = self.door.passing.lock();
         passing.abandoned = true;
-        let left = mem::take(&mut passing.done);
+        let left = (passing.done.take(), passing.question.take());
+        let over = passing.over;
         drop(passing);
         self.door.answered.notify_one();
         drop(left);
+        if !over {
+            // Its place is about to be free, and the guest still has a deadline.
+            let clocked: Weak<Door> = Arc::downgrade(&self.door);
+            clock::register(clocked);
+            // It ticks as it is; if it cannot, the guest ends when it asks.
+            _ = clock::wake();
+        }
     }
 }
 
@@ -161,13 +176,21 @@ impl Door {
     /// Waits, on the guest's thread, for the answer to a host call.
     pub(crate) fn ask(&self, question: HostAnswer) -> Answer {
         let mut passing = self.passing.lock();
-        passing.question = Some(question);
-        if let Some(caller) = &passing.caller {
-            caller.wake_by_ref();
+        let caller = passing.caller.clone();
+        if passing.abandoned {
+            drop(passing);
+            drop(question);
+            return Answer(AnswerKind::Stopped(Stop::Cancelled));
         }
+        passing.question = Some(question);
+        drop(passing);
+        // Without the lock: an executor may poll in it.
+        if let Some(caller) = caller {
+            caller.wake();
+        }
+        let mut passing = self.passing.lock();
         loop {
             if passing.abandoned {
-                passing.question = None;
                 return Answer(AnswerKind::Stopped(Stop::Cancelled));
             }
             if let Some(answer) = passing.answer.take() {
@@ -179,15 +202,29 @@ impl Door {
 
     fn finish(&self, done: thread::Result<Done>) {
         let mut passing = self.passing.lock();
+        passing.over = true;
         if passing.abandoned {
             drop(passing);
             drop(done);
             return;
         }
         passing.done = Some(done);
-        if let Some(caller) = passing.caller.take() {
+        let caller = passing.caller.take();
+        drop(passing);
+        if let Some(caller) = caller {
             caller.wake();
         }
+    }
+}
+
+/// For a guest that has outlived its caller.
+impl clock::Clocked for Door {
+    fn running(&self) -> bool {
+        !self.passing.lock().over
+    }
+
+    fn tend(&self) -> bool {
+        false
     }
 }
 

@@ -171,6 +171,19 @@ pub(crate) struct CancelWaker {
     number: u64,
 }
 
+impl CancelWaker {
+    /// Wakes `waker` instead, unless the handle has been cancelled already.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        let mut wakers = self.handle.shared.wakers.lock();
+        let replaced = match wakers.wakers.get_mut(&self.number) {
+            Some(old) if !old.will_wake(waker) => Some(mem::replace(old, waker.clone())),
+            _ => None,
+        };
+        drop(wakers);
+        drop(replaced);
+    }
+}
+
 impl Drop for CancelWaker {
     fn drop(&mut self) {
         let waker = self.handle.shared.wakers.lock().wakers.remove(&self.number);

@@ -6,7 +6,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
     },
     task::{Wake, Waker},
     thread::{self, Thread},
@@ -37,7 +37,7 @@ pub(crate) struct Place {
     pub(crate) running: AtomicBool,
     /// There is an instance. Written under the lock.
     pub(crate) live: AtomicBool,
-    /// The number of its code. Written under the lock.
+    /// The number of its code, also while it is made. Written under the lock.
     generation: AtomicU64,
     /// How many calls have ended. Written under the lock.
     pub(crate) calls: AtomicU64,
@@ -71,6 +71,17 @@ impl Place {
     /// Whether there is an instance of code before `generation`.
     pub(crate) fn holds_before(&self, generation: u64) -> bool {
         self.live.load(Ordering::Acquire) && self.generation.load(Ordering::Relaxed) < generation
+    }
+
+    /// Whether what it holds, or is about to hold, is code from `generation`
+    /// on.
+    pub(crate) fn has_reached(&self, generation: u64) -> bool {
+        self.generation.load(Ordering::Acquire) >= generation
+    }
+
+    /// Says what code an instance is about to be made of. Called under the lock.
+    pub(crate) fn expect(&self, generation: u64) {
+        self.generation.store(generation, Ordering::Release);
     }
 
     /// Takes the instance out, for the caller to drop when the lock is gone.
@@ -157,11 +168,10 @@ impl Pool {
         give_up: impl Fn() -> Result<(), Error>,
     ) -> Result<Held<'_>, Error> {
         let began = Instant::now();
-        let ticket = self
-            .line
-            .join(Waker::from(Arc::new(Unpark(thread::current()))));
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let ticket = self.join(&waker);
         loop {
-            if let Some(held) = self.take_as(&ticket, SPINS) {
+            if let Some(held) = self.take_as(&ticket, &waker, SPINS) {
                 return Ok(held);
             }
             give_up()?;
@@ -178,9 +188,14 @@ impl Pool {
     }
 
     /// A place for the holder of `ticket`, if it is their turn and one is free
-    /// or about to be.
-    pub(crate) fn take_as(&self, ticket: &Ticket<'_>, tries: usize) -> Option<Held<'_>> {
-        if !ticket.is_next() {
+    /// or about to be. If not, `waker` is woken when it may be.
+    pub(crate) fn take_as(
+        &self,
+        ticket: &Ticket<'_>,
+        waker: &Waker,
+        tries: usize,
+    ) -> Option<Held<'_>> {
+        if !ticket.look(waker) {
             return None;
         }
         // Calls are short: a place may well be free sooner than a thread
@@ -237,7 +252,7 @@ impl Pool {
     }
 
     /// Joins the line; `waker` is woken when it may be this one's turn.
-    pub(crate) fn join(&self, waker: Waker) -> Ticket<'_> {
+    pub(crate) fn join(&self, waker: &Waker) -> Ticket<'_> {
         self.line.join(waker)
     }
 
@@ -261,10 +276,11 @@ impl Pool {
     }
 }
 
-/// How often a waiting thread looks by itself. It is called when a place is
-/// left; this is for what it is not called for: cancelling, and memory orders
-/// weaker than those of the processors that we know.
-const RESCAN: Duration = Duration::from_millis(5);
+/// How often a waiting thread, and the next in line in any case, looks by
+/// itself. It is called when a place is left; this is for what it is not called
+/// for: cancelling, and memory orders weaker than those of the processors that
+/// we know.
+pub(crate) const RESCAN: Duration = Duration::from_millis(5);
 
 /// How often the next in line tries before it sleeps again: some microseconds.
 const SPINS: usize = 200;
@@ -289,9 +305,20 @@ struct Queue {
 
 struct Waiting {
     ticket: u64,
-    waker: Waker,
-    /// It was called and has not looked yet.
-    called: bool,
+    /// None when it was called and has not looked yet.
+    ///
+    /// Wakers are woken and dropped without the lock: an executor may poll in
+    /// the one, and drop a task in the other, whose futures wait here too.
+    waker: Option<Waker>,
+}
+
+impl Queue {
+    /// Tickets are in order.
+    fn position(&self, ticket: u64) -> Option<usize> {
+        self.waiting
+            .binary_search_by_key(&ticket, |waiting| waiting.ticket)
+            .ok()
+    }
 }
 
 impl Line {
@@ -301,16 +328,17 @@ impl Line {
         self.waiting.load(Ordering::SeqCst) > 0 && self.strict.load(Ordering::Relaxed)
     }
 
-    fn join(&self, waker: Waker) -> Ticket<'_> {
+    fn join(&self, waker: &Waker) -> Ticket<'_> {
+        let waker = Some(waker.clone());
         let mut queue = self.queue.lock();
         let ticket = queue.next_ticket;
         queue.next_ticket += 1;
-        queue.waiting.push_back(Waiting {
-            ticket,
-            waker,
-            called: false,
-        });
+        queue.waiting.push_back(Waiting { ticket, waker });
         self.waiting.fetch_add(1, Ordering::SeqCst);
+        drop(queue);
+        // Whoever holds a place that is seen taken from here on sees the
+        // ticket when they leave it.
+        fence(Ordering::SeqCst);
         Ticket { line: self, ticket }
     }
 
@@ -323,12 +351,14 @@ impl Line {
 
     #[cold]
     fn call_next_of_queue(&self) {
-        let mut queue = self.queue.lock();
-        if let Some(next) = queue.waiting.front_mut()
-            && !next.called
-        {
-            next.called = true;
-            next.waker.wake_by_ref();
+        let next = self
+            .queue
+            .lock()
+            .waiting
+            .front_mut()
+            .map(|next| next.waker.take());
+        if let Some(Some(waker)) = next {
+            waker.wake();
         }
     }
 }
@@ -340,51 +370,44 @@ pub(crate) struct Ticket<'l> {
 }
 
 impl Ticket<'_> {
-    /// Wakes `waker` from now on.
-    pub(crate) fn set_waker(&self, waker: &Waker) {
+    /// Whether it is this one's turn. A call from now on is a new one, and
+    /// wakes `waker`.
+    fn look(&self, waker: &Waker) -> bool {
         let mut queue = self.line.queue.lock();
-        let own = |waiting: &&mut Waiting| waiting.ticket == self.ticket;
-        if let Some(waiting) = queue.waiting.iter_mut().find(own)
-            && !waiting.waker.will_wake(waker)
-        {
-            waiting.waker.clone_from(waker);
-        }
+        let index = queue.position(self.ticket);
+        let own = index.and_then(|index| queue.waiting.get_mut(index));
+        let replaced = match own.map(|own| &mut own.waker) {
+            Some(Some(known)) if known.will_wake(waker) => None,
+            Some(known) => known.replace(waker.clone()),
+            None => None,
+        };
+        drop(queue);
+        drop(replaced);
+        index == Some(0)
     }
 
-    /// Whether it is this one's turn; a call from now on is a new one.
-    fn is_next(&self) -> bool {
-        let mut queue = self.line.queue.lock();
-        match queue.waiting.front_mut() {
-            Some(next) if next.ticket == self.ticket => {
-                next.called = false;
-                true
-            }
-            _ => false,
-        }
+    pub(crate) fn is_next(&self) -> bool {
+        self.line.queue.lock().position(self.ticket) == Some(0)
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let mut queue = self.line.queue.lock();
-        queue
-            .waiting
-            .retain(|waiting| waiting.ticket != self.ticket);
+        let index = queue.position(self.ticket);
+        let left = index.and_then(|index| queue.waiting.remove(index));
         self.line.waiting.fetch_sub(1, Ordering::SeqCst);
         if queue.waiting.is_empty() {
             self.line.strict.store(false, Ordering::Relaxed);
         }
         drop(queue);
+        drop(left);
         // There may be another free place.
         self.line.call_next();
     }
 }
 
-/// Unparks this thread.
-pub(crate) fn thread_waker() -> Waker {
-    Waker::from(Arc::new(Unpark(thread::current())))
-}
-
+/// Unparks a thread.
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -418,5 +441,51 @@ impl fmt::Debug for Held<'_> {
         f.debug_struct("Held")
             .field("number", &self.number)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A waker that uses the pool, when it is woken and when it is dropped: an
+    /// executor may poll in the one, and drop a task in the other.
+    struct Busy(Arc<Pool>);
+
+    impl Busy {
+        fn use_pool(&self) {
+            drop(self.0.join(Waker::noop()));
+        }
+    }
+
+    impl Wake for Busy {
+        fn wake(self: Arc<Self>) {
+            self.use_pool();
+        }
+    }
+
+    impl Drop for Busy {
+        fn drop(&mut self) {
+            self.use_pool();
+        }
+    }
+
+    #[test]
+    fn wakers_may_use_the_pool() {
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let pool = Arc::new(Pool::new(1));
+            let waker = || Waker::from(Arc::new(Busy(Arc::clone(&pool))));
+            let held = pool.try_take().unwrap();
+            let ticket = pool.join(&waker());
+            assert!(pool.take_as(&ticket, &waker(), 1).is_none());
+            drop(held);
+            assert!(pool.take_as(&ticket, &waker(), 1).is_some());
+            drop(ticket);
+            tell.send(()).unwrap();
+        });
+        told.recv_timeout(Duration::from_secs(30)).unwrap();
     }
 }

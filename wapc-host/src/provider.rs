@@ -56,8 +56,8 @@ pub trait WebAssemblyEngineProvider: Send + Sync {
     }
 
     /// Hears that a host runs this provider's code from now on, and may move it
-    /// over to a better provider of the same module when there is one. By
-    /// default there never is.
+    /// over to a better provider of the same module when there is one, at once
+    /// or from another thread. By default there never is.
     fn promote(&self, promotion: Promotion) {
         drop(promotion);
     }

@@ -3,10 +3,11 @@
 use std::{
     fmt,
     sync::Arc,
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     callback::BoxError,
@@ -34,7 +35,9 @@ impl WapcHost {
     ///
     /// # Errors
     ///
-    /// [`Error::Init`]; nothing has changed then.
+    /// [`Error::Init`]; [`Error::Reentrant`] from the probe of a swap of this
+    /// host, or from a callback that a new instance calls at its start. Nothing
+    /// has changed then.
     ///
     /// # Panics
     ///
@@ -218,7 +221,12 @@ impl Inner {
         probe: Option<Box<Probe<'_>>>,
         only_from: Option<u64>,
     ) -> Result<u64, Error> {
-        let _one_at_a_time = self.swaps.lock();
+        let Some(swapping) = self.swaps.begin() else {
+            return Err(Error::Reentrant {
+                operation: "(swap)".to_owned(),
+                host_id: self.id(),
+            });
+        };
         let (current, previous) = {
             let published = self.published();
             (Arc::clone(&published.current), published.previous.clone())
@@ -240,9 +248,10 @@ impl Inner {
             candidate.ready.lock().push(instance);
         }
         let number = candidate.number;
-        self.publish(candidate);
-        self.await_promotion();
+        self.publish(Arc::clone(&candidate));
+        drop(swapping);
         self.retire_before(number);
+        self.await_promotion(&candidate);
         Ok(number)
     }
 
@@ -262,23 +271,61 @@ impl Inner {
 
     /// Waits until no call runs on code before `generation`.
     fn drain(&self, generation: u64, limit: Duration) -> Result<(), Error> {
-        let deadline = Instant::now() + limit;
+        // None is too far away to be a time: for ever.
+        let deadline = Instant::now().checked_add(limit);
         for place in self.pool.places() {
-            while place.holds_before(generation) {
+            while !place.has_reached(generation) {
                 let now = Instant::now();
-                match self.pool.wait_for(place, deadline.min(now + LOOK_AGAIN)) {
-                    Some(mut held) if held.slot.generation < generation => {
-                        let old = place.vacate(&mut held.slot);
-                        drop(held);
-                        drop(old);
+                let look_again = now + LOOK_AGAIN;
+                let until = deadline.map_or(look_again, |deadline| deadline.min(look_again));
+                match self.pool.wait_for(place, until) {
+                    Some(held) => {
+                        self.renew(held, generation);
+                        break;
                     }
-                    Some(_) => {}
-                    None if now >= deadline => return Err(Error::NotDrained { waited: limit }),
+                    None if deadline.is_some_and(|deadline| now >= deadline) => {
+                        return Err(Error::NotDrained { waited: limit });
+                    }
                     None => {}
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// The right to swap a host's code: one thread after the other.
+#[derive(Default)]
+pub(crate) struct Swaps {
+    one_at_a_time: Mutex<()>,
+    swapper: Mutex<Option<ThreadId>>,
+}
+
+struct Swapping<'s> {
+    swapper: &'s Mutex<Option<ThreadId>>,
+    _one_at_a_time: MutexGuard<'s, ()>,
+}
+
+impl Swaps {
+    /// Waits for the right; `None` if this thread has it already: its probe or
+    /// a callback that its instances have called at their start wants to swap.
+    fn begin(&self) -> Option<Swapping<'_>> {
+        let own = Some(thread::current().id());
+        if *self.swapper.lock() == own {
+            return None;
+        }
+        let one_at_a_time = self.one_at_a_time.lock();
+        *self.swapper.lock() = own;
+        Some(Swapping {
+            swapper: &self.swapper,
+            _one_at_a_time: one_at_a_time,
+        })
+    }
+}
+
+impl Drop for Swapping<'_> {
+    fn drop(&mut self) {
+        *self.swapper.lock() = None;
     }
 }
 

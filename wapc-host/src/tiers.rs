@@ -66,6 +66,9 @@ struct Second {
 struct State {
     provider: Option<Arc<dyn WebAssemblyEngineProvider>>,
     failed: bool,
+    /// The last version of the host's code of which there is an instance of
+    /// the first tier.
+    first_serves: u64,
     /// The hosts that wait for it.
     promotions: Vec<Promotion>,
 }
@@ -166,11 +169,21 @@ impl Second {
     fn provider(&self) -> Option<Arc<dyn WebAssemblyEngineProvider>> {
         self.state.lock().provider.clone()
     }
+
+    /// What makes an instance of the code `generation`; `None` is the first
+    /// tier.
+    fn provider_for(&self, generation: u64) -> Option<Arc<dyn WebAssemblyEngineProvider>> {
+        let mut state = self.state.lock();
+        if state.provider.is_none() {
+            state.first_serves = generation.max(state.first_serves);
+        }
+        state.provider.clone()
+    }
 }
 
 impl WebAssemblyEngineProvider for Tiers {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        match self.second.provider() {
+        match self.second.provider_for(state.generation()) {
             Some(second) => second.init(state),
             None => self.first.init(state),
         }
@@ -180,7 +193,7 @@ impl WebAssemblyEngineProvider for Tiers {
         &self,
         state: ModuleState,
     ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
-        match self.second.provider() {
+        match self.second.provider_for(state.generation()) {
             Some(second) => Box::pin(async move { second.init_async(state).await }),
             None => self.first.init_async(state),
         }
@@ -196,8 +209,15 @@ impl WebAssemblyEngineProvider for Tiers {
 
     fn promote(&self, promotion: Promotion) {
         let mut state = self.second.state.lock();
-        if !state.failed && state.provider.is_none() {
-            state.promotions.push(promotion);
+        match state.provider.clone() {
+            None if state.failed => {}
+            None => state.promotions.push(promotion),
+            // It got ready while the host's instances were made.
+            Some(second) if state.first_serves == promotion.generation => {
+                drop(state);
+                promotion.fulfil(&second);
+            }
+            Some(_) => {}
         }
     }
 }
@@ -359,5 +379,42 @@ mod tests {
         done.wait();
         assert_eq!(host.call("", b"").unwrap(), b"first");
         assert_eq!(host.generation(), 1);
+    }
+
+    #[test]
+    fn a_second_tier_that_is_ready_while_a_swap_makes_instances_of_the_first_takes_over() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let second_is_ready = Arc::new(Mutex::new(None::<Arc<Second>>));
+        let waits_for = Arc::clone(&second_is_ready);
+        let begin = Arc::new(Barrier::new(2));
+        let hold = Arc::clone(&begin);
+        let count = Arc::clone(&made);
+        let first = move |_: &[u8]| -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+            let (waits_for, begin) = (Arc::clone(&waits_for), Arc::clone(&begin));
+            let count = Arc::clone(&count);
+            let mut provider = ScriptedProvider::new(|guest, _, _| guest.respond(b"first"));
+            provider.start = Arc::new(move |_| {
+                count.fetch_add(1, Ordering::SeqCst);
+                begin.wait();
+                let second = waits_for.lock().clone().unwrap();
+                while second.provider().is_none() {
+                    thread::yield_now();
+                }
+                Ok(())
+            });
+            Ok(Box::new(provider))
+        };
+        let tiers = Tiers::new(b"", first, move |module| {
+            hold.wait();
+            tier("second")(module)
+        })
+        .unwrap();
+        *second_is_ready.lock() = Some(Arc::clone(&tiers.second));
+        let host = ScriptedProvider::echo().host();
+        host.swap_provider(Box::new(tiers)).unwrap();
+        assert_eq!(made.load(Ordering::SeqCst), 1);
+        assert_eq!(host.call("", b"").unwrap(), b"second");
+        host.rollback().unwrap();
+        assert_eq!(host.generation(), 4, "it is there already");
     }
 }

@@ -201,10 +201,15 @@ pub struct Watching {
 }
 
 impl Drop for Watching {
-    /// Ends the watch; waits for a swap that it has begun.
+    /// Ends the watch; waits for a swap that it has begun, unless it is the
+    /// observer of that which drops it.
     fn drop(&mut self) {
         self.stop.stop();
-        if let Some(thread) = self.thread.take() {
+        // The watch's own thread, in its observer or as the last that holds the
+        // host, cannot wait for itself.
+        if let Some(thread) = self.thread.take()
+            && thread.thread().id() != thread::current().id()
+        {
             // A panic of the observer was its thread's end, and is shown there.
             _ = thread.join();
         }
@@ -302,5 +307,28 @@ mod tests {
         drop(watching);
         assert!(told.recv().is_err(), "the watch is over");
         assert_eq!(host.generation(), 2);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "needs a file system")]
+    fn an_observer_may_end_its_own_watch() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guest");
+        fs::write(&path, b"first").unwrap();
+        let host = Arc::new(ScriptedProvider::echo().host());
+        let (give, given) = mpsc::channel::<Watching>();
+        let (tell, told) = mpsc::channel();
+        let watching = ModuleWatch::new(&path)
+            .interval(Duration::from_millis(2))
+            .observer(move |_| {
+                drop(given.recv().unwrap());
+                tell.send(()).unwrap();
+            })
+            .start(&host)
+            .unwrap();
+        give.send(watching).unwrap();
+        fs::write(&path, b"echo").unwrap();
+        told.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert!(told.recv().is_err(), "the watch is over");
     }
 }

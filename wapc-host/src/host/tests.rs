@@ -858,3 +858,5 @@ mod on_a_thread {
         sent(&host.call_async("", b""));
     };
 }
+
+mod races;
