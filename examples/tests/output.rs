@@ -1,0 +1,132 @@
+//! Each example prints what it says it does.
+
+use std::{
+    env::{self, consts::EXE_SUFFIX},
+    path::PathBuf,
+    process::Command,
+};
+
+#[test]
+fn hello() {
+    prints(
+        "hello",
+        &[],
+        "\
+Hello, World.
+You called bind/ns/op.
+Hello, new World.
+",
+    );
+}
+
+#[test]
+fn service() {
+    prints(
+        "service",
+        &["3", "200"],
+        "\
+# calls per second on 2 instances, now of generation 2
+# calls per second on 2 instances, now of generation 3
+# calls per second on 2 instances, now of generation 4
+# calls, 0 failed, 3 swaps
+",
+    );
+}
+
+#[test]
+fn tiers() {
+    prints(
+        "tiers",
+        &[],
+        "\
+after #ms, wasmi: Hello, World.
+after #ms, wasmtime: Hello, World.
+",
+    );
+}
+
+#[test]
+fn probe() {
+    prints(
+        "probe",
+        &[],
+        "\
+generation 1: release 1
+`empty_response`: the probe refused the new code: it says nothing
+generation 1: release 1
+`release_2` is taken
+generation 2: release 2
+rolled back
+generation 3: release 1
+",
+    );
+}
+
+#[test]
+fn watch() {
+    prints(
+        "watch",
+        &[],
+        "\
+generation 1: release 1
+the file has changed: no instance of the guest could be made
+generation 1: release 1
+the file has changed: swapped
+generation 2: release 2
+",
+    );
+}
+
+#[test]
+fn async_service() {
+    prints(
+        "async_service",
+        &[],
+        "\
+100 of 100 answers are right
+#ms on 10 instances; one after the other, 1s for the lookups alone
+",
+    );
+}
+
+/// Runs an example and compares what it prints with `pattern`, in which `#` is
+/// any number.
+fn prints(example: &str, arguments: &[&str], pattern: &str) {
+    let output = Command::new(path(example))
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("{example}: {error}; `cargo test -p examples` builds it"));
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {errors}", output.status);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        matches(pattern, &printed),
+        "expected:\n{pattern}\nprinted:\n{printed}"
+    );
+}
+
+/// Cargo says where binaries are (`CARGO_BIN_EXE_…`), but not examples: they
+/// lie beside the directory of the tests.
+fn path(example: &str) -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
+    profile
+        .join("examples")
+        .join(format!("{example}{EXE_SUFFIX}"))
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((before, after)) = pattern.split_once('#') else {
+        return pattern == text;
+    };
+    text.strip_prefix(before).is_some_and(|text| {
+        let rest = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        rest.len() < text.len() && matches(after, rest)
+    })
+}
+
+#[test]
+fn patterns_match_numbers_and_nothing_else() {
+    assert!(matches("a # b #", "a 1.5 b 20"));
+    assert!(!matches("a # b", "a x b") && !matches("#", "") && !matches("1", "12"));
+}
