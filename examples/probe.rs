@@ -4,13 +4,13 @@
 use std::{error::Error, time::Duration};
 
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{BoxError, Limits, WapcHost};
+use wapc_host::{BoxError, WapcHost};
 
 fn main() -> Result<(), BoxError> {
     let provider = WasmtimeEngineProvider::new(guest("release_1")?)?;
-    let host = WapcHost::builder(Box::new(provider))
-        .limits(Limits::unlimited())
-        .build(|_, _, _, _, _| Err("this host answers nothing".into()))?;
+    let host = WapcHost::new(Box::new(provider), |_, _, _, _, _| {
+        Err("this host answers nothing".into())
+    })?;
     say_who_serves(&host)?;
 
     for name in ["empty_response", "release_2"] {

@@ -5,12 +5,14 @@
 //! each is. By default three of a second.
 
 use std::{
-    env, thread,
+    env,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::{Duration, Instant},
 };
 
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{BoxError, Limits, WapcHost};
+use wapc_host::{BoxError, WapcHost};
 
 const THREADS: usize = 2;
 
@@ -23,38 +25,25 @@ fn main() -> Result<(), BoxError> {
     let provider = WasmtimeEngineProvider::new(guest_fixtures::HELLO_C)?;
     let host = WapcHost::builder(Box::new(provider))
         .max_instances(THREADS)
-        .limits(Limits::unlimited())
         .build(|_, _, _, _, _| Err("this host answers nothing".into()))?;
 
-    let end = Instant::now() + rounds * round;
+    let over = AtomicBool::new(false);
     thread::scope(|scope| {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 let mut response = Vec::new();
-                while Instant::now() < end {
-                    // The host counts errors: see below.
-                    let _ = host.call_into("hello", b"World", &mut response);
+                while !over.load(Ordering::Relaxed) {
+                    // The host counts what fails.
+                    _ = host.call_into("hello", b"World", &mut response);
                 }
             });
         }
-
         let releases = [guest_fixtures::HELLO_ZIG, guest_fixtures::HELLO_C];
-        for (number, release) in (1..=rounds).zip(releases.into_iter().cycle()) {
-            let (began, before) = (Instant::now(), host.stats());
-            thread::sleep(round / 2);
-            host.replace_module(release)?;
-            thread::sleep(
-                (end - (rounds - number) * round).saturating_duration_since(Instant::now()),
-            );
-
-            let now = host.stats();
-            let calls = (now.calls - before.calls) as f64 / began.elapsed().as_secs_f64();
-            println!(
-                "{calls:.0} calls per second on {} instances, now of generation {}",
-                now.live, now.generation
-            );
-        }
-        Ok::<_, BoxError>(())
+        let outcome = (0..rounds)
+            .zip(releases.iter().cycle())
+            .try_for_each(|(_, release)| serve(&host, round, release));
+        over.store(true, Ordering::Relaxed);
+        outcome
     })?;
 
     let stats = host.stats();
@@ -64,5 +53,18 @@ fn main() -> Result<(), BoxError> {
         stats.errors.total(),
         stats.swaps
     );
+    Ok(())
+}
+
+/// One round, in the middle of which `release` takes over.
+fn serve(host: &WapcHost, round: Duration, release: &[u8]) -> Result<(), wapc_host::Error> {
+    let (began, before) = (Instant::now(), host.stats());
+    thread::sleep(round / 2);
+    host.replace_module(release)?;
+    thread::sleep(round.saturating_sub(began.elapsed()));
+
+    let now = host.stats();
+    let calls = (now.calls - before.calls) as f64 / began.elapsed().as_secs_f64();
+    println!("{calls:.0} calls per second, generation {}", now.generation);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{BoxError, Limits, Tiers, WapcHost};
+use wapc_host::{BoxError, Tiers, WapcHost};
 
 fn main() -> Result<(), BoxError> {
     let start = Instant::now();
@@ -14,9 +14,9 @@ fn main() -> Result<(), BoxError> {
         |module| Ok(Box::new(WasmiEngineProvider::new(module)?)),
         |module| Ok(Box::new(WasmtimeEngineProvider::new(module)?)),
     )?;
-    let host = WapcHost::builder(Box::new(tiers))
-        .limits(Limits::unlimited())
-        .build(|_, _, _, _, _| Err("this host answers nothing".into()))?;
+    let host = WapcHost::new(Box::new(tiers), |_, _, _, _, _| {
+        Err("this host answers nothing".into())
+    })?;
 
     for (generation, engine) in [(1, "wasmi"), (2, "wasmtime")] {
         // No call waits for the compiler.
@@ -24,7 +24,7 @@ fn main() -> Result<(), BoxError> {
             host.call("hello", b"World")?;
         }
         let answer = String::from_utf8(host.call("hello", b"World")?)?;
-        println!("after {:.1?}, {engine}: {answer}", start.elapsed());
+        println!("{} ms, {engine}: {answer}", start.elapsed().as_millis());
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{BoxError, Limits, ModuleWatch, WapcHost, WatchEvent};
+use wapc_host::{BoxError, Error, ModuleWatch, WapcHost, WatchEvent};
 
 fn main() -> Result<(), BoxError> {
     let directory = tempfile::tempdir()?;
@@ -16,9 +16,9 @@ fn main() -> Result<(), BoxError> {
     fs::write(&path, guest("release_1")?)?;
 
     let provider = WasmtimeEngineProvider::new(&fs::read(&path)?)?;
-    let host = WapcHost::builder(Box::new(provider))
-        .limits(Limits::unlimited())
-        .build(|_, _, _, _, _| Err("this host answers nothing".into()))?;
+    let host = WapcHost::new(Box::new(provider), |_, _, _, _, _| {
+        Err("this host answers nothing".into())
+    })?;
     let host = Arc::new(host);
 
     let (seen, wait) = mpsc::channel();
@@ -26,8 +26,8 @@ fn main() -> Result<(), BoxError> {
         .interval(Duration::from_millis(20))
         .observer(move |event| {
             match event {
-                WatchEvent::Swapped => println!("the file has changed: swapped"),
-                WatchEvent::Refused(error) => println!("the file has changed: {error}"),
+                WatchEvent::Swapped => println!("swapped"),
+                WatchEvent::Refused(Error::Init(cause)) => println!("refused: {cause}"),
                 event => println!("{event:?}"),
             }
             _ = seen.send(());
@@ -35,7 +35,7 @@ fn main() -> Result<(), BoxError> {
         .start(&host)?;
     say_who_serves(&host)?;
 
-    for contents in ["a mistake", guest("release_2")?] {
+    for contents in ["no guest", guest("release_2")?] {
         fs::write(&path, contents)?;
         wait.recv_timeout(Duration::from_secs(60))?;
         say_who_serves(&host)?;

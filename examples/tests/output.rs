@@ -25,9 +25,9 @@ fn service() {
         "service",
         &["3", "200"],
         "\
-# calls per second on 2 instances, now of generation 2
-# calls per second on 2 instances, now of generation 3
-# calls per second on 2 instances, now of generation 4
+# calls per second, generation 2
+# calls per second, generation 3
+# calls per second, generation 4
 # calls, 0 failed, 3 swaps
 ",
     );
@@ -39,8 +39,8 @@ fn tiers() {
         "tiers",
         &[],
         "\
-after #ms, wasmi: Hello, World.
-after #ms, wasmtime: Hello, World.
+# ms, wasmi: Hello, World.
+# ms, wasmtime: Hello, World.
 ",
     );
 }
@@ -69,10 +69,30 @@ fn watch() {
         &[],
         "\
 generation 1: release 1
-the file has changed: no instance of the guest could be made
+refused: not a WebAssembly module: it begins with no guest
 generation 1: release 1
-the file has changed: swapped
+swapped
 generation 2: release 2
+",
+    );
+}
+
+#[test]
+fn limits() {
+    prints(
+        "limits",
+        &[],
+        "\
+wasmtime
+  by the host's timeout: operation `endless` did not end within 50ms
+  by fuel: the guest met a limit in operation `endless`: the guest used up its 1000000 units of fuel
+  by cancelling it: operation `endless` was cancelled
+  and the next call is answered: good
+wasmi
+  by the host's timeout: operation `endless` did not end within 50ms
+  by fuel: the guest met a limit in operation `endless`: the guest used up its 1000000 units of fuel
+  by cancelling it: operation `endless` was cancelled
+  and the next call is answered: good
 ",
     );
 }
@@ -84,7 +104,7 @@ fn async_service() {
         &[],
         "\
 100 of 100 answers are right
-#ms on 10 instances; one after the other, 1s for the lookups alone
+# ms on 10 instances; the lookups one after the other take 1000 ms
 ",
     );
 }
