@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::{
     BoxFuture, EngineError, GuestInstance, Interruption, ModuleState, WebAssemblyEngineProvider,
-    host::Inner,
+    host::{Generation, Inner},
 };
 
 /// A provider that answers with its first tier at once, while its second tier
@@ -144,13 +144,12 @@ impl Second {
         match made {
             Ok(provider) => {
                 observer(Ok(()));
-                let provider: Arc<dyn WebAssemblyEngineProvider> = provider.into();
                 let mut state = self.state.lock();
-                state.provider = Some(Arc::clone(&provider));
+                state.provider = Some(provider.into());
                 let promotions = mem::take(&mut state.promotions);
                 drop(state);
                 for promotion in promotions {
-                    promotion.fulfil(&provider);
+                    promotion.fulfil();
                 }
             }
             Err(error) => {
@@ -210,28 +209,29 @@ impl fmt::Debug for Tiers {
     }
 }
 
-/// The right to replace one version of a host's code by a better provider of
-/// the same module, once; see [`WebAssemblyEngineProvider::promote`].
+/// The right to make a host's instances anew, once, when a provider makes
+/// better ones than before; see [`WebAssemblyEngineProvider::promote`].
 #[derive(Debug)]
 pub struct Promotion {
     host: Weak<Inner>,
-    generation: u64,
+    generation: Weak<Generation>,
 }
 
 impl Promotion {
-    pub(crate) const fn new(host: Weak<Inner>, generation: u64) -> Self {
+    pub(crate) const fn new(host: Weak<Inner>, generation: Weak<Generation>) -> Self {
         Self { host, generation }
     }
 
-    /// Moves the host over to `provider` by a swap, unless it has gone on to
-    /// other code meanwhile. To be called on a thread that may block. That it
-    /// fails is logged: the code before serves on.
-    pub fn fulfil(self, provider: &Arc<dyn WebAssemblyEngineProvider>) {
+    /// Moves the host over to new instances of the provider that was given
+    /// this, by a swap, unless it has gone on to other code meanwhile. A
+    /// rollback goes back to the code before, not to the instances before. To
+    /// be called on a thread that may block. That it fails is logged: the
+    /// instances before serve on.
+    pub fn fulfil(self) {
         let Some(host) = self.host.upgrade() else {
             return;
         };
-        let swapped = host.swap(|_, _| Ok(Arc::clone(provider)), None, Some(self.generation));
-        if let Err(error) = swapped {
+        if let Err(error) = host.renew(&self.generation) {
             let cause = std::error::Error::source(&error)
                 .map(|cause| format!(": {cause}"))
                 .unwrap_or_default();
@@ -244,13 +244,13 @@ impl Promotion {
 #[cfg(test)]
 mod tests {
     use std::sync::{
-        Barrier,
+        Barrier, OnceLock,
         atomic::{AtomicUsize, Ordering},
     };
 
     use super::*;
     use crate::{
-        ModuleError, WapcHost,
+        Error, ModuleError, WapcHost,
         scripted::{ScriptedProvider, answer},
     };
 
@@ -296,12 +296,20 @@ mod tests {
         }
         assert_eq!(host.call("", b"").unwrap(), b"second 1");
 
-        host.rollback().unwrap();
-        assert_eq!(
-            host.call("", b"").unwrap(),
-            b"second 1",
-            "it is there already"
+        assert!(
+            matches!(host.rollback(), Err(Error::NoPrevious)),
+            "there was no other code"
         );
+        host.replace_module(b"3").unwrap();
+        assert_eq!(host.call("", b"").unwrap(), b"first 3");
+        begin.wait();
+        done.wait();
+        while host.generation() == 3 {
+            thread::yield_now();
+        }
+        assert_eq!(host.call("", b"").unwrap(), b"second 3");
+        host.rollback().unwrap();
+        assert_eq!(host.call("", b"").unwrap(), b"second 1");
 
         host.swap_provider(Box::new(
             Tiers::new(b"2", tier("first "), tier("second ")).unwrap(),
@@ -310,7 +318,7 @@ mod tests {
         while host.call("", b"").unwrap() != b"second 2" {
             thread::yield_now();
         }
-        assert_eq!(compiled.load(Ordering::SeqCst), 1);
+        assert_eq!(compiled.load(Ordering::SeqCst), 2);
     }
 
     #[test]
@@ -339,6 +347,44 @@ mod tests {
         }
         assert_eq!(host.call("", b"").unwrap(), b"other ");
         assert_eq!(host.generation(), 2);
+    }
+
+    /// It becomes ready while the swap makes an instance of the first tier.
+    #[test]
+    fn a_second_tier_that_is_ready_before_the_swap_is_done_serves() {
+        let second = Arc::new(OnceLock::<Arc<Second>>::new());
+        let awaited = Arc::clone(&second);
+        let begin = Arc::new(Barrier::new(2));
+        let hold = Arc::clone(&begin);
+        let tiers = Tiers::new(
+            b"",
+            move |_| {
+                let (begin, awaited) = (Arc::clone(&begin), Arc::clone(&awaited));
+                let mut first = ScriptedProvider::new(|guest, _, _| guest.respond(b"first"));
+                first.start = Arc::new(move |_| {
+                    begin.wait();
+                    while awaited.get().unwrap().provider().is_none() {
+                        thread::yield_now();
+                    }
+                    Ok(())
+                });
+                Ok(Box::new(first))
+            },
+            move |module| {
+                hold.wait();
+                tier("second")(module)
+            },
+        )
+        .unwrap();
+        _ = second.set(Arc::clone(&tiers.second));
+
+        let host = WapcHost::new(tier("other")(b"").unwrap(), answer).unwrap();
+        host.swap_provider(Box::new(tiers)).unwrap();
+        while host.call("", b"").unwrap() != b"second" {
+            thread::yield_now();
+        }
+        host.rollback().unwrap();
+        assert_eq!(host.call("", b"").unwrap(), b"other");
     }
 
     #[test]
