@@ -35,8 +35,9 @@ use crate::{
 /// keep from call to call is lost once. So tiers are for guests that can be
 /// called afresh.
 ///
-/// If the second tier refuses the module, the host stays on the first one; the
-/// observer hears of it, and a warning is logged.
+/// If the second tier refuses the module, or cannot be interrupted as the first
+/// one can, the host stays on the first one; the observer hears of it, and a
+/// warning is logged.
 pub struct Tiers {
     makers: Makers,
     first: Box<dyn WebAssemblyEngineProvider>,
@@ -123,9 +124,14 @@ impl Makers {
         let first = (self.first)(module)?;
         let second = Arc::new(Second::default());
         let (makers, made, module) = (self.clone(), Arc::clone(&second), module.to_vec());
+        let needed = first.interruption();
         thread::Builder::new()
             .name("wapc-tier".to_owned())
-            .spawn(move || made.finish((makers.second)(&module), &*makers.observer))
+            .spawn(move || {
+                let second = (makers.second)(&module);
+                let second = second.and_then(|second| interruptible(second, needed));
+                made.finish(second, &*makers.observer);
+            })
             .map_err(|error| EngineError::Other(error.into()))?;
         Ok(Tiers {
             makers: self.clone(),
@@ -133,6 +139,19 @@ impl Makers {
             second,
         })
     }
+}
+
+/// Refuses a second tier under which the host's limits would mean less.
+fn interruptible(
+    second: Box<dyn WebAssemblyEngineProvider>,
+    needed: Interruption,
+) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+    let can = second.interruption();
+    if needed.by_time() && !can.by_time() || needed.by_fuel() && !can.by_fuel() {
+        let words = format!("the first tier can be interrupted by {needed:?}, this one by {can:?}");
+        return Err(EngineError::Other(words.into()));
+    }
+    Ok(second)
 }
 
 impl Second {
@@ -246,6 +265,7 @@ mod tests {
     use std::sync::{
         Barrier, OnceLock,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     };
 
     use super::*;
@@ -405,5 +425,34 @@ mod tests {
         done.wait();
         assert_eq!(host.call("", b"").unwrap(), b"first");
         assert_eq!(host.generation(), 1);
+    }
+
+    #[test]
+    fn a_second_tier_that_keeps_fewer_limits_is_refused() {
+        struct Off(Box<dyn WebAssemblyEngineProvider>);
+        impl WebAssemblyEngineProvider for Off {
+            fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+                self.0.init(state)
+            }
+
+            fn replace(
+                &self,
+                module: &[u8],
+            ) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+                self.0.replace(module)
+            }
+        }
+
+        let (tell, told) = mpsc::channel();
+        let tiers = Tiers::observed(
+            b"",
+            tier("first"),
+            |module| Ok(Box::new(Off(tier("second")(module)?))),
+            move |outcome| tell.send(outcome.is_err()).unwrap(),
+        )
+        .unwrap();
+        let host = WapcHost::new(Box::new(tiers), answer).unwrap();
+        assert!(told.recv().unwrap());
+        assert_eq!(host.call("", b"").unwrap(), b"first");
     }
 }
