@@ -57,7 +57,7 @@ fn main() -> Result<(), BoxError> {
 }
 
 /// One round, in the middle of which `release` takes over.
-fn serve(host: &WapcHost, round: Duration, release: &[u8]) -> Result<(), wapc_host::Error> {
+fn serve(host: &WapcHost, round: Duration, release: &[u8]) -> Result<(), BoxError> {
     let (began, before) = (Instant::now(), host.stats());
     thread::sleep(round / 2);
     host.replace_module(release)?;

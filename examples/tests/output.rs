@@ -118,7 +118,7 @@ fn prints(example: &str, arguments: &[&str], pattern: &str) {
         .unwrap_or_else(|error| panic!("{example}: {error}; `cargo test -p examples` builds it"));
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {errors}", output.status);
-    let printed = String::from_utf8(output.stdout).unwrap();
+    let printed = String::from_utf8(output.stdout).expect("it prints text");
     assert!(
         matches(pattern, &printed),
         "expected:\n{pattern}\nprinted:\n{printed}"
@@ -128,8 +128,11 @@ fn prints(example: &str, arguments: &[&str], pattern: &str) {
 /// Cargo says where binaries are (`CARGO_BIN_EXE_…`), but not examples: they
 /// lie beside the directory of the tests.
 fn path(example: &str) -> PathBuf {
-    let test = env::current_exe().unwrap();
-    let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
+    let test = env::current_exe().expect("the path of this test");
+    let profile = test
+        .ancestors()
+        .nth(2)
+        .expect("it lies two directories down");
     profile
         .join("examples")
         .join(format!("{example}{EXE_SUFFIX}"))
