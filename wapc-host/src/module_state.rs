@@ -91,11 +91,6 @@ impl ModuleState {
         self.host_id
     }
 
-    /// The number of the guest's code.
-    pub(crate) const fn generation(&self) -> u64 {
-        self.generation
-    }
-
     /// A number that differs between instances that are likely to run at the
     /// same time: for engines that keep what threads contend for in several
     /// copies.
