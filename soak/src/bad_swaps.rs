@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use clap::Args;
-use wapc_host::{BoxError, EngineError, Error, ModuleError, Stop as Stopped, WapcHost};
+use wapc_host::{BoxError, EngineError, Error, Limits, ModuleError, Stop as Stopped, WapcHost};
 
 use crate::{
     common::{Common, Failures, chain, no_host_calls, wait_for_promotion},
@@ -31,8 +31,6 @@ struct Bad {
     module: Vec<u8>,
     /// Whether a probe refuses the module.
     probe: bool,
-    /// Whether it needs a provider that interrupts by time.
-    hangs: bool,
     /// Whether this is the error for it.
     expected: fn(&Error) -> bool,
 }
@@ -42,7 +40,6 @@ fn all_bad() -> [Bad; 5] {
         name,
         module,
         probe: false,
-        hangs: false,
         expected,
     };
     [
@@ -73,18 +70,15 @@ fn all_bad() -> [Bad; 5] {
                 matches!(error, Error::Probe(_))
             })
         },
-        Bad {
-            hangs: true,
-            ..bad(
-                "no end of the start",
-                guests::starting_with("(loop $again (br $again))"),
-                |error| {
-                    is_start(error, |cause| {
-                        matches!(cause, EngineError::Stopped(Stopped::TimedOut { .. }))
-                    })
-                },
-            )
-        },
+        bad(
+            "a start without end",
+            guests::starting_with("(loop $again (br $again))"),
+            |error| {
+                is_start(error, |cause| {
+                    matches!(cause, EngineError::Stopped(Stopped::TimedOut { .. }))
+                })
+            },
+        ),
     ]
 }
 
@@ -117,13 +111,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
 fn soak(report: &mut Report, engine: Engine, rounds: u64, threads: usize) -> Result<(), BoxError> {
     let tally = Arc::new(Tally::default());
     let provider = engine.provider(&guests::version(0), &tally)?;
-    let mut limits = engine::limits(&*provider);
-    let interruptible = provider.interruption().by_time();
-    if interruptible {
-        limits = limits.start_timeout(START_TIMEOUT);
-    }
     let host = engine::host(provider, threads)
-        .limits(limits)
+        .limits(Limits::default().start_timeout(START_TIMEOUT))
         .build(no_host_calls)?;
     if engine == Engine::Tiered && !wait_for_promotion(&host, 1) {
         return Err("the second tier does not come".into());
@@ -134,11 +123,6 @@ fn soak(report: &mut Report, engine: Engine, rounds: u64, threads: usize) -> Res
     let (mut reasons, mut serves) = (true, true);
     for bad in all_bad() {
         let mut row = vec![engine.to_string(), bad.name.to_owned()];
-        if bad.hangs && !interruptible {
-            row.push("left out: this provider cannot interrupt".to_owned());
-            report.table.push(row);
-            continue;
-        }
         let (called, (refused, right)) = under_load(
             threads,
             |thread, stop| calls(&host, thread, stop),
@@ -186,17 +170,15 @@ fn soak(report: &mut Report, engine: Engine, rounds: u64, threads: usize) -> Res
 /// For a module that hangs at its start.
 const START_TIMEOUT: Duration = Duration::from_millis(50);
 
-fn swap(host: &WapcHost, bad: &Bad) -> Result<(), Error> {
-    match bad.probe {
-        true => host
-            .swap()
-            .probe(|candidate| {
-                candidate.call("echo", b"")?;
-                Err("not wanted".into())
-            })
-            .module(&bad.module),
-        false => host.replace_module(&bad.module),
-    }
+fn swap(host: &WapcHost, bad: &Bad) -> Result<(), Box<Error>> {
+    let swap = match bad.probe {
+        true => host.swap().probe(|candidate| {
+            candidate.call("echo", b"")?;
+            Err("not wanted".into())
+        }),
+        false => host.swap(),
+    };
+    swap.module(&bad.module).map_err(Box::new)
 }
 
 /// Calls until it is to stop: how often, and what went wrong.

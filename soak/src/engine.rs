@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{EngineError, HostBuilder, Limits, Tiers, WapcHost, WebAssemblyEngineProvider};
+use wapc_host::{EngineError, HostBuilder, Tiers, WapcHost, WebAssemblyEngineProvider};
 
 use crate::tally::Tally;
 
@@ -38,7 +38,7 @@ impl Engine {
 
     /// Another engine, for swaps from one to the other.
     #[must_use]
-    pub const fn other(self) -> Self {
+    pub(crate) const fn other(self) -> Self {
         match self {
             Self::Wasmtime | Self::Tiered => Self::Wasmi,
             Self::Wasmi => Self::Wasmtime,
@@ -50,7 +50,7 @@ impl Engine {
     /// # Errors
     ///
     /// What the engine says of the module.
-    pub fn provider(self, module: &[u8], tally: &Arc<Tally>) -> Provider {
+    pub(crate) fn provider(self, module: &[u8], tally: &Arc<Tally>) -> Provider {
         match self {
             Self::Wasmtime => wasmtime(module, tally),
             Self::Wasmi => wasmi(module, tally),
@@ -75,22 +75,10 @@ fn wasmi(module: &[u8], tally: &Arc<Tally>) -> Provider {
     Ok(tally.count(Box::new(WasmiEngineProvider::new(module)?)))
 }
 
-/// The settings of every host here: an instance for each of `threads` threads.
-#[must_use]
-pub fn host(provider: Box<dyn WebAssemblyEngineProvider>, threads: usize) -> HostBuilder {
-    let limits = limits(&*provider);
-    WapcHost::builder(provider)
-        .max_instances(threads)
-        .limits(limits)
-}
-
-/// The default limits, as far as `provider` can keep them.
-#[must_use]
-pub fn limits(provider: &dyn WebAssemblyEngineProvider) -> Limits {
-    match provider.interruption().by_time() {
-        true => Limits::default(),
-        false => Limits::unlimited(),
-    }
+/// The settings of every host here: the default limits, and an instance for
+/// each of `threads` threads.
+pub(crate) fn host(provider: Box<dyn WebAssemblyEngineProvider>, threads: usize) -> HostBuilder {
+    WapcHost::builder(provider).max_instances(threads)
 }
 
 impl fmt::Display for Engine {

@@ -5,8 +5,7 @@ use std::fmt::Write;
 /// An echo that says which version it is. Versions with an even number say
 /// it behind the payload, the others before it: two programs, not one with
 /// another number. Payloads are of up to 1000 bytes.
-#[must_use]
-pub fn version(number: u64) -> Vec<u8> {
+pub(crate) fn version(number: u64) -> Vec<u8> {
     let answer = match number % 2 {
         0 => {
             "(call $request (i32.const 4096) (i32.const 1024))
@@ -30,8 +29,7 @@ pub fn version(number: u64) -> Vec<u8> {
 }
 
 /// The version that gave this answer to `payload`; `None` if none gives it.
-#[must_use]
-pub fn version_of(answer: &[u8], payload: &[u8]) -> Option<u64> {
+pub(crate) fn version_of(answer: &[u8], payload: &[u8]) -> Option<u64> {
     let behind = answer.strip_prefix(payload).and_then(number);
     let before = answer.strip_suffix(payload).and_then(number);
     behind
@@ -45,8 +43,7 @@ fn number(digits: &[u8]) -> Option<u64> {
 }
 
 /// An echo whose operation `trap` traps and whose operation `spin` never ends.
-#[must_use]
-pub fn unruly() -> Vec<u8> {
+pub(crate) fn unruly() -> Vec<u8> {
     assemble(&format!(
         r#"(module
              {IMPORTS}
@@ -65,8 +62,7 @@ const TRAP: u8 = b't';
 const SPIN: u8 = b's';
 
 /// A module whose initialiser does this.
-#[must_use]
-pub fn starting_with(instructions: &str) -> Vec<u8> {
+pub(crate) fn starting_with(instructions: &str) -> Vec<u8> {
     assemble(&format!(
         r#"(module
              (memory (export "memory") 1)
@@ -76,8 +72,7 @@ pub fn starting_with(instructions: &str) -> Vec<u8> {
 }
 
 /// A guest that needs a function that no host provides.
-#[must_use]
-pub fn lacking_an_import() -> Vec<u8> {
+pub(crate) fn lacking_an_import() -> Vec<u8> {
     assemble(
         r#"(module
              (import "nowhere" "nothing" (func))
@@ -102,8 +97,7 @@ fn assemble(text: &str) -> Vec<u8> {
 /// The first four bytes of a call's payload say how many rounds it computes;
 /// each round runs some of the functions and 1000 steps of arithmetic. The
 /// answer is the payload with the result ([`large_result`]) in their place.
-#[must_use]
-pub fn large(seed: u64) -> Vec<u8> {
+pub(crate) fn large(seed: u64) -> Vec<u8> {
     let mut random = Random(seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15));
     let names: Vec<String> = (0..FUNCTIONS).map(|nth| name(&mut random, nth)).collect();
     let mut text = format!(
@@ -157,8 +151,7 @@ pub fn large(seed: u64) -> Vec<u8> {
 }
 
 /// What [`large`] computes in this many rounds.
-#[must_use]
-pub fn large_result(rounds: u32) -> u32 {
+pub(crate) fn large_result(rounds: u32) -> u32 {
     (0..rounds).fold(1, |result, _| {
         (1..=STEPS).rev().fold(result, |result: u32, step| {
             result

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How many durations fell where, to about 3 %.
 #[derive(Clone, Debug)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     buckets: Vec<u64>,
     max: u64,
 }
@@ -27,7 +27,7 @@ impl Default for Histogram {
 
 impl Histogram {
     /// Adds one.
-    pub fn record(&mut self, duration: Duration) {
+    pub(crate) fn record(&mut self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         if let Some(bucket) = self.buckets.get_mut(bucket(nanos)) {
             *bucket += 1;
@@ -36,7 +36,7 @@ impl Histogram {
     }
 
     /// Adds all of `other`.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         for (bucket, more) in self.buckets.iter_mut().zip(&other.buckets) {
             *bucket += more;
         }
@@ -44,20 +44,17 @@ impl Histogram {
     }
 
     /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
     /// The longest one.
-    #[must_use]
-    pub const fn max(&self) -> Duration {
+    pub(crate) const fn max(&self) -> Duration {
         Duration::from_nanos(self.max)
     }
 
     /// A duration that this share of all does not exceed: 0.99 for p99.
-    #[must_use]
-    pub fn quantile(&self, share: f64) -> Duration {
+    pub(crate) fn quantile(&self, share: f64) -> Duration {
         let wanted = (self.count() as f64 * share).ceil().max(1.0);
         let mut seen = 0;
         for (index, bucket) in self.buckets.iter().enumerate() {
@@ -71,8 +68,7 @@ impl Histogram {
 
     /// The share of all durations in each quarter of a power of two, with the
     /// quarter's lower bound in nanoseconds; nothing for empty ones.
-    #[must_use]
-    pub fn shares(&self) -> Vec<(f64, f64)> {
+    pub(crate) fn shares(&self) -> Vec<(f64, f64)> {
         let count = self.count().max(1) as f64;
         self.buckets
             .chunks(1 << (SPLIT - 2))

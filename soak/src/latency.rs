@@ -112,8 +112,8 @@ fn soak(
     threads: usize,
 ) -> Result<(), BoxError> {
     let tally = Arc::new(Tally::default());
-    let modules = [guests::large(1), guests::large(2)];
-    let host = engine::host(engine.provider(&modules[0], &tally)?, threads).build(no_host_calls)?;
+    let [first, second] = [guests::large(1), guests::large(2)];
+    let host = engine::host(engine.provider(&first, &tally)?, threads).build(no_host_calls)?;
     let phase = AtomicUsize::new(Phase::WarmUp as usize);
     let progress: Vec<Progress> = (0..threads).map(|_| Progress::default()).collect();
 
@@ -132,7 +132,10 @@ fn soak(
                 let mut next = began;
                 while next < began + length {
                     thread::sleep(next.saturating_duration_since(Instant::now()));
-                    let module = &modules[(swaps.len() + 1) % 2];
+                    let module = match swaps.len() % 2 {
+                        0 => &second,
+                        _ => &first,
+                    };
                     swaps.push(swap(&host, module, &progress)?);
                     next += Duration::from_millis(options.every);
                     next = next.max(Instant::now());

@@ -7,12 +7,11 @@ use std::{
 
 /// Tells the calling threads to come to an end.
 #[derive(Debug, Default)]
-pub struct Stop(AtomicBool);
+pub(crate) struct Stop(AtomicBool);
 
 impl Stop {
     /// Whether to come to an end.
-    #[must_use]
-    pub fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -29,7 +28,7 @@ impl Drop for StopAtEnd<'_> {
 /// Runs `call` on `threads` threads, with a number for each, while `control`
 /// runs; it ends when `control` has returned and each `call` has seen the
 /// [`Stop`]. Returns what they returned.
-pub fn under_load<R: Send, C>(
+pub(crate) fn under_load<R: Send, C>(
     threads: usize,
     call: impl Fn(usize, &Stop) -> R + Sync,
     control: impl FnOnce() -> C,

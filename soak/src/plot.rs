@@ -88,7 +88,7 @@ impl Axis {
 
 /// The charts, one below the other.
 #[must_use]
-pub fn svg(charts: &[Chart]) -> String {
+pub(crate) fn svg(charts: &[Chart]) -> String {
     let height = CHART * charts.len() as f64;
     let mut svg = format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="system-ui, sans-serif" font-size="13">

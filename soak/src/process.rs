@@ -4,12 +4,11 @@ use std::fs;
 
 /// Memory at one moment, in KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Memory {
+pub(crate) struct Memory {
     /// What is in physical memory.
-    pub resident: u64,
+    pub(crate) resident: u64,
     /// What is reserved of the address space.
-    pub address_space: u64,
+    pub(crate) address_space: u64,
 }
 
 impl Memory {
@@ -17,8 +16,7 @@ impl Memory {
     ///
     /// From `status`, which tells kibibytes, where `statm` tells pages of a
     /// size that it does not.
-    #[must_use]
-    pub fn now() -> Option<Self> {
+    pub(crate) fn now() -> Option<Self> {
         let status = fs::read_to_string("/proc/self/status").ok()?;
         Self::parse(&status)
     }

@@ -10,31 +10,29 @@ use wapc_host::{
 
 /// How many providers and instances were made and dropped.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     counts: Mutex<Counts>,
     changed: Condvar,
 }
 
 /// The numbers of a [`Tally`] at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counts {
+pub(crate) struct Counts {
     /// Compiled modules.
-    pub providers_made: u64,
+    pub(crate) providers_made: u64,
     /// Compiled modules that are gone.
-    pub providers_dropped: u64,
+    pub(crate) providers_dropped: u64,
     /// Live guests.
-    pub instances_made: u64,
+    pub(crate) instances_made: u64,
     /// Live guests that are gone.
-    pub instances_dropped: u64,
+    pub(crate) instances_dropped: u64,
     /// How many second tiers are being compiled.
-    pub compiling: u64,
+    pub(crate) compiling: u64,
 }
 
 impl Counts {
     /// Whether nothing is left, and nothing is on its way.
-    #[must_use]
-    pub const fn all_dropped(&self) -> bool {
+    pub(crate) const fn all_dropped(&self) -> bool {
         self.providers_made == self.providers_dropped
             && self.instances_made == self.instances_dropped
             && self.compiling == 0
@@ -43,8 +41,7 @@ impl Counts {
 
 impl Tally {
     /// `provider`, counted, with every instance and every provider made of it.
-    #[must_use]
-    pub fn count(
+    pub(crate) fn count(
         self: &Arc<Self>,
         provider: Box<dyn WebAssemblyEngineProvider>,
     ) -> Box<dyn WebAssemblyEngineProvider> {
@@ -59,23 +56,16 @@ impl Tally {
     }
 
     /// What `compile` returns, in [`Counts::compiling`] meanwhile.
-    pub fn compiling<T>(&self, compile: impl FnOnce() -> T) -> T {
+    pub(crate) fn compiling<T>(&self, compile: impl FnOnce() -> T) -> T {
         self.change(|counts| counts.compiling += 1);
         let compiled = compile();
         self.change(|counts| counts.compiling -= 1);
         compiled
     }
 
-    /// The numbers at this moment.
-    #[must_use]
-    pub fn counts(&self) -> Counts {
-        *self.counts.lock()
-    }
-
     /// Waits until [`Counts::all_dropped`], for up to `limit`. Returns the
     /// numbers at the end.
-    #[must_use]
-    pub fn wait_until_all_dropped(&self, limit: Duration) -> Counts {
+    pub(crate) fn wait_until_all_dropped(&self, limit: Duration) -> Counts {
         let mut counts = self.counts.lock();
         self.changed
             .wait_while_for(&mut counts, |counts| !counts.all_dropped(), limit);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use wapc_host::{BoxError, CallOptions, Error, ErrorKind, WapcHost};
+use wapc_host::{BoxError, CallOptions, ErrorKind, WapcHost};
 
 use crate::{
     common::{Common, Failures, PATIENCE, chain, no_host_calls},
@@ -72,27 +72,18 @@ pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
     for engine in options.common.engines() {
         let tally = Arc::new(Tally::default());
         let provider = engine.provider(&guests::unruly(), &tally)?;
-        let interruptible = provider.interruption().by_time();
         let host = engine::host(provider, threads).build(no_host_calls)?;
         let mut soak = |charts: &mut [Chart; 2], end: End, calls| {
             soak(&mut report, charts, engine, (&host, threads), end, calls)
         };
         soak(&mut of_traps, TRAPS, options.traps);
-        if interruptible {
-            soak(&mut of_expired, EXPIRED, options.expired);
-        } else {
-            report.notes.push(format!(
-                "{engine}: expired calls are left out: this provider cannot interrupt"
-            ));
-        }
+        soak(&mut of_expired, EXPIRED, options.expired);
         drop(host);
         let counts = tally.wait_until_all_dropped(PATIENCE);
         report.judge(engine, "drops", counts.all_dropped());
     }
     report.charts.extend(of_traps);
-    if of_expired.iter().any(|chart| !chart.lines.is_empty()) {
-        report.charts.extend(of_expired);
-    }
+    report.charts.extend(of_expired);
     Ok(report)
 }
 
@@ -120,7 +111,7 @@ fn soak(
                 if let Err(words) = end_badly(host, end) {
                     failures.add(|| words);
                 }
-                if number % sample_every == 0 {
+                if number.is_multiple_of(sample_every) {
                     course.sample(number);
                     if host.call("echo", b"alive").ok().as_deref() != Some(b"alive") {
                         failures.add(|| "the next call was not answered".to_owned());
@@ -153,7 +144,7 @@ fn soak(
 
 /// Makes a call that must end so.
 fn end_badly(host: &WapcHost, end: End) -> Result<(), String> {
-    let ended: Result<Vec<u8>, Error> = match end.timeout {
+    let ended = match end.timeout {
         Some(timeout) => {
             let options = CallOptions::default().timeout(timeout);
             host.with(&options).call(end.operation, b"")
