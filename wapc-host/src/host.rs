@@ -505,12 +505,16 @@ impl Inner {
         code.provider.promote(promotion);
     }
 
-    /// Makes `generation` what calls run on from now on.
-    pub(crate) fn publish(&self, generation: Arc<Generation>) {
+    /// Makes `generation` what calls run on from now on: the same module as
+    /// before if it is `promoted`.
+    pub(crate) fn publish(&self, generation: Arc<Generation>, promoted: bool) {
         let number = generation.number;
         let mut published = self.published();
         let old = mem::replace(&mut published.current, generation);
-        let older = published.previous.replace(Arc::clone(&old));
+        let older = match promoted {
+            true => None,
+            false => published.previous.replace(Arc::clone(&old)),
+        };
         self.generation.store(number, Ordering::SeqCst);
         drop(published);
         let unused = mem::take(&mut *old.ready.lock());

@@ -211,7 +211,10 @@ impl fmt::Debug for Swap<'_> {
 
 impl Inner {
     /// Makes all that may fail, then publishes it. Returns its number.
-    /// Does nothing if the current code is not `only_from`.
+    ///
+    /// With `promoted_from` it is the same module on a better provider: that
+    /// generation must be the current one still, or else nothing is done; and
+    /// the code before it stays what a rollback goes to.
     pub(crate) fn swap(
         &self,
         provider: impl FnOnce(
@@ -219,7 +222,7 @@ impl Inner {
             Option<&Generation>,
         ) -> Result<Arc<dyn WebAssemblyEngineProvider>, Error>,
         probe: Option<Box<Probe<'_>>>,
-        only_from: Option<u64>,
+        promoted_from: Option<u64>,
     ) -> Result<u64, Error> {
         let Some(swapping) = self.swaps.begin() else {
             return Err(Error::Reentrant {
@@ -231,7 +234,7 @@ impl Inner {
             let published = self.published();
             (Arc::clone(&published.current), published.previous.clone())
         };
-        if only_from.is_some_and(|number| number != current.number) {
+        if promoted_from.is_some_and(|number| number != current.number) {
             return Ok(current.number);
         }
         let candidate = Arc::new(Generation {
@@ -248,7 +251,7 @@ impl Inner {
             candidate.ready.lock().push(instance);
         }
         let number = candidate.number;
-        self.publish(Arc::clone(&candidate));
+        self.publish(Arc::clone(&candidate), promoted_from.is_some());
         drop(swapping);
         self.retire_before(number);
         self.await_promotion(&candidate);

@@ -3,6 +3,7 @@
 
 use std::{
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     thread,
 };
@@ -33,12 +34,16 @@ use crate::{
 ///
 /// Moving over is a swap like any other: instances are new, and what guests
 /// keep from call to call is lost once. So tiers are for guests that can be
-/// called afresh.
+/// called afresh. But it is the same module: a rollback goes to the module
+/// before it, and a module that replaces it begins with its own first tier.
+///
+/// Second tiers are made one at a time, that of the newest module first, and
+/// not at all for a module that has been replaced for good meanwhile.
 ///
 /// If the second tier refuses the module, the host stays on the first one; the
 /// observer hears of it, and a warning is logged.
 pub struct Tiers {
-    makers: Makers,
+    makers: Arc<Makers>,
     first: Box<dyn WebAssemblyEngineProvider>,
     second: Arc<Second>,
 }
@@ -49,11 +54,27 @@ type Make = dyn Fn(&[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineEr
 /// What hears how the second tier came out.
 type Observe = dyn Fn(Result<(), &EngineError>) + Send + Sync;
 
-#[derive(Clone)]
+/// What a module and those that replace it have in common.
 struct Makers {
-    first: Arc<Make>,
-    second: Arc<Make>,
-    observer: Arc<Observe>,
+    first: Box<Make>,
+    second: Box<Make>,
+    observer: Box<Observe>,
+    queue: Mutex<Queue>,
+}
+
+/// The modules whose second tier is to be made, one after the other: modules
+/// that come faster than they compile must not come to a thread each.
+#[derive(Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    /// A thread is at work on them.
+    running: bool,
+}
+
+struct Job {
+    module: Vec<u8>,
+    /// Gone when no host can come to run the module any more.
+    second: Weak<Second>,
 }
 
 /// The second tier, once it is there.
@@ -112,60 +133,101 @@ impl Tiers {
         + 'static,
         observer: impl Fn(Result<(), &EngineError>) + Send + Sync + 'static,
     ) -> Result<Self, EngineError> {
-        let makers = Makers {
-            first: Arc::new(first),
-            second: Arc::new(second),
-            observer: Arc::new(observer),
-        };
+        let makers = Arc::new(Makers {
+            first: Box::new(first),
+            second: Box::new(second),
+            observer: Box::new(observer),
+            queue: Mutex::default(),
+        });
         makers.tiers(module)
     }
 }
 
 impl Makers {
-    fn tiers(&self, module: &[u8]) -> Result<Tiers, EngineError> {
+    fn tiers(self: &Arc<Self>, module: &[u8]) -> Result<Tiers, EngineError> {
         let first = (self.first)(module)?;
         let second = Arc::new(Second::default());
-        let (makers, made, module) = (self.clone(), Arc::clone(&second), module.to_vec());
-        thread::Builder::new()
-            .name("wapc-tier".to_owned())
-            .spawn(move || made.finish((makers.second)(&module), &*makers.observer))
-            .map_err(|error| EngineError::Other(error.into()))?;
+        self.enqueue(Job {
+            module: module.to_vec(),
+            second: Arc::downgrade(&second),
+        })?;
         Ok(Tiers {
-            makers: self.clone(),
+            makers: Arc::clone(self),
             first,
             second,
         })
     }
-}
 
-impl Second {
-    fn finish(
-        &self,
-        made: Result<Box<dyn WebAssemblyEngineProvider>, EngineError>,
-        observer: &Observe,
-    ) {
+    fn enqueue(self: &Arc<Self>, job: Job) -> Result<(), EngineError> {
+        let mut queue = self.queue.lock();
+        queue.jobs.retain(|job| job.second.strong_count() > 0);
+        queue.jobs.push(job);
+        if !queue.running {
+            let worker = Worker(Arc::clone(self));
+            thread::Builder::new()
+                .name("wapc-tier".to_owned())
+                .spawn(move || worker.run())
+                .map_err(|error| EngineError::Other(error.into()))?;
+            queue.running = true;
+        }
+        Ok(())
+    }
+
+    /// Makes the second tier, for those that wait for it.
+    fn finish(self: &Arc<Self>, job: &Job) {
+        if job.second.strong_count() == 0 {
+            return;
+        }
+        let made = (self.second)(&job.module);
+        (self.observer)(made.as_ref().map(|_| ()));
+        if let Err(error) = &made {
+            log::warn!("the second tier is refused, the first one serves on: {error}");
+        }
+        let Some(second) = job.second.upgrade() else {
+            return;
+        };
+        let mut state = second.state.lock();
+        let promotions = mem::take(&mut state.promotions);
         match made {
             Ok(provider) => {
-                observer(Ok(()));
-                let provider: Arc<dyn WebAssemblyEngineProvider> = provider.into();
-                let mut state = self.state.lock();
+                let provider: Arc<dyn WebAssemblyEngineProvider> = Arc::new(Promoted {
+                    makers: Arc::clone(self),
+                    provider,
+                });
                 state.provider = Some(Arc::clone(&provider));
-                let promotions = mem::take(&mut state.promotions);
                 drop(state);
+                drop(second);
                 for promotion in promotions {
                     promotion.fulfil(&provider);
                 }
             }
-            Err(error) => {
-                log::warn!("the second tier is refused, the first one serves on: {error}");
-                observer(Err(&error));
-                let mut state = self.state.lock();
-                state.failed = true;
-                state.promotions.clear();
+            Err(_) => state.failed = true,
+        }
+    }
+}
+
+/// The thread that makes second tiers, for as long as there are any to make.
+struct Worker(Arc<Makers>);
+
+impl Worker {
+    fn run(self) {
+        loop {
+            let mut queue = self.0.queue.lock();
+            let Some(job) = queue.jobs.pop() else {
+                queue.running = false;
+                return;
+            };
+            drop(queue);
+            // That a maker panics must not keep other modules from their tier.
+            let made = catch_unwind(AssertUnwindSafe(|| self.0.finish(&job)));
+            if made.is_err() {
+                log::error!("making a second tier panicked; the first one serves on");
             }
         }
     }
+}
 
+impl Second {
     fn provider(&self) -> Option<Arc<dyn WebAssemblyEngineProvider>> {
         self.state.lock().provider.clone()
     }
@@ -178,6 +240,33 @@ impl Second {
             state.first_serves = generation.max(state.first_serves);
         }
         state.provider.clone()
+    }
+}
+
+/// The second tier of a module, whose successors begin with the first.
+struct Promoted {
+    makers: Arc<Makers>,
+    provider: Box<dyn WebAssemblyEngineProvider>,
+}
+
+impl WebAssemblyEngineProvider for Promoted {
+    fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+        self.provider.init(state)
+    }
+
+    fn init_async(
+        &self,
+        state: ModuleState,
+    ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
+        self.provider.init_async(state)
+    }
+
+    fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+        Ok(Box::new(self.makers.tiers(module)?))
+    }
+
+    fn interruption(&self) -> Interruption {
+        self.provider.interruption()
     }
 }
 
@@ -266,11 +355,12 @@ mod tests {
     use std::sync::{
         Barrier,
         atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
     };
 
     use super::*;
     use crate::{
-        ModuleError, WapcHost,
+        Error, ModuleError, WapcHost,
         scripted::{ScriptedProvider, answer},
     };
 
@@ -316,12 +406,7 @@ mod tests {
         }
         assert_eq!(host.call("", b"").unwrap(), b"second 1");
 
-        host.rollback().unwrap();
-        assert_eq!(
-            host.call("", b"").unwrap(),
-            b"second 1",
-            "it is there already"
-        );
+        assert!(matches!(host.rollback(), Err(Error::NoPrevious)));
 
         host.swap_provider(Box::new(
             Tiers::new(b"2", tier("first "), tier("second ")).unwrap(),
@@ -331,6 +416,85 @@ mod tests {
             thread::yield_now();
         }
         assert_eq!(compiled.load(Ordering::SeqCst), 1);
+    }
+
+    /// A tier that takes as long as the test wants: it sends that it has begun,
+    /// and waits for leave.
+    fn held(
+        name: &'static str,
+        began: Sender<()>,
+        leave: Receiver<()>,
+    ) -> impl Fn(&[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+        let (began, leave) = (Mutex::new(began), Mutex::new(leave));
+        move |module| {
+            began.lock().send(()).unwrap();
+            leave.lock().recv().unwrap();
+            tier(name)(module)
+        }
+    }
+
+    fn wait_for(host: &WapcHost, response: &[u8]) {
+        while host.call("", b"").unwrap() != response {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn rollback_leaves_the_module_and_not_only_its_tier() {
+        let host = WapcHost::new(tier("old")(b"").unwrap(), answer).unwrap();
+        host.swap_provider(Box::new(
+            Tiers::new(b"1", tier("first "), tier("second ")).unwrap(),
+        ))
+        .unwrap();
+        wait_for(&host, b"second 1");
+        host.rollback().unwrap();
+        assert_eq!(host.call("", b"").unwrap(), b"old");
+        host.rollback().unwrap();
+        assert_eq!(
+            host.call("", b"").unwrap(),
+            b"second 1",
+            "it is there already"
+        );
+    }
+
+    #[test]
+    fn a_module_after_the_second_tier_begins_with_the_first() {
+        let ((begin, began), (allow, leave)) = (channel(), channel());
+        let tiers = Tiers::new(b"1", tier("first "), held("second ", begin, leave)).unwrap();
+        let host = WapcHost::new(Box::new(tiers), answer).unwrap();
+        allow.send(()).unwrap();
+        wait_for(&host, b"second 1");
+
+        host.replace_module(b"2").unwrap();
+        assert_eq!(host.call("", b"").unwrap(), b"first 2");
+        allow.send(()).unwrap();
+        wait_for(&host, b"second 2");
+        assert_eq!(began.iter().take(2).count(), 2);
+    }
+
+    #[test]
+    fn modules_that_nobody_runs_any_more_are_not_compiled() {
+        let ((begin, began), (allow, leave)) = (channel(), channel());
+        let tiers = Tiers::new(b"0", tier("first "), held("second ", begin, leave)).unwrap();
+        let host = WapcHost::new(Box::new(tiers), answer).unwrap();
+        began.recv().unwrap();
+        for module in [b"1", b"2", b"3", b"4", b"5", b"6"] {
+            host.replace_module(module).unwrap();
+            assert_eq!(
+                host.call("", b"").unwrap(),
+                [b"first ", &module[..]].concat()
+            );
+        }
+        // The one that had begun, the current one, and the one before it, to
+        // which a rollback may lead.
+        for _ in 0..3 {
+            allow.send(()).unwrap();
+        }
+        wait_for(&host, b"second 6");
+        host.rollback().unwrap();
+        wait_for(&host, b"second 5");
+        drop((host, allow));
+        assert_eq!(began.iter().count(), 2, "the first one was waited for");
     }
 
     #[test]
