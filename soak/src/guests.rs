@@ -164,7 +164,7 @@ pub(crate) fn large_result(rounds: u32) -> u32 {
 
 const STEPS: u32 = 1000;
 const FACTOR: u32 = 0x0193_0001;
-const FUNCTIONS: usize = 1050;
+const FUNCTIONS: usize = 670;
 const DATA_BYTES: usize = 210 * 1024;
 const TABLE: usize = 128;
 /// The fifth page: what the guest is sent goes behind its data.
