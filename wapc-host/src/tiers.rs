@@ -3,6 +3,7 @@
 
 use std::{
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     thread,
 };
@@ -39,7 +40,7 @@ use crate::{
 /// one can, the host stays on the first one; the observer hears of it, and a
 /// warning is logged.
 pub struct Tiers {
-    makers: Makers,
+    makers: Arc<Makers>,
     first: Box<dyn WebAssemblyEngineProvider>,
     second: Arc<Second>,
 }
@@ -50,11 +51,29 @@ type Make = dyn Fn(&[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineEr
 /// What hears how the second tier came out.
 type Observe = dyn Fn(Result<(), &EngineError>) + Send + Sync;
 
-#[derive(Clone)]
+/// What a module and those that replace it have in common.
 struct Makers {
-    first: Arc<Make>,
-    second: Arc<Make>,
-    observer: Arc<Observe>,
+    first: Box<Make>,
+    second: Box<Make>,
+    observer: Box<Observe>,
+    queue: Mutex<Queue>,
+}
+
+/// The modules whose second tier is to be made, one after the other: modules
+/// that come faster than they compile must not come to a thread each.
+#[derive(Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    /// A thread is at work on them.
+    running: bool,
+}
+
+struct Job {
+    module: Vec<u8>,
+    /// What the second tier must be interruptible by.
+    needed: Interruption,
+    /// Gone when no host can come to run the module any more.
+    second: Weak<Second>,
 }
 
 /// The second tier, once it is there.
@@ -110,34 +129,72 @@ impl Tiers {
         + 'static,
         observer: impl Fn(Result<(), &EngineError>) + Send + Sync + 'static,
     ) -> Result<Self, EngineError> {
-        let makers = Makers {
-            first: Arc::new(first),
-            second: Arc::new(second),
-            observer: Arc::new(observer),
-        };
+        let makers = Arc::new(Makers {
+            first: Box::new(first),
+            second: Box::new(second),
+            observer: Box::new(observer),
+            queue: Mutex::default(),
+        });
         makers.tiers(module)
     }
 }
 
 impl Makers {
-    fn tiers(&self, module: &[u8]) -> Result<Tiers, EngineError> {
+    fn tiers(self: &Arc<Self>, module: &[u8]) -> Result<Tiers, EngineError> {
         let first = (self.first)(module)?;
         let second = Arc::new(Second::default());
-        let (makers, made, module) = (self.clone(), Arc::clone(&second), module.to_vec());
-        let needed = first.interruption();
-        thread::Builder::new()
-            .name("wapc-tier".to_owned())
-            .spawn(move || {
-                let second = (makers.second)(&module);
-                let second = second.and_then(|second| interruptible(second, needed));
-                made.finish(second, &*makers.observer);
-            })
-            .map_err(|error| EngineError::Other(error.into()))?;
+        self.enqueue(Job {
+            module: module.to_vec(),
+            needed: first.interruption(),
+            second: Arc::downgrade(&second),
+        })?;
         Ok(Tiers {
-            makers: self.clone(),
+            makers: Arc::clone(self),
             first,
             second,
         })
+    }
+
+    fn enqueue(self: &Arc<Self>, job: Job) -> Result<(), EngineError> {
+        let mut queue = self.queue.lock();
+        queue.jobs.retain(|job| job.second.strong_count() > 0);
+        queue.jobs.push(job);
+        if !queue.running {
+            let makers = Arc::clone(self);
+            thread::Builder::new()
+                .name("wapc-tier".to_owned())
+                .spawn(move || makers.work())
+                .map_err(|error| EngineError::Other(error.into()))?;
+            queue.running = true;
+        }
+        Ok(())
+    }
+
+    /// Makes second tiers until there are none to make.
+    fn work(&self) {
+        loop {
+            let mut queue = self.queue.lock();
+            let Some(job) = queue.jobs.pop() else {
+                queue.running = false;
+                return;
+            };
+            drop(queue);
+            // That a maker panics must not keep other modules from their tier.
+            let made = catch_unwind(AssertUnwindSafe(|| self.make(&job)));
+            if made.is_err() {
+                log::error!("making a second tier panicked; the first one serves on");
+            }
+        }
+    }
+
+    fn make(&self, job: &Job) {
+        if job.second.strong_count() == 0 {
+            return;
+        }
+        let made = (self.second)(&job.module).and_then(|second| interruptible(second, job.needed));
+        if let Some(second) = job.second.upgrade() {
+            second.finish(made, &*self.observer);
+        }
     }
 }
 
