@@ -10,7 +10,6 @@ mod conversation;
 mod gallery;
 mod log_lines;
 mod operations;
-mod outcome;
 mod wasi;
 
 use std::panic;
