@@ -37,8 +37,7 @@ use crate::{log_lines, random::Random, runner::Tally, study::keep};
 /// - How deep calls may go: wasmi counts calls, wasmtime the bytes of its
 ///   stack. A module that exhausts either stack is not compared.
 /// - How far a memory or table can grow: all have a small maximum.
-/// - A `select` on a comparison with 0, which wasmi 2.0.0 gets wrong: see
-///   `softener.rs`.
+/// - Instructions that wasmi 2.0.0 gets wrong: see `softener.rs`.
 /// - Backtraces, which only wasmtime has, and what an engine says of a failure
 ///   of its own: left out of the words.
 ///
@@ -67,16 +66,26 @@ impl Guests {
         }
     }
 
+    /// Writes the module of this seed into the folder and does not run it: one
+    /// that ends the process must be looked at from outside.
+    ///
+    /// # Errors
+    ///
+    /// There is no module of this seed, or it cannot be written.
+    pub fn write(&self, seed: u64) -> Result<(), String> {
+        let (plan, input) = plan(seed);
+        let module = plan.module(&input).ok_or("this seed has no module")?;
+        println!("{}", keep(&self.out, &file_name(seed), &module, "not run"));
+        Ok(())
+    }
+
     /// One generated guest.
     ///
     /// # Errors
     ///
     /// The first difference, with the name of the file that has the module.
     pub fn execute(&self, seed: u64, tally: &mut Tally) -> Result<(), String> {
-        let mut random = Random::new(seed);
-        let plan = Plan::new(&mut random);
-        let size = 200 + random.below(6000);
-        let input = random.bytes(size);
+        let (plan, input) = plan(seed);
         let mut count = |what: String| *tally.entry(what).or_default() += 1;
         let Some(module) = plan.module(&input) else {
             count("no module".to_owned());
@@ -101,8 +110,7 @@ impl Guests {
         };
 
         let (module, difference) = self.shrink(&plan, input).unwrap_or((module, difference));
-        let name = format!("guest-{seed}.wasm");
-        Err(keep(&self.out, &name, &module, &difference))
+        Err(keep(&self.out, &file_name(seed), &module, &difference))
     }
 
     fn compare(&self, module: &[u8]) -> Compared {
@@ -179,6 +187,19 @@ impl Guests {
         }
         smallest
     }
+}
+
+/// What a seed comes to.
+fn plan(seed: u64) -> (Plan, Vec<u8>) {
+    let mut random = Random::new(seed);
+    let plan = Plan::new(&mut random);
+    let size = 200 + random.below(6000);
+    let input = random.bytes(size);
+    (plan, input)
+}
+
+fn file_name(seed: u64) -> String {
+    format!("guest-{seed}.wasm")
 }
 
 /// Each takes two compilations.

@@ -29,6 +29,10 @@ struct Arguments {
     /// Where to write what has failed
     #[arg(long, value_name = "DIR", default_value = "target/fuzz")]
     out: PathBuf,
+
+    /// Write the modules of `guests` there and do not run them
+    #[arg(long)]
+    write: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -47,7 +51,11 @@ fn main() -> ExitCode {
         Target::Conversations => Box::new(conversations::execute),
         Target::Guests => {
             let guests = Guests::new(&arguments.out);
-            Box::new(move |seed, tally| guests.execute(seed, tally))
+            let write = arguments.write;
+            Box::new(move |seed, tally| match write {
+                true => guests.write(seed),
+                false => guests.execute(seed, tally),
+            })
         }
         Target::Inspect => Box::new(|seed, tally| inspect::execute(&arguments.out, seed, tally)),
     };
