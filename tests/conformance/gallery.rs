@@ -6,12 +6,15 @@ use std::{
     sync::{Arc, OnceLock, Weak},
 };
 
-use conformance::{ENGINES, Engine, SHORT, chain, limits};
+use conformance::{
+    ENGINES, Engine, SHORT, limits,
+    outcome::{outcome, words},
+};
 use guest_fixtures::WAT;
 use tempfile::TempDir;
 use wapc_host::{BoxError, DirAccess, Error, Limits, WapcHost, WasiSettings};
 
-use crate::{Case, outcome::outcome};
+use crate::Case;
 
 pub(crate) fn cases() -> Vec<Case> {
     WAT.iter()
@@ -178,18 +181,5 @@ fn echo(
             Ok(own.call(operation, payload)?)
         }
         _ => Ok(payload.to_vec()),
-    }
-}
-
-/// The whole error, but for the backtrace, which only some engines have, and
-/// for what an engine says of itself.
-fn words(error: &Error) -> String {
-    match error {
-        Error::Trapped { trap, .. } => format!("{error}: {}", trap.code),
-        Error::Engine { .. } => error.to_string(),
-        error => {
-            let words = chain(error);
-            words.split(" in `").next().unwrap_or_default().to_owned()
-        }
     }
 }

@@ -11,7 +11,6 @@ mod gallery;
 mod limits;
 mod log_lines;
 mod operations;
-mod outcome;
 mod wasi;
 
 use std::panic;

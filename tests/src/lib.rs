@@ -1,4 +1,4 @@
-//! The engines that every suite runs on.
+//! The engines that every suite runs on, and how a call ended in words.
 //!
 //! A new engine joins all of them with one line in [`ENGINES`].
 
@@ -6,6 +6,8 @@
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+pub mod outcome;
 
 use std::{fmt, time::Duration};
 

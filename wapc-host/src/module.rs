@@ -275,12 +275,16 @@ impl GuestShape {
     ///
     /// [`ModuleError::MissingExport`], [`ModuleError::ExportType`],
     /// [`ModuleError::UnknownImport`] and [`ModuleError::ImportType`], for the
-    /// first import or export that is wrong.
+    /// wrong import that comes first by name, or else the first wrong export.
     pub fn of<'m>(
         imports: impl IntoIterator<Item = (&'m str, &'m str, ExternType)>,
         exports: impl IntoIterator<Item = (&'m str, ExternType)>,
     ) -> Result<Self, ModuleError> {
         let mut shape = Self::default();
+        // Engines list imports in different orders, and must name the same one.
+        let mut imports: Vec<_> = imports.into_iter().collect();
+        imports
+            .sort_by_cached_key(|(module, name, expected)| (*module, *name, expected.to_string()));
         for (module, name, expected) in imports {
             check_import(module, name, &expected)?;
             shape.imports_wasi |= WASI_MODULES.contains(&module);
