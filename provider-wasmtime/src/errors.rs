@@ -1,13 +1,22 @@
 //! Translates wasmtime's errors to the host's, and the host's to wasmtime's.
 
 use wapc_host::{EngineError, Frame, ModuleState, Stop, Trap, TrapCode};
+use wapc_wasi::Ended;
 use wasmtime::{Error, WasmBacktrace};
-use wasmtime_wasi::I32Exit;
 
 /// Ends the guest's call because it must not go on.
 #[cold]
 pub(crate) fn trap(error: Stop) -> Error {
     error.into()
+}
+
+/// Ends the guest's call because a function of WASI does not return.
+#[cold]
+pub(crate) fn ended(ended: Ended) -> Error {
+    match ended {
+        Ended::Stopped(stop) => trap(stop),
+        ended => ended.into(),
+    }
 }
 
 /// Why the guest of `state` did not return.
@@ -16,7 +25,7 @@ pub(crate) fn engine_error(error: Error, state: &ModuleState) -> EngineError {
     if let Some(error) = error.downcast_ref::<Stop>() {
         return EngineError::Stopped(error.clone());
     }
-    if let Some(I32Exit(code)) = error.downcast_ref() {
+    if let Some(Ended::Exit(code)) = error.downcast_ref() {
         return EngineError::Exit(*code);
     }
     match error.downcast_ref() {

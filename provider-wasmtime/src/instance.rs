@@ -4,12 +4,13 @@ use wapc_host::{
     EngineError, GuestInstance, Interruption, ModuleError, ModuleState, Start, WasiSettings,
     module::GuestShape,
 };
+use wapc_wasi::Wasi;
 use wasmtime::{Extern, Instance, InstancePre, Module, ModuleExport, Store, TypedFunc};
 
 use crate::{
     errors::{engine_error, instantiation_error},
     imports::{Data, extern_type, linker},
-    limits, wasi,
+    limits,
 };
 
 /// A module with everything that is the same for each of its instances.
@@ -71,11 +72,11 @@ impl WasmtimeInstance {
         template: &Template,
         wasi: &WasiSettings,
         interruption: Interruption,
-        state: ModuleState,
+        mut state: ModuleState,
     ) -> Result<Self, EngineError> {
         state.admit(template.memories, template.tables)?;
         let wasi = match template.shape.imports_wasi {
-            true => Some(Box::new(wasi::context(wasi)?)),
+            true => Some(Wasi::of_guest(wasi, &mut state)?),
             false => None,
         };
         let data = Data {

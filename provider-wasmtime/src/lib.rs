@@ -24,7 +24,6 @@ mod errors;
 mod imports;
 mod instance;
 mod limits;
-mod wasi;
 
 use std::{fmt, sync::Arc};
 
@@ -181,11 +180,6 @@ impl Builder {
     }
 
     /// What guests get of the outside world. By default nothing.
-    ///
-    /// wasmtime's WASI waits by means of tokio. So call a guest that imports
-    /// WASI from a thread that may block, as those of tokio's
-    /// `spawn_blocking`: on a thread that drives a tokio runtime, a WASI
-    /// function of such a guest panics.
     #[must_use]
     pub fn wasi(mut self, wasi: WasiSettings) -> Self {
         self.wasi = Arc::new(wasi);

@@ -25,9 +25,12 @@ pub const ENGINES: &[Engine] = &[
                 .build(module)?,
         ))
     }),
-    Engine::new("wasmi", |module, wasi, _interruption| {
+    Engine::new("wasmi", |module, wasi, interruption| {
         Ok(Box::new(
-            WasmiEngineProvider::builder().wasi(wasi).build(module)?,
+            WasmiEngineProvider::builder()
+                .interruption(interruption)
+                .wasi(wasi)
+                .build(module)?,
         ))
     }),
 ];

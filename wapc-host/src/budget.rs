@@ -1,6 +1,12 @@
 //! What one call may still use, and how long it may go on.
 
-use std::{any::Any, sync::Arc, time::Duration, time::Instant};
+use std::{
+    any::Any,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
 
 use crate::{
     clock,
@@ -23,6 +29,11 @@ pub(crate) struct Budget {
     log_bytes: u64,
     cancel: Option<CancelHandle>,
     context: Option<Arc<dyn Any + Send + Sync>>,
+    /// For how many ticks the guest runs between pauses, and the tick of the
+    /// last one.
+    slice: Option<u64>,
+    paused: u64,
+    watch: Option<Watch>,
 }
 
 /// How long something may take, as a duration for people and in ticks.
@@ -60,6 +71,26 @@ impl Budget {
             log_bytes: 0,
             cancel: None,
             context: None,
+            slice: None,
+            paused: 0,
+            watch: None,
+        }
+    }
+
+    /// What sees from elsewhere whether the guest may go on.
+    pub(crate) fn watch(&mut self) -> Watch {
+        let watch = self.watch.get_or_insert_default().clone();
+        self.update_watch();
+        watch
+    }
+
+    fn update_watch(&self) {
+        if let Some(watch) = &self.watch {
+            *watch.seen.lock() = Seen {
+                expires: self.expires,
+                timeout: self.timeout(),
+                cancel: self.cancel.clone(),
+            };
         }
     }
 
@@ -67,6 +98,7 @@ impl Budget {
     #[inline]
     pub(crate) fn begin(&mut self, limits: &Limits, options: Option<&CallOptions>) {
         self.fuel_used = None;
+        self.slice = None;
         self.host_calls = 0;
         self.log_bytes = 0;
         match options {
@@ -80,6 +112,9 @@ impl Budget {
         }
         self.began = clock::now();
         self.expires = self.began.saturating_add(self.time.ticks);
+        if self.watch.is_some() {
+            self.update_watch();
+        }
     }
 
     fn take(&mut self, limits: &Limits, options: &CallOptions) {
@@ -97,24 +132,65 @@ impl Budget {
         self.context.clone_from(&options.context);
     }
 
-    /// Whether [`Budget::check`] may ever refuse to go on.
+    /// Whether [`Budget::check`] may ever refuse to go on, or a pause be due.
     #[inline]
     pub(crate) const fn is_timed(&self) -> bool {
-        self.expires != u64::MAX || self.cancel.is_some()
+        self.expires != u64::MAX || self.cancel.is_some() || self.slice.is_some()
     }
 
     /// Refuses to go on if time is over or the call is cancelled.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), Stop> {
-        if self.is_cancelled() {
+        Self::check_against(self.expires, self.timeout(), self.cancel.as_ref())
+    }
+
+    #[inline]
+    pub(crate) fn check_against(
+        expires: u64,
+        timeout: Duration,
+        cancel: Option<&CancelHandle>,
+    ) -> Result<(), Stop> {
+        if cancel.is_some_and(CancelHandle::is_cancelled) {
             return Err(Stop::Cancelled);
         }
-        if self.expires != u64::MAX && clock::now() >= self.expires {
-            return Err(Stop::TimedOut {
-                timeout: self.time.duration.unwrap_or_default(),
-            });
+        if expires != u64::MAX && clock::now() >= expires {
+            return Err(Stop::TimedOut { timeout });
         }
         Ok(())
+    }
+
+    /// Whether it is time for the guest to let others run; if so, the next
+    /// time is a slice away.
+    pub(crate) fn pause_due(&mut self) -> bool {
+        let Some(slice) = self.slice else {
+            return false;
+        };
+        let now = clock::now();
+        let due = now >= self.paused.saturating_add(slice);
+        if due {
+            self.paused = now;
+        }
+        due
+    }
+
+    /// Lets the guest run for `slice` ticks between pauses, from now on; `None`
+    /// is without pauses.
+    #[inline]
+    pub(crate) fn set_slice(&mut self, slice: Option<u64>) {
+        self.slice = slice;
+        self.paused = self.began;
+    }
+
+    pub(crate) const fn expires(&self) -> u64 {
+        self.expires
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.time.duration.unwrap_or_default()
+    }
+
+    pub(crate) const fn cancel(&self) -> Option<&CancelHandle> {
+        self.cancel.as_ref()
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -123,9 +199,13 @@ impl Budget {
 
     /// The time until [`Budget::check`] refuses, to the tick.
     pub(crate) fn time_left(&self) -> Option<Duration> {
-        self.time.duration?;
-        let ticks = self.expires.saturating_sub(clock::now());
-        Some(clock::duration_of(ticks.saturating_sub(1)))
+        Self::time_until(self.expires)
+    }
+
+    /// The time until the tick `expires`; `None` if that never comes.
+    pub(crate) fn time_until(expires: u64) -> Option<Duration> {
+        let ticks = expires.saturating_sub(clock::now()).saturating_sub(1);
+        (expires != u64::MAX).then(|| clock::duration_of(ticks))
     }
 
     #[inline]
@@ -163,6 +243,10 @@ impl Budget {
         self.context.as_deref()
     }
 
+    pub(crate) fn shared_context(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.context.clone()
+    }
+
     /// The ticks that have gone by since the call began.
     #[inline]
     pub(crate) fn ticks(&self) -> u64 {
@@ -174,5 +258,41 @@ impl Budget {
             time: self.is_timed().then(|| clock::duration_of(self.ticks())),
             fuel: self.fuel_used,
         }
+    }
+}
+
+/// Sees, from outside of the state, whether an instance's running call may go
+/// on: for what engines run on behalf of a guest, like a sleep.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    expires: u64,
+    timeout: Duration,
+    cancel: Option<CancelHandle>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            expires: u64::MAX,
+            timeout: Duration::ZERO,
+            cancel: None,
+        }
+    }
+}
+
+impl Watch {
+    /// As [`ModuleState::check`](crate::ModuleState::check).
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::TimedOut`], [`Stop::Cancelled`].
+    pub fn check(&self) -> Result<(), Stop> {
+        let seen = self.seen.lock();
+        Budget::check_against(seen.expires, seen.timeout, seen.cancel.as_ref())
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
 
-use crate::{BoxError, Error, HostCallback, Limits, WapcHost, provider::WebAssemblyEngineProvider};
+use crate::{
+    AsyncHostCallback, BoxError, Error, HostCallback, Limits, WapcHost, callback::Callback, clock,
+    provider::WebAssemblyEngineProvider,
+};
 
 /// The settings of a [`WapcHost`]; see [`WapcHost::builder`].
 ///
@@ -31,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) wait_limit: Option<Duration>,
     pub(crate) reuse: Reuse,
+    pub(crate) slice: Duration,
 }
 
 impl Default for Settings {
@@ -41,6 +45,7 @@ impl Default for Settings {
             idle_timeout: Some(Duration::from_secs(60)),
             wait_limit: Some(Duration::from_secs(30)),
             reuse: Reuse::Keep,
+            slice: clock::TICK,
         }
     }
 }
@@ -118,6 +123,17 @@ impl HostBuilder {
         self
     }
 
+    /// For how long a guest in an async call computes before it lets the
+    /// executor run others. By default 2 ms, which is also the least.
+    ///
+    /// Needs a provider that can interrupt by time
+    /// ([`Interruption`](crate::Interruption)), else guests do not pause.
+    #[must_use]
+    pub const fn slice(mut self, slice: Duration) -> Self {
+        self.settings.slice = slice;
+        self
+    }
+
     /// Makes the host, with a closure over (host id, binding, namespace,
     /// operation, payload) as its callback.
     ///
@@ -147,12 +163,46 @@ impl HostBuilder {
     ///
     /// As [`HostBuilder::build`].
     pub fn build_with(self, callback: impl HostCallback + 'static) -> Result<WapcHost, Error> {
-        WapcHost::of_settings(
+        let host = WapcHost::without_instance(
             self.provider,
-            Arc::new(callback),
+            Callback::Blocking(Arc::new(callback)),
             self.settings,
             self.limits,
-        )
+        );
+        host.inner.first_instance()?;
+        Ok(host)
+    }
+}
+
+impl HostBuilder {
+    /// Makes the host, with a callback that may await: a closure
+    /// `|call| async move { … }` over an
+    /// [`OwnedHostCall`](crate::OwnedHostCall), or a type that implements
+    /// [`AsyncHostCallback`](crate::AsyncHostCallback).
+    ///
+    /// Such a host is called by [`WapcHost::call_async`]. In a blocking call, a
+    /// guest that calls its host has broken a rule
+    /// ([`ProtocolError::CallbackAwaits`](crate::ProtocolError::CallbackAwaits)).
+    ///
+    /// # Errors
+    ///
+    /// As [`HostBuilder::build`].
+    ///
+    /// # Panics
+    ///
+    /// As [`HostBuilder::build`].
+    pub async fn build_async(
+        self,
+        callback: impl AsyncHostCallback + 'static,
+    ) -> Result<WapcHost, Error> {
+        let host = WapcHost::without_instance(
+            self.provider,
+            Callback::Async(Arc::new(callback)),
+            self.settings,
+            self.limits,
+        );
+        host.inner.first_instance_async().await?;
+        Ok(host)
     }
 }
 

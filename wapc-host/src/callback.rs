@@ -6,10 +6,11 @@ use std::{
     error::Error as StdError,
     fmt,
     marker::PhantomData,
+    sync::Arc,
     time::Duration,
 };
 
-use crate::budget::Budget;
+use crate::{budget::Budget, host_answer::AsyncHostCallback};
 
 /// Any error that a callback may end in; its text reaches the guest through
 /// `__host_error`.
@@ -115,6 +116,13 @@ where
         )?;
         Ok(())
     }
+}
+
+/// The host's callback, in either form.
+#[derive(Clone)]
+pub(crate) enum Callback {
+    Blocking(Arc<dyn HostCallback>),
+    Async(Arc<dyn AsyncHostCallback>),
 }
 
 /// While it lives, this thread runs user code that a call to a host has led

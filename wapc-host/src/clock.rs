@@ -7,11 +7,13 @@
 //! count stands still then, so it says nothing of the time of day.
 
 use std::{
+    collections::BTreeMap,
     io, mem,
     sync::{
         Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    task::Waker,
     thread,
     time::{Duration, Instant},
 };
@@ -80,6 +82,35 @@ pub(crate) fn register(clocked: Weak<dyn Clocked>) {
     inner.clocked.push(clocked);
 }
 
+/// Wakes a future at a tick, until it is dropped.
+pub(crate) struct Alarm {
+    at: (u64, u64),
+}
+
+impl Alarm {
+    /// Wakes `waker` at `tick`, as long as the clock ticks.
+    pub(crate) fn set(tick: u64, waker: Waker) -> Self {
+        let mut alarms = CLOCK.alarms.lock();
+        let number = alarms.next;
+        alarms.next += 1;
+        alarms.wakers.insert((tick, number), waker);
+        Self { at: (tick, number) }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        let waker = CLOCK.alarms.lock().wakers.remove(&self.at);
+        drop(waker);
+    }
+}
+
+/// Wakers by tick, and by number where ticks are the same.
+struct Alarms {
+    next: u64,
+    wakers: BTreeMap<(u64, u64), Waker>,
+}
+
 /// How often the clock calls [`Clocked::tend`].
 pub(crate) const TEND: Duration = Duration::from_millis(250);
 
@@ -95,6 +126,10 @@ static CLOCK: Clock = Clock {
         clocked: Vec::new(),
         sweep_at: 16,
     }),
+    alarms: Mutex::new(Alarms {
+        next: 0,
+        wakers: BTreeMap::new(),
+    }),
     called: Condvar::new(),
 };
 
@@ -102,6 +137,7 @@ struct Clock {
     ticks: AtomicU64,
     awake: AtomicBool,
     inner: Mutex<Inner>,
+    alarms: Mutex<Alarms>,
     called: Condvar,
 }
 
@@ -165,6 +201,7 @@ impl Clock {
             observers.append(&mut inner.observers);
             inner.observers = observers;
             drop(inner);
+            self.sound_alarms();
 
             self.tend(tended);
             quiet += elapsed;
@@ -186,6 +223,15 @@ impl Clock {
                 last = Instant::now();
             }
         }
+    }
+
+    fn sound_alarms(&self) {
+        let due = {
+            let mut alarms = self.alarms.lock();
+            let later = alarms.wakers.split_off(&(now() + 1, 0));
+            mem::replace(&mut alarms.wakers, later)
+        };
+        due.into_values().for_each(Waker::wake);
     }
 
     fn anyone_running(&self) -> bool {

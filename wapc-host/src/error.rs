@@ -557,6 +557,14 @@ pub enum ProtocolError {
         bytes: usize,
     },
 
+    /// The host's callback awaits, and the guest was run by a blocking call or
+    /// a blocking swap. The one to blame is the caller.
+    #[error("`{import}`: the host's callback awaits, and this call does not")]
+    CallbackAwaits {
+        /// The host function.
+        import: &'static str,
+    },
+
     /// The host callback panicked. Nobody sees this: the panic goes on in the
     /// caller.
     #[error("`{import}`: the host callback panicked")]

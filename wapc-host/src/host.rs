@@ -14,17 +14,19 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
+    awaiting::block_on,
     builder::{HostBuilder, Reuse, Settings},
-    callback::{BoxError, HostCallback, Within, is_within},
+    callback::{BoxError, Callback, HostCallback, Within, is_within},
     clock,
     error::{EngineError, Error, ProtocolError, Spent, Stop},
     lent::{Loan, Sink},
     limits::Limits,
-    module_state::ModuleState,
+    module_state::{ModuleState, PanicSlot},
     options::CallOptions,
-    pool::{Held, Place, Pool, Slot, Tenant},
+    pool::{Held, Place, Pool, Tenant},
     provider::{GuestInstance, Interruption, WebAssemblyEngineProvider},
     stats::{ErrorCounters, Stats},
+    tiers::Promotion,
 };
 
 /// A guest module that is called by operation name, and whose code can be
@@ -45,7 +47,7 @@ pub struct WapcHost {
 /// What a host shares with the clock and with swaps in the background.
 pub(crate) struct Inner {
     id: u64,
-    callback: Arc<dyn HostCallback>,
+    callback: Callback,
     settings: Settings,
     limits: Arc<Limits>,
     /// Whether calls without options have a timeout.
@@ -61,6 +63,7 @@ pub(crate) struct Inner {
     working: AtomicUsize,
     errors: ErrorCounters,
     idle: Mutex<Vec<Idle>>,
+    own: Weak<Self>,
 }
 
 /// The code that new instances are made of, and the code before it.
@@ -75,6 +78,13 @@ pub(crate) struct Generation {
     pub(crate) provider: Arc<dyn WebAssemblyEngineProvider>,
     /// Instances that were made before the version was published.
     pub(crate) ready: Mutex<Vec<Box<dyn GuestInstance>>>,
+}
+
+impl Generation {
+    /// An instance that was made before.
+    pub(crate) fn ready(&self) -> Option<Box<dyn GuestInstance>> {
+        self.ready.lock().pop()
+    }
 }
 
 /// Since when a place's number of calls has not changed.
@@ -129,24 +139,23 @@ impl WapcHost {
         HostBuilder::new(provider)
     }
 
-    pub(crate) fn of_settings(
+    pub(crate) fn without_instance(
         provider: Box<dyn WebAssemblyEngineProvider>,
-        callback: Arc<dyn HostCallback>,
+        callback: Callback,
         settings: Settings,
         limits: Limits,
-    ) -> Result<Self, Error> {
-        let generation = Arc::new(Generation {
-            number: FIRST_GENERATION,
-            provider: provider.into(),
-            ready: Mutex::default(),
-        });
-        let inner = Arc::new(Inner {
+    ) -> Self {
+        let inner = Arc::new_cyclic(|own| Inner {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             callback,
             timed: limits.timeout.is_some(),
             limits: Arc::new(limits),
             published: Mutex::new(Published {
-                current: Arc::clone(&generation),
+                current: Arc::new(Generation {
+                    number: FIRST_GENERATION,
+                    provider: provider.into(),
+                    ready: Mutex::default(),
+                }),
                 previous: None,
             }),
             generation: AtomicU64::new(FIRST_GENERATION),
@@ -156,15 +165,12 @@ impl WapcHost {
             errors: ErrorCounters::default(),
             idle: Mutex::default(),
             settings,
+            own: own.clone(),
         });
-        let weak: Weak<Inner> = Arc::downgrade(&inner);
-        clock::register(weak);
-        let first = inner.instance(&generation, 0)?;
-        generation.ready.lock().push(first);
-        if let Some(mut held) = inner.pool.try_take() {
-            inner.fill(held.place, held.number, &mut held.slot, None)?;
-        }
-        Ok(Self { inner })
+        let clocked: Weak<Inner> = Arc::downgrade(&inner);
+        clock::register(clocked);
+        inner.await_promotion();
+        Self { inner }
     }
 
     /// This host's number, which no other host in the process has: the first
@@ -383,6 +389,14 @@ impl<'h> With<'h> {
         self.host.check_out_with(Some(self.options))
     }
 
+    pub(crate) const fn host(&self) -> &'h WapcHost {
+        self.host
+    }
+
+    pub(crate) const fn options(&self) -> &'h CallOptions {
+        self.options
+    }
+
     fn turn(&self, operation: &str) -> Result<Turn<'h>, Error> {
         self.host.inner.turn(operation, Some(self.options))
     }
@@ -475,11 +489,26 @@ impl Inner {
         self.published.lock()
     }
 
+    pub(crate) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    pub(crate) const fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Offers the current code's provider to move over to a better one.
+    pub(crate) fn await_promotion(&self) {
+        let current = Arc::clone(&self.published().current);
+        let promotion = Promotion::new(self.own.clone(), current.number);
+        current.provider.promote(promotion);
+    }
+
     /// Makes `generation` what calls run on from now on.
-    pub(crate) fn publish(&self, generation: Generation) {
+    pub(crate) fn publish(&self, generation: Arc<Generation>) {
         let number = generation.number;
         let mut published = self.published();
-        let old = mem::replace(&mut published.current, Arc::new(generation));
+        let old = mem::replace(&mut published.current, generation);
         let older = published.previous.replace(Arc::clone(&old));
         self.generation.store(number, Ordering::Release);
         drop(published);
@@ -494,12 +523,8 @@ impl Inner {
             Some(held) => held,
             None => self.wait(operation, options)?,
         };
-        let mut turn = Turn {
-            host: self,
-            held,
-            code: None,
-        };
-        if turn.held.slot.generation != self.generation() {
+        let mut turn = Turn::new(self, held);
+        if turn.is_stale() {
             turn.fill().map_err(|error| self.counted(error))?;
         }
         Ok(turn)
@@ -507,13 +532,7 @@ impl Inner {
 
     #[cold]
     fn wait(&self, operation: &str, options: Option<&CallOptions>) -> Result<Held<'_>, Error> {
-        // A host of one instance would wait for itself.
-        if self.pool.places().len() == 1 && is_within(self.id) {
-            return Err(self.counted(Error::Reentrant {
-                operation: operation.to_owned(),
-                host_id: self.id,
-            }));
-        }
+        self.not_within(operation)?;
         let give_up = || match options {
             Some(options) => not_begun(operation, options),
             None => Ok(()),
@@ -523,38 +542,19 @@ impl Inner {
             .map_err(|error| self.counted(error))
     }
 
-    /// Puts a new instance into a place: of `code`, or of what is current.
-    #[cold]
-    fn fill(
-        &self,
-        place: &Place,
-        number: usize,
-        slot: &mut Slot,
-        code: Option<&Generation>,
-    ) -> Result<(), Error> {
-        drop(place.vacate(slot));
-        let current;
-        let code = match code {
-            Some(code) => code,
-            None => {
-                current = Arc::clone(&self.published().current);
-                &*current
-            }
-        };
-        let ready = code.ready.lock().pop();
-        let instance = match ready {
-            Some(instance) => instance,
-            None => self.instance(code, number)?,
-        };
-        place.occupy(
-            slot,
-            Tenant {
-                instance,
-                generation: code.number,
-                interruption: code.provider.interruption(),
-            },
-        );
+    /// Refuses a caller that would wait for itself.
+    pub(crate) fn not_within(&self, operation: &str) -> Result<(), Error> {
+        if self.pool.places().len() == 1 && is_within(self.id) {
+            return Err(self.counted(Error::Reentrant {
+                operation: operation.to_owned(),
+                host_id: self.id,
+            }));
+        }
         Ok(())
+    }
+
+    pub(crate) fn first_instance(&self) -> Result<(), Error> {
+        self.turn("(first instance)", None).map(|_| ())
     }
 
     /// A new instance of `code`, whose start functions have run.
@@ -563,28 +563,33 @@ impl Inner {
         code: &Generation,
         number: usize,
     ) -> Result<Box<dyn GuestInstance>, Error> {
-        let interruption = code.provider.interruption();
+        if matches!(self.callback, Callback::Async(_)) {
+            // Its start functions may await the callback.
+            return block_on(self.instance_async(code, number));
+        }
+        let _working = self.working()?;
+        let state = self.new_state(code, number)?;
+        let panic = Arc::clone(state.panic_slot());
+        let instance = code.provider.init(state);
+        instance.map_err(|error| not_made(error, &panic))
+    }
+
+    /// The state of a new instance of `code`, whose start functions are about
+    /// to run.
+    pub(crate) fn new_state(&self, code: &Generation, number: usize) -> Result<ModuleState, Error> {
         let limits = &self.limits;
         interruptible(
-            interruption,
+            code.provider.interruption(),
             limits.start_timeout.is_some() || limits.timeout.is_some(),
             limits.fuel.is_some(),
         )?;
-        let _working = self.working()?;
-        let state = ModuleState::of_generation(
+        Ok(ModuleState::of_generation(
             code.number,
             self.id,
             number,
-            Arc::clone(&self.callback),
+            self.callback.clone(),
             Arc::clone(limits),
-        );
-        let panic = Arc::clone(state.panic_slot());
-        code.provider
-            .init(state)
-            .map_err(|error| match panic.take() {
-                Some(panic) => resume_unwind(panic),
-                None => Error::Init(error),
-            })
+        ))
     }
 
     /// Keeps the clock ticking while an instance is made or tried out.
@@ -716,10 +721,25 @@ pub(crate) struct Turn<'h> {
     pub(crate) host: &'h Inner,
     pub(crate) held: Held<'h>,
     /// What a lost instance is replaced from, if not from the current code.
-    pub(crate) code: Option<&'h Generation>,
+    pub(crate) code: Option<Arc<Generation>>,
 }
 
-impl Turn<'_> {
+impl<'h> Turn<'h> {
+    #[inline]
+    pub(crate) fn new(host: &'h Inner, held: Held<'h>) -> Self {
+        Self {
+            host,
+            held,
+            code: None,
+        }
+    }
+
+    /// Whether the instance is of other code than the current one.
+    #[inline]
+    pub(crate) fn is_stale(&self) -> bool {
+        self.held.slot.generation != self.host.generation()
+    }
+
     #[inline]
     fn call(
         &mut self,
@@ -785,7 +805,10 @@ impl Turn<'_> {
         options: Option<&CallOptions>,
         mut sink: &mut Sink<'_>,
     ) -> Result<(), Error> {
-        let lengths = self.begin(operation, payload, options)?;
+        if self.is_lost() {
+            self.fill().map_err(|error| self.host.counted(error))?;
+        }
+        let lengths = self.begin(operation, payload, options, self.host.timed)?;
         let Some(instance) = &mut self.held.slot.instance else {
             return Err(no_instance());
         };
@@ -796,25 +819,29 @@ impl Turn<'_> {
         self.end(operation, returned, responded)
     }
 
-    /// What comes before the guest: an instance, the lengths, the clock.
+    /// Whether the call before this one lost the instance.
     #[inline]
-    fn begin(
+    pub(crate) fn is_lost(&self) -> bool {
+        self.held.slot.instance.is_none() || self.held.slot.spoiled
+    }
+
+    /// What comes before the guest: the lengths, the options, the clock if the
+    /// call is `timed`.
+    #[inline]
+    pub(crate) fn begin(
         &mut self,
         operation: &str,
         payload: &[u8],
         options: Option<&CallOptions>,
+        timed: bool,
     ) -> Result<Lengths, Error> {
         let lengths = Lengths::of(operation, payload, &self.host.limits)
             .map_err(|error| self.host.counted(error))?;
-        if self.held.slot.instance.is_none() || self.held.slot.spoiled {
-            // The call before this one lost it.
-            self.fill().map_err(|error| self.host.counted(error))?;
-        }
         if let Some(options) = options {
             self.admit(operation, options)
                 .map_err(|error| self.host.counted(error))?;
         }
-        if self.host.timed || options.is_some() {
+        if timed || options.is_some() {
             self.held.place.running.store(true, Ordering::Relaxed);
             clock::wake().map_err(|error| Error::Engine {
                 operation: operation.to_owned(),
@@ -839,7 +866,7 @@ impl Turn<'_> {
     /// What comes after the guest: whether its instance lives on, and what the
     /// caller hears.
     #[inline]
-    fn end(
+    pub(crate) fn end(
         &mut self,
         operation: &str,
         returned: Result<i32, EngineError>,
@@ -874,30 +901,50 @@ impl Turn<'_> {
         }
     }
 
+    /// Puts a new instance into the place.
+    #[cold]
     pub(crate) fn fill(&mut self) -> Result<(), Error> {
-        let Held {
-            place,
-            number,
-            slot,
-            ..
-        } = &mut self.held;
-        self.host.fill(place, *number, slot, self.code)
+        let code = self.vacate();
+        let instance = match code.ready() {
+            Some(instance) => instance,
+            None => self.host.instance(&code, self.held.number)?,
+        };
+        self.occupy(&code, instance);
+        Ok(())
+    }
+
+    /// Empties the place and returns what is to fill it.
+    pub(crate) fn vacate(&mut self) -> Arc<Generation> {
+        drop(self.held.place.vacate(&mut self.held.slot));
+        match &self.code {
+            Some(code) => Arc::clone(code),
+            None => Arc::clone(&self.host.published().current),
+        }
+    }
+
+    pub(crate) fn occupy(&mut self, code: &Generation, instance: Box<dyn GuestInstance>) {
+        let tenant = Tenant {
+            instance,
+            generation: code.number,
+            interruption: code.provider.interruption(),
+        };
+        self.held.place.occupy(&mut self.held.slot, tenant);
     }
 }
 
 impl Drop for Turn<'_> {
-    /// Drops an instance that must not or need not be used again.
+    /// Drops an instance that must not be used again.
     #[inline]
     fn drop(&mut self) {
-        let slot = &mut *self.held.slot;
+        let slot = &self.held.slot;
         let worn = match self.host.settings.reuse {
             Reuse::Keep => false,
             Reuse::Recycle(calls) => slot.uses >= calls.get(),
             Reuse::Fresh => slot.uses > 0,
         };
-        if worn || slot.spoiled || slot.generation != self.host.generation() {
+        if worn || slot.spoiled || self.is_stale() {
             self.held.place.running.store(false, Ordering::Relaxed);
-            drop(self.held.place.vacate(slot));
+            drop(self.held.place.vacate(&mut self.held.slot));
         }
     }
 }
@@ -932,7 +979,7 @@ fn interruptible(interruption: Interruption, time: bool, fuel: bool) -> Result<(
 }
 
 /// Refuses a call that is over before the guest is called.
-fn not_begun(operation: &str, options: &CallOptions) -> Result<(), Error> {
+pub(crate) fn not_begun(operation: &str, options: &CallOptions) -> Result<(), Error> {
     if options.is_cancelled() {
         return Err(Error::Cancelled {
             operation: operation.to_owned(),
@@ -951,9 +998,9 @@ fn not_begun(operation: &str, options: &CallOptions) -> Result<(), Error> {
 
 /// Lengths as they travel: unsigned 32-bit numbers in an `i32`.
 #[derive(Clone, Copy)]
-struct Lengths {
-    operation: i32,
-    payload: i32,
+pub(crate) struct Lengths {
+    pub(crate) operation: i32,
+    pub(crate) payload: i32,
 }
 
 impl Lengths {
@@ -1034,9 +1081,18 @@ impl Failure {
     }
 }
 
+/// Why an instance could not be made; or the panic of the callback that its
+/// start functions called, which goes on.
+pub(crate) fn not_made(error: EngineError, panic: &PanicSlot) -> Error {
+    match panic.take() {
+        Some(panic) => resume_unwind(panic),
+        None => Error::Init(error),
+    }
+}
+
 /// A place that was filled a moment ago is empty: never seen.
 #[cold]
-fn no_instance() -> Error {
+pub(crate) fn no_instance() -> Error {
     Error::Init(EngineError::Other("the instance is gone".into()))
 }
 

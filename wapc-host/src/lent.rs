@@ -11,7 +11,10 @@
 //! 1. A pointer in [`Lent`] is not null only between [`Loan::new`] and the
 //!    end of that `Loan`. The `Loan` borrows what the pointers point to for
 //!    its whole life (`'a`), and it never leaves this crate, which never
-//!    forgets one.
+//!    forgets one. The future of an async call, which holds one, may be
+//!    forgotten by its owner. Then the lock on the instance's place, which the
+//!    future holds as well, is never released: nobody reaches the state again,
+//!    and dropping it reads no pointer.
 //! 2. The state is reached through [`GuestInstance::state`], which an engine
 //!    writes, in safe code: it might hand over one state when the loan begins
 //!    and another when it ends. So the end compares the address of the loan's
@@ -113,7 +116,9 @@ impl fmt::Debug for Lent {
 /// Lends a call's bytes to an instance until it is dropped.
 pub(crate) struct Loan<'a> {
     instance: &'a mut dyn GuestInstance,
-    sink: *mut &'static mut Sink<'static>,
+    /// The address of the sink's slot, 0 once the loan has ended. Only ever
+    /// compared: the loan may move to another thread.
+    sink: usize,
     borrows: PhantomData<&'a mut [u8]>,
 }
 
@@ -127,7 +132,7 @@ impl<'a> Loan<'a> {
         sink: &'a mut &'s mut Sink<'t>,
         options: Option<&CallOptions>,
     ) -> Self {
-        let sink = ptr::from_mut(sink).cast();
+        let sink: *mut &'static mut Sink<'static> = ptr::from_mut(sink).cast();
         let state = instance.state();
         state.begin(options);
         let lent = state.lent_mut();
@@ -136,7 +141,7 @@ impl<'a> Loan<'a> {
         *lent.sink.get_mut() = sink;
         Self {
             instance,
-            sink,
+            sink: sink.addr(),
             borrows: PhantomData,
         }
     }
@@ -152,7 +157,7 @@ impl<'a> Loan<'a> {
         let state = self.instance.state();
         let lent = state.lent_mut();
         let sink = lent.sink.get_mut();
-        if *sink != self.sink {
+        if sink.addr() != self.sink {
             // The pointers are in a state that can no longer be reached
             // (argument 2): going on would let it read freed memory.
             std::process::abort();
@@ -160,7 +165,7 @@ impl<'a> Loan<'a> {
         *sink = ptr::null_mut();
         lent.operation.clear();
         lent.payload.clear();
-        self.sink = ptr::null_mut();
+        self.sink = 0;
         state
     }
 }
@@ -169,7 +174,7 @@ impl Drop for Loan<'_> {
     /// Ends the loan on an unwind.
     #[inline]
     fn drop(&mut self) {
-        if !self.sink.is_null() {
+        if self.sink != 0 {
             self.end();
         }
     }

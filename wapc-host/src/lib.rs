@@ -51,16 +51,20 @@
 //! - [`Error`] is what a call can end in, [`EngineError`] what an engine
 //!   reports.
 
+mod awaiting;
 mod budget;
 mod builder;
 mod callback;
 pub mod clock;
 mod error;
 mod host;
+mod host_answer;
 mod lent;
 mod limits;
 pub mod module;
+mod module_limits;
 mod module_state;
+mod on_thread;
 mod options;
 mod pool;
 mod provider;
@@ -74,19 +78,26 @@ mod provider;
 mod scripted;
 mod stats;
 mod swap;
+mod tiers;
 mod wasi;
+mod watch;
 
+pub use budget::Watch;
 pub use builder::{HostBuilder, Reuse};
 pub use callback::{BoxError, HostCall, HostCallback};
 pub use error::{
     EngineError, Error, ErrorKind, Frame, ProtocolError, Spent, Start, Stop, Trap, TrapCode,
 };
 pub use host::{CheckedOut, WapcHost, With};
+pub use host_answer::{Answer, Asked, AsyncHostCallback, BoxFuture, HostAnswer, OwnedHostCall};
 pub use limits::{LimitError, Limits};
 pub use module::ModuleError;
+pub use module_limits::{ModuleLimitError, ModuleLimits};
 pub use module_state::ModuleState;
 pub use options::{CallOptions, CancelHandle};
 pub use provider::{GuestInstance, Interruption, WebAssemblyEngineProvider};
 pub use stats::{ErrorCounts, Stats};
 pub use swap::Swap;
+pub use tiers::{Promotion, Tiers};
 pub use wasi::{Capture, DirAccess, MappedDir, Stdin, Stdout, WasiSettings};
+pub use watch::{ModuleWatch, WatchEvent, Watching};

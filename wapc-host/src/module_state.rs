@@ -10,11 +10,13 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    budget::Budget,
-    callback::{HostCall, HostCallback, Within},
+    budget::{Budget, Watch},
+    callback::{Callback, HostCall, HostCallback, Within},
     error::{ProtocolError, Spent, Stop},
+    host_answer::{Answer, AnswerKind, Asked, HostAnswer, OwnedHostCall, WaitLimits},
     lent::Lent,
     limits::{Growth, LimitError, Limits},
+    on_thread::Door,
     options::CallOptions,
 };
 
@@ -34,7 +36,7 @@ pub struct ModuleState {
     host_id: u64,
     generation: u64,
     place: usize,
-    callback: Arc<dyn HostCallback>,
+    callback: Callback,
     limits: Arc<Limits>,
     budget: Budget,
     growth: Growth,
@@ -44,6 +46,7 @@ pub struct ModuleState {
     host_response: Vec<u8>,
     host_error: String,
     panic: Arc<PanicSlot>,
+    door: Option<Arc<Door>>,
 }
 
 impl ModuleState {
@@ -51,6 +54,7 @@ impl ModuleState {
     /// answers, without limits.
     #[must_use]
     pub fn new(host_id: u64, callback: Arc<dyn HostCallback>) -> Self {
+        let callback = Callback::Blocking(callback);
         Self::of_generation(0, host_id, 0, callback, Arc::new(Limits::unlimited()))
     }
 
@@ -60,7 +64,7 @@ impl ModuleState {
         generation: u64,
         host_id: u64,
         place: usize,
-        callback: Arc<dyn HostCallback>,
+        callback: Callback,
         limits: Arc<Limits>,
     ) -> Self {
         Self {
@@ -77,6 +81,7 @@ impl ModuleState {
             host_response: Vec::new(),
             host_error: String::new(),
             panic: Arc::default(),
+            door: None,
         }
     }
 
@@ -117,6 +122,13 @@ impl ModuleState {
     #[inline]
     pub fn check(&self) -> Result<(), Stop> {
         self.budget.check()
+    }
+
+    /// What sees the same as [`ModuleState::check`] from elsewhere, for as long
+    /// as the instance lives.
+    #[must_use]
+    pub fn watch(&mut self) -> Watch {
+        self.budget.watch()
     }
 
     /// The fuel of the running call, or of the running start functions; `None`
@@ -178,6 +190,12 @@ impl ModuleState {
     /// one grows from 0. What is allowed is counted as done.
     pub fn grow_table(&mut self, current: usize, desired: usize) -> bool {
         self.growth.grow_table(&self.limits, current, desired)
+    }
+
+    /// Takes back the growth that [`ModuleState::grow_table`] allowed last:
+    /// the engine could not do it.
+    pub const fn table_growth_failed(&mut self) {
+        self.growth.table_failed();
     }
 
     /// What the guest was refused last by [`ModuleState::grow_memory`] or
@@ -266,25 +284,27 @@ impl ModuleState {
         ptr: i32,
         len: i32,
     ) -> Result<i32, Stop> {
-        const IMPORT: &str = "__host_call";
-        self.budget.count_host_call(&self.limits)?;
-        let call = HostCall {
-            host_id: self.host_id,
-            generation: self.generation,
-            binding: read_text(memory, bd_ptr, bd_len, IMPORT, "binding")?,
-            namespace: read_text(memory, ns_ptr, ns_len, IMPORT, "namespace")?,
-            operation: read_text(memory, op_ptr, op_len, IMPORT, "operation")?,
-            payload: read(memory, ptr, len, IMPORT, "payload")?,
-            budget: &self.budget,
-        };
-        bounded(&self.limits, call.bytes(), IMPORT, "a call")?;
         let Self {
             callback,
             host_response,
             host_error,
             limits,
+            budget,
             ..
         } = self;
+        let numbers = [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len];
+        let callback = match callback {
+            Callback::Blocking(callback) => callback,
+            Callback::Async(_) => return self.ask_through_door(memory, numbers),
+        };
+        let call = read_host_call(
+            self.host_id,
+            self.generation,
+            limits,
+            budget,
+            memory,
+            numbers,
+        )?;
         host_response.clear();
         host_error.clear();
         // The guest's state is not looked at after a panic: the instance is
@@ -295,29 +315,132 @@ impl ModuleState {
                 .call(call, host_response)
                 .map_err(|error| error.to_string())
         }));
+        self.conclude_host_call(answer)
+    }
+
+    /// `__host_call` where the callback may await: begins to ask it.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModuleState::host_call`].
+    pub fn ask_host(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<Asked, Stop> {
+        let Callback::Async(callback) = &self.callback else {
+            let [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len] = numbers;
+            return self
+                .host_call(
+                    memory, bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len,
+                )
+                .map(Asked::Answered);
+        };
+        let call = OwnedHostCall::new(read_host_call(
+            self.host_id,
+            self.generation,
+            &self.limits,
+            &mut self.budget,
+            memory,
+            numbers,
+        )?);
+        self.host_response.clear();
+        self.host_error.clear();
+        let limits = WaitLimits::new(
+            self.budget.expires(),
+            self.budget.timeout(),
+            self.budget.cancel().cloned(),
+        );
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            let _within = Within::enter(self.host_id);
+            callback.call(call)
+        }));
+        match begun {
+            Ok(future) => Ok(Asked::Waiting(HostAnswer::new(
+                self.host_id,
+                future,
+                limits,
+            ))),
+            Err(panic) => Err(self.callback_panicked(panic)),
+        }
+    }
+
+    /// `__host_call` of a guest that runs on a thread of its own.
+    #[cold]
+    fn ask_through_door(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<i32, Stop> {
+        let Some(door) = self.door.clone() else {
+            return Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into());
+        };
+        match self.ask_host(memory, numbers)? {
+            Asked::Answered(answered) => Ok(answered),
+            Asked::Waiting(answer) => self.host_answered(door.ask(answer)),
+        }
+    }
+
+    /// Where host calls are answered while the guest runs on a thread of its
+    /// own.
+    pub(crate) fn set_door(&mut self, door: Option<Arc<Door>>) {
+        self.door = door;
+    }
+
+    /// What `__host_call` returns, now that the answer is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModuleState::host_call`].
+    pub fn host_answered(&mut self, answer: Answer) -> Result<i32, Stop> {
+        match answer.0 {
+            AnswerKind::Given(Ok(response)) => {
+                self.host_response = response;
+                self.conclude_host_call(Ok(Ok(())))
+            }
+            AnswerKind::Given(Err(error)) => self.conclude_host_call(Ok(Err(error))),
+            AnswerKind::Panicked(panic) => self.conclude_host_call(Err(panic)),
+            AnswerKind::Stopped(stop) => Err(stop),
+        }
+    }
+
+    /// Whether a host call may have to await, so that [`ModuleState::ask_host`]
+    /// must be used.
+    #[must_use]
+    pub const fn awaits(&self) -> bool {
+        matches!(self.callback, Callback::Async(_))
+    }
+
+    /// Whether the guest must let others run now, as far as it can: asked every
+    /// few milliseconds, it says so once for each slice of an async call.
+    #[must_use]
+    pub fn pause_due(&mut self) -> bool {
+        self.budget.pause_due()
+    }
+
+    /// What the callback's answer, or its panic, means for the guest.
+    #[inline]
+    fn conclude_host_call(
+        &mut self,
+        answer: Result<Result<(), String>, Box<dyn Any + Send>>,
+    ) -> Result<i32, Stop> {
+        let (bytes, limit) = (self.host_response.len(), self.limits.max_bytes_in);
         let answered = match answer {
-            Ok(Ok(())) if host_response.len() <= limits.max_bytes_in => 1,
+            Ok(Ok(())) if bytes <= limit => 1,
             Ok(Ok(())) => {
-                *host_error = format!(
-                    "the host's answer of {} bytes is above the limit of {} bytes",
-                    host_response.len(),
-                    limits.max_bytes_in,
+                self.host_error = format!(
+                    "the host's answer of {bytes} bytes is above the limit of {limit} bytes"
                 );
-                *host_response = Vec::new();
+                self.host_response = Vec::new();
                 0
             }
             Ok(Err(error)) => {
-                *host_error = error;
-                host_response.clear();
+                self.host_error = error;
+                self.host_response.clear();
                 0
             }
-            Err(panic) => {
-                self.panic.put(panic);
-                return Err(ProtocolError::CallbackPanicked { import: IMPORT }.into());
-            }
+            Err(panic) => return Err(self.callback_panicked(panic)),
         };
         self.budget.check()?;
         Ok(answered)
+    }
+
+    #[cold]
+    fn callback_panicked(&self, panic: Box<dyn Any + Send>) -> Stop {
+        self.panic.put(panic);
+        ProtocolError::CallbackPanicked { import: HOST_CALL }.into()
     }
 
     /// `__host_response_len`: the length of the host's last answer in bytes; 0
@@ -431,6 +554,12 @@ impl ModuleState {
         &mut self.lent
     }
 
+    /// Lets the guest pause after each `slice` ticks of the call that has
+    /// begun.
+    pub(crate) fn set_slice(&mut self, slice: u64) {
+        self.budget.set_slice(Some(slice));
+    }
+
     pub(crate) fn spent(&self) -> Spent {
         self.budget.spent()
     }
@@ -519,6 +648,33 @@ macro_rules! for_each_import {
 
 /// The target of guests' log lines.
 const LOG_TARGET: &str = "wapc::guest";
+
+const HOST_CALL: &str = "__host_call";
+
+/// What a guest asks of its host by the eight numbers of `__host_call`.
+#[inline(always)]
+fn read_host_call<'c>(
+    host_id: u64,
+    generation: u64,
+    limits: &Limits,
+    budget: &'c mut Budget,
+    memory: &'c [u8],
+    numbers: [i32; 8],
+) -> Result<HostCall<'c>, Stop> {
+    let [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len] = numbers;
+    budget.count_host_call(limits)?;
+    let call = HostCall {
+        host_id,
+        generation,
+        binding: read_text(memory, bd_ptr, bd_len, HOST_CALL, "binding")?,
+        namespace: read_text(memory, ns_ptr, ns_len, HOST_CALL, "namespace")?,
+        operation: read_text(memory, op_ptr, op_len, HOST_CALL, "operation")?,
+        payload: read(memory, ptr, len, HOST_CALL, "payload")?,
+        budget,
+    };
+    bounded(limits, call.bytes(), HOST_CALL, "a call")?;
+    Ok(call)
+}
 
 /// The part of `memory` that a guest names by a pointer and a length.
 #[inline]

@@ -2,13 +2,17 @@
 
 use std::{
     any::Any,
-    fmt,
+    collections::BTreeMap,
+    fmt, mem,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Waker,
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 /// Settings of a single call, over those of its host.
 ///
@@ -101,9 +105,22 @@ impl fmt::Debug for CallOptions {
 /// Clones are the same handle. Once cancelled it stays so: a call that is
 /// given it later is refused with
 /// [`Error::Cancelled`](crate::Error::Cancelled).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct CancelHandle {
-    cancelled: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    cancelled: AtomicBool,
+    /// Futures that wait for something else meanwhile.
+    wakers: Mutex<Wakers>,
+}
+
+#[derive(Default)]
+struct Wakers {
+    next: u64,
+    wakers: BTreeMap<u64, Waker>,
 }
 
 impl CancelHandle {
@@ -115,12 +132,48 @@ impl CancelHandle {
 
     /// Ends every call that has this handle.
     pub fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Release);
+        self.shared.cancelled.store(true, Ordering::SeqCst);
+        let wakers = mem::take(&mut self.shared.wakers.lock().wakers);
+        wakers.into_values().for_each(Waker::wake);
     }
 
     /// Whether [`CancelHandle::cancel`] was called.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire)
+        self.shared.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// Wakes `waker` on [`CancelHandle::cancel`], until the returned value is
+    /// dropped.
+    pub(crate) fn wake(&self, waker: Waker) -> CancelWaker {
+        let mut wakers = self.shared.wakers.lock();
+        let number = wakers.next;
+        wakers.next += 1;
+        wakers.wakers.insert(number, waker);
+        CancelWaker {
+            handle: self.clone(),
+            number,
+        }
+    }
+}
+
+impl fmt::Debug for CancelHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelHandle")
+            .field("cancelled", &self.is_cancelled())
+            .finish()
+    }
+}
+
+/// A waker in a handle's list.
+pub(crate) struct CancelWaker {
+    handle: CancelHandle,
+    number: u64,
+}
+
+impl Drop for CancelWaker {
+    fn drop(&mut self) {
+        let waker = self.handle.shared.wakers.lock().wakers.remove(&self.number);
+        drop(waker);
     }
 }

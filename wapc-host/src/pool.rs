@@ -161,7 +161,7 @@ impl Pool {
             .line
             .join(Waker::from(Arc::new(Unpark(thread::current()))));
         loop {
-            if let Some(held) = self.take_as(&ticket) {
+            if let Some(held) = self.take_as(&ticket, SPINS) {
                 return Ok(held);
             }
             give_up()?;
@@ -179,13 +179,13 @@ impl Pool {
 
     /// A place for the holder of `ticket`, if it is their turn and one is free
     /// or about to be.
-    fn take_as(&self, ticket: &Ticket<'_>) -> Option<Held<'_>> {
+    pub(crate) fn take_as(&self, ticket: &Ticket<'_>, tries: usize) -> Option<Held<'_>> {
         if !ticket.is_next() {
             return None;
         }
         // Calls are short: a place may well be free sooner than a thread
         // falls asleep and is woken.
-        for _ in 0..SPINS {
+        for _ in 0..tries {
             if let Some(held) = self.scan() {
                 self.line.strict.store(false, Ordering::Relaxed);
                 return Some(held);
@@ -234,6 +234,11 @@ impl Pool {
             slot: place.slot.try_lock()?,
             _leave: Leave(&self.line),
         })
+    }
+
+    /// Joins the line; `waker` is woken when it may be this one's turn.
+    pub(crate) fn join(&self, waker: Waker) -> Ticket<'_> {
+        self.line.join(waker)
     }
 
     /// Waits for this very place until `deadline`, past the line.
@@ -329,12 +334,23 @@ impl Line {
 }
 
 /// A place in the line, left when it is dropped.
-struct Ticket<'l> {
+pub(crate) struct Ticket<'l> {
     line: &'l Line,
     ticket: u64,
 }
 
 impl Ticket<'_> {
+    /// Wakes `waker` from now on.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        let mut queue = self.line.queue.lock();
+        let own = |waiting: &&mut Waiting| waiting.ticket == self.ticket;
+        if let Some(waiting) = queue.waiting.iter_mut().find(own)
+            && !waiting.waker.will_wake(waker)
+        {
+            waiting.waker.clone_from(waker);
+        }
+    }
+
     /// Whether it is this one's turn; a call from now on is a new one.
     fn is_next(&self) -> bool {
         let mut queue = self.line.queue.lock();
@@ -362,6 +378,11 @@ impl Drop for Ticket<'_> {
         // There may be another free place.
         self.line.call_next();
     }
+}
+
+/// Unparks this thread.
+pub(crate) fn thread_waker() -> Waker {
+    Waker::from(Arc::new(Unpark(thread::current())))
 }
 
 struct Unpark(Thread);

@@ -1,6 +1,8 @@
 //! The contract between the host and an engine.
 
-use crate::{EngineError, ModuleState};
+use std::future::ready;
+
+use crate::{BoxFuture, EngineError, ModuleState, Promotion};
 
 /// A compiled module on some engine: cheap to share, the source of instances.
 ///
@@ -38,6 +40,26 @@ pub trait WebAssemblyEngineProvider: Send + Sync {
     /// [`ModuleState::fuel`] is used up.
     fn interruption(&self) -> Interruption {
         Interruption::Off
+    }
+
+    /// As [`WebAssemblyEngineProvider::init`] in an async call, where start
+    /// functions may await the host. By default it does not await.
+    ///
+    /// # Errors
+    ///
+    /// As [`WebAssemblyEngineProvider::init`].
+    fn init_async(
+        &self,
+        state: ModuleState,
+    ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
+        Box::pin(ready(self.init(state)))
+    }
+
+    /// Hears that a host runs this provider's code from now on, and may move it
+    /// over to a better provider of the same module when there is one. By
+    /// default there never is.
+    fn promote(&self, promotion: Promotion) {
+        drop(promotion);
     }
 }
 
@@ -81,6 +103,22 @@ pub trait GuestInstance: Send {
     ///
     /// Why the guest did not return. The host drops the instance then.
     fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError>;
+
+    /// As [`GuestInstance::call`], suspended while the host's callback awaits
+    /// ([`ModuleState::ask_host`]), and for a moment whenever
+    /// [`ModuleState::pause_due`]. `None`, the default, if this engine cannot
+    /// suspend its guests: then [`GuestInstance::call`] runs on a thread of its
+    /// own.
+    ///
+    /// Dropping the future ends the call; the host drops the instance then.
+    fn call_async(
+        &mut self,
+        op_length: i32,
+        msg_length: i32,
+    ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
+        _ = (op_length, msg_length);
+        None
+    }
 
     /// The state that [`WebAssemblyEngineProvider::init`] was given: the same
     /// one each time. The process is aborted if it is exchanged during a call,

@@ -27,6 +27,9 @@ impl WapcHost {
     /// guest's state does not outlive its code. Two swaps at the same time are
     /// done one after the other.
     ///
+    /// It blocks until all that is done. In async code, call it on a thread that
+    /// may block, as those of tokio's `spawn_blocking`.
+    ///
     /// [`WapcHost::swap`] does more: a probe, waiting for calls on the old code.
     ///
     /// # Errors
@@ -93,7 +96,6 @@ impl WapcHost {
             host: self,
             probe: None,
             drain: None,
-            only_from: None,
         }
     }
 }
@@ -104,7 +106,6 @@ pub struct Swap<'h> {
     host: &'h WapcHost,
     probe: Option<Box<Probe<'h>>>,
     drain: Option<Duration>,
-    only_from: Option<u64>,
 }
 
 type Probe<'h> = dyn FnOnce(&mut CheckedOut<'_>) -> Result<(), BoxError> + 'h;
@@ -186,7 +187,7 @@ impl<'h> Swap<'h> {
         ) -> Result<Arc<dyn WebAssemblyEngineProvider>, Error>,
     ) -> Result<(), Error> {
         let host = &*self.host.inner;
-        host.swap(provider, self.probe, self.only_from)
+        host.swap(provider, self.probe, None)
             .and_then(|number| match self.drain {
                 Some(limit) => host.drain(number, limit),
                 None => Ok(()),
@@ -207,7 +208,8 @@ impl fmt::Debug for Swap<'_> {
 
 impl Inner {
     /// Makes all that may fail, then publishes it. Returns its number.
-    fn swap(
+    /// Does nothing if the current code is not `only_from`.
+    pub(crate) fn swap(
         &self,
         provider: impl FnOnce(
             &Generation,
@@ -224,11 +226,11 @@ impl Inner {
         if only_from.is_some_and(|number| number != current.number) {
             return Ok(current.number);
         }
-        let candidate = Generation {
+        let candidate = Arc::new(Generation {
             number: current.number + 1,
             provider: provider(&current, previous.as_deref())?,
             ready: Mutex::default(),
-        };
+        });
         if let Some(probe) = probe {
             self.try_out(&candidate, probe)?;
         }
@@ -239,23 +241,21 @@ impl Inner {
         }
         let number = candidate.number;
         self.publish(candidate);
+        self.await_promotion();
         self.retire_before(number);
         Ok(number)
     }
 
     /// Lets `probe` call an instance of `candidate`, in a place that no other
     /// caller knows of.
-    fn try_out(&self, candidate: &Generation, probe: Box<Probe<'_>>) -> Result<(), Error> {
+    fn try_out(&self, candidate: &Arc<Generation>, probe: Box<Probe<'_>>) -> Result<(), Error> {
         let _working = self.working()?;
         let pool = Pool::new(1);
         let Some(held) = pool.try_take() else {
             return Ok(());
         };
-        let mut turn = Turn {
-            host: self,
-            held,
-            code: Some(candidate),
-        };
+        let mut turn = Turn::new(self, held);
+        turn.code = Some(Arc::clone(candidate));
         turn.fill()?;
         probe(&mut CheckedOut::new(turn, None)).map_err(Error::Probe)
     }

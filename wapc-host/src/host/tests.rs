@@ -11,7 +11,7 @@ use std::{
 
 use super::*;
 use crate::{
-    Start, Trap, TrapCode,
+    CancelHandle, Start, Trap, TrapCode,
     scripted::{ScriptedProvider, answer},
 };
 
@@ -364,4 +364,497 @@ fn threads_take_turns_and_each_gets_its_own_answer() {
         }
     });
     assert_eq!(answered.into_inner(), threads * calls);
+}
+
+/// A guest that waits in its call until the test lets it go on.
+struct Gate {
+    entered: Barrier,
+    leave: Barrier,
+}
+
+fn gated(gate: &Arc<Gate>) -> ScriptedProvider {
+    let gate = Arc::clone(gate);
+    ScriptedProvider::new(move |guest, op, msg| {
+        let (operation, _) = guest.request(op, msg)?;
+        if operation == "wait" {
+            gate.entered.wait();
+            gate.leave.wait();
+        }
+        guest.respond(guest.calls.to_string().as_bytes())
+    })
+}
+
+fn gate(parties: usize) -> Arc<Gate> {
+    Arc::new(Gate {
+        entered: Barrier::new(parties),
+        leave: Barrier::new(parties),
+    })
+}
+
+#[test]
+fn as_many_calls_run_at_once_as_there_may_be_instances_and_no_more_exist() {
+    let gate = gate(4);
+    let host = WapcHost::builder(Box::new(gated(&gate)))
+        .max_instances(3)
+        .wait_limit(Duration::ZERO)
+        .build(answer)
+        .unwrap();
+    assert_eq!(
+        host.stats().live,
+        1,
+        "the first one, and no other in advance"
+    );
+    for _ in 0..10 {
+        host.call("count", b"").unwrap();
+    }
+    assert_eq!(host.stats().live, 1, "one caller needs one");
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| host.call("wait", b"").unwrap());
+        }
+        gate.entered.wait();
+        let stats = host.stats();
+        assert_eq!((stats.live, stats.idle), (3, 0));
+        assert!(matches!(host.call("count", b""), Err(Error::Busy { .. })));
+        gate.leave.wait();
+    });
+    let stats = host.stats();
+    assert_eq!((stats.live, stats.idle, stats.calls), (3, 3, 13));
+    assert_eq!(stats.errors.of(crate::ErrorKind::Busy), 1);
+}
+
+#[test]
+fn whoever_waits_is_served_in_the_order_of_coming() {
+    let gate = gate(2);
+    let host = WapcHost::builder(Box::new(gated(&gate)))
+        .build(answer)
+        .unwrap();
+    let served = Mutex::new(vec![]);
+    thread::scope(|scope| {
+        scope.spawn(|| host.call("wait", b"").unwrap());
+        gate.entered.wait();
+        for number in 0..4 {
+            let (host, served) = (&host, &served);
+            scope.spawn(move || {
+                let mut held = host.check_out().unwrap();
+                served.lock().push(number);
+                held.call("count", b"").unwrap();
+            });
+            while host.stats().waiting <= number {
+                thread::yield_now();
+            }
+        }
+        gate.leave.wait();
+    });
+    assert_eq!(served.into_inner(), [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_call_of_the_own_host_takes_another_instance_if_there_may_be_one() {
+    let slot: Arc<std::sync::OnceLock<WapcHost>> = Arc::default();
+    let own = Arc::downgrade(&slot);
+    let host = WapcHost::builder(Box::new(versatile()))
+        .max_instances(2)
+        .build(move |_, _, _, _, payload| {
+            let own = own.upgrade().unwrap();
+            Ok(own.get().unwrap().call("echo", payload)?)
+        })
+        .unwrap();
+    let host = slot.get_or_init(|| host);
+    assert_eq!(host.call("ask", b"x").unwrap(), b"x");
+    assert_eq!(host.stats().live, 2);
+}
+
+#[test]
+fn an_instance_is_used_for_as_many_calls_as_the_host_says() {
+    let count = |reuse| {
+        let host = WapcHost::builder(Box::new(versatile()))
+            .reuse(reuse)
+            .build(answer)
+            .unwrap();
+        [(); 5].map(|()| String::from_utf8(host.call("count", b"").unwrap()).unwrap())
+    };
+    assert_eq!(count(Reuse::Keep), ["1", "2", "3", "4", "5"]);
+    assert_eq!(
+        count(Reuse::Recycle(2.try_into().unwrap())),
+        ["1", "2", "1", "2", "1"]
+    );
+    assert_eq!(count(Reuse::Fresh), ["1"; 5]);
+}
+
+#[test]
+fn idle_instances_retire_but_for_the_least_number() {
+    let gate = gate(4);
+    let host = WapcHost::builder(Box::new(gated(&gate)))
+        .max_instances(3)
+        .idle_timeout(Duration::ZERO)
+        .build(answer)
+        .unwrap();
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| host.call("wait", b"").unwrap());
+        }
+        gate.entered.wait();
+        gate.leave.wait();
+    });
+    let inner = &host.inner;
+    clock::Clocked::tend(&**inner);
+    clock::Clocked::tend(&**inner);
+    assert_eq!(host.stats().live, 1);
+    host.call("count", b"").unwrap();
+}
+
+#[test]
+fn a_probe_decides_whether_a_swap_happens_and_leaves_no_trace() {
+    let host = versatile().host();
+    host.call("count", b"").unwrap();
+    let refused = host
+        .swap()
+        .probe(|candidate| {
+            assert_eq!(candidate.call("count", b"probe")?, b"probe");
+            Err("not good enough".into())
+        })
+        .module(b"echo");
+    assert!(matches!(refused, Err(Error::Probe(_))));
+    assert_eq!(
+        (host.generation(), host.call("count", b"").unwrap()),
+        (1, b"2".to_vec())
+    );
+
+    let new = versatile();
+    host.swap()
+        .probe(|candidate| {
+            assert_eq!(candidate.call("count", b"")?, b"1");
+            candidate.call("trap", b"").unwrap_err();
+            assert_eq!(
+                candidate.call("count", b"")?,
+                b"1",
+                "another instance of it"
+            );
+            Ok(())
+        })
+        .provider(Box::new(new))
+        .unwrap();
+    assert_eq!(
+        (host.generation(), host.call("count", b"").unwrap()),
+        (2, b"1".to_vec())
+    );
+}
+
+#[test]
+fn a_rollback_brings_the_code_before_back_and_another_one_undoes_it() {
+    let host = versatile().host();
+    assert!(matches!(host.rollback(), Err(Error::NoPrevious)));
+    host.replace_module(b"echo").unwrap();
+    host.rollback().unwrap();
+    assert_eq!(
+        (host.generation(), host.call("count", b"x").unwrap()),
+        (3, b"1".to_vec())
+    );
+    host.rollback().unwrap();
+    assert_eq!(
+        (host.generation(), host.call("count", b"x").unwrap()),
+        (4, b"x".to_vec())
+    );
+    assert_eq!(host.stats().swaps, 3);
+}
+
+#[test]
+fn draining_waits_for_calls_on_the_old_code_and_for_no_others() {
+    let gate = gate(2);
+    let host = WapcHost::builder(Box::new(gated(&gate)))
+        .max_instances(2)
+        .build(answer)
+        .unwrap();
+    thread::scope(|scope| {
+        let call = scope.spawn(|| host.call("wait", b"").unwrap());
+        gate.entered.wait();
+        let drained = host.swap().drain(Duration::from_millis(20)).module(b"echo");
+        assert!(matches!(drained, Err(Error::NotDrained { .. })));
+        assert_eq!(
+            host.call("count", b"new").unwrap(),
+            b"new",
+            "the swap has happened"
+        );
+        let drain = scope.spawn(|| host.swap().drain(Duration::from_secs(60)).module(b"echo"));
+        gate.leave.wait();
+        assert_eq!(call.join().unwrap(), b"1", "on the code it began on");
+        drain.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn limits_that_the_provider_cannot_keep_are_refused() {
+    struct Unstoppable(ScriptedProvider);
+    impl WebAssemblyEngineProvider for Unstoppable {
+        fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+            self.0.init(state)
+        }
+        fn replace(&self, _: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+            Ok(Box::new(Self(self.0.clone())))
+        }
+    }
+    let provider = || Box::new(Unstoppable(versatile()));
+    let refused = WapcHost::new(provider(), answer).unwrap_err();
+    assert!(matches!(refused, Error::NotInterruptible { what: "time" }));
+    let host = WapcHost::builder(provider())
+        .limits(Limits::unlimited())
+        .build(answer)
+        .unwrap();
+    host.call("echo", b"").unwrap();
+    let refused = |options: CallOptions| {
+        host.with(&options)
+            .call("echo", b"")
+            .unwrap_err()
+            .to_string()
+    };
+    for options in [
+        CallOptions::default().timeout(Duration::MAX),
+        CallOptions::default().cancel(&CancelHandle::new()),
+    ] {
+        assert_eq!(
+            refused(options),
+            "the provider cannot interrupt guests by time: it was built without"
+        );
+    }
+    assert!(refused(CallOptions::default().fuel(1)).contains("by fuel"));
+    let timed = versatile().host();
+    let refused = timed.swap_provider(provider()).unwrap_err();
+    assert!(matches!(refused, Error::NotInterruptible { .. }));
+    assert_eq!(timed.generation(), 1);
+}
+
+#[test]
+fn a_call_that_is_over_before_it_begins_does_not_reach_the_guest() {
+    let host = versatile().host();
+    let handle = CancelHandle::new();
+    let options = CallOptions::default().cancel(&handle);
+    assert_eq!(host.with(&options).call("count", b"").unwrap(), b"1");
+    handle.cancel();
+    let refused = host.with(&options).call("count", b"");
+    assert!(matches!(refused, Err(Error::Cancelled { .. })));
+    let past = CallOptions::default().deadline(Instant::now());
+    let refused = host.with(&past).call("count", b"");
+    assert!(matches!(refused, Err(Error::TimedOut { .. })));
+    assert_eq!(host.call("count", b"").unwrap(), b"2", "the same instance");
+}
+
+#[test]
+fn messages_and_host_calls_are_counted_and_bounded() {
+    let bounded = |limits: Limits| {
+        WapcHost::builder(Box::new(versatile()))
+            .limits(limits)
+            .build(answer)
+            .unwrap()
+    };
+    let host = bounded(Limits::default().max_bytes_in(12));
+    assert_eq!(host.call("echo", b"12345678").unwrap(), b"12345678");
+    let refused = host.call("echo", b"123456789").unwrap_err();
+    assert!(matches!(
+        refused,
+        Error::TooLarge {
+            bytes: 13,
+            limit: 12
+        }
+    ));
+    let Error::Guest { message, .. } = host.call("ask", b"12").unwrap_err() else {
+        panic!("the guest hears of an answer that is too long");
+    };
+    assert!(message.contains("above the limit of 12 bytes"), "{message}");
+    let host = bounded(Limits::default().max_bytes_out(12));
+    assert_eq!(host.call("echo", b"123456789012").unwrap(), b"123456789012");
+    let refused = host.call("ask", b"12345").unwrap_err();
+    assert!(matches!(
+        refused,
+        Error::Limit {
+            source: crate::LimitError::BytesOut { bytes: 13, .. },
+            ..
+        }
+    ));
+}
+
+#[test]
+fn a_callback_sees_the_context_of_its_own_call() {
+    struct Whose;
+    impl HostCallback for Whose {
+        fn call(&self, call: crate::HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError> {
+            assert_eq!(call.context::<u8>(), None);
+            assert_eq!(call.generation, 1);
+            assert!(call.time_left().unwrap() <= Duration::from_secs(10));
+            response.extend_from_slice(call.context::<String>().ok_or("nobody's")?.as_bytes());
+            Ok(())
+        }
+    }
+    let host = WapcHost::with_callback(Box::new(versatile()), Whose).unwrap();
+    let options = CallOptions::default().context(Arc::new("Ann's".to_owned()));
+    assert_eq!(host.with(&options).call("ask", b"").unwrap(), b"Ann's");
+    let refused = host.call("ask", b"").unwrap_err();
+    assert!(refused.to_string().ends_with("nobody's"));
+}
+
+/// Async calls of guests that cannot be suspended: they run on a thread of
+/// their own.
+mod on_a_thread {
+    use std::{
+        future::{pending, poll_fn},
+        pin::pin,
+        sync::atomic::AtomicBool,
+        task::{Context, Poll, Waker},
+    };
+
+    use super::*;
+    use crate::{OwnedHostCall, awaiting::block_on};
+
+    /// Answers with what it was asked, after having been polled twice.
+    async fn slow_answer(call: OwnedHostCall) -> Result<Vec<u8>, BoxError> {
+        let mut polled = false;
+        poll_fn(|context| {
+            context.waker().wake_by_ref();
+            match mem::replace(&mut polled, true) {
+                false => Poll::Pending,
+                true => Poll::Ready(()),
+            }
+        })
+        .await;
+        answer(
+            call.host_id(),
+            call.binding(),
+            call.namespace(),
+            call.operation(),
+            call.payload(),
+        )
+    }
+
+    fn host() -> WapcHost {
+        block_on(WapcHost::builder(Box::new(versatile())).build_async(slow_answer)).unwrap()
+    }
+
+    #[test]
+    fn a_call_ends_as_a_blocking_one_does() {
+        let host = host();
+        let call = |operation: &str, payload: &[u8]| {
+            block_on(host.call_async(operation, payload)).map_err(|error| error.to_string())
+        };
+        assert_eq!(call("echo", b"x").unwrap(), b"x");
+        assert_eq!(call("ask", b"x").unwrap(), b"bind/ns/op:x");
+        assert_eq!(
+            call("ask", b"fail").unwrap_err(),
+            "the guest's operation `ask` failed: the host said no"
+        );
+        assert_eq!(call("count", b"").unwrap(), b"4");
+        assert_eq!(
+            call("trap", b"").unwrap_err(),
+            "the guest trapped in operation `trap`"
+        );
+        assert_eq!(call("count", b"").unwrap(), b"1");
+        let panic = catch_unwind(AssertUnwindSafe(|| call("ask", b"panic"))).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"the callback panicked"));
+        assert_eq!(call("count", b"").unwrap(), b"1");
+    }
+
+    #[test]
+    fn a_blocking_call_of_a_guest_whose_host_awaits_is_refused_at_its_host_call() {
+        let host = host();
+        assert_eq!(host.call("echo", b"x").unwrap(), b"x");
+        let refused = host.call("ask", b"x").unwrap_err();
+        assert!(matches!(
+            refused,
+            Error::Protocol {
+                source: ProtocolError::CallbackAwaits { .. },
+                ..
+            }
+        ));
+    }
+
+    #[test]
+    fn a_callback_that_never_answers_ends_with_the_call() {
+        let never = |_: OwnedHostCall| pending();
+        let host = block_on(WapcHost::builder(Box::new(versatile())).build_async(never)).unwrap();
+        let options = CallOptions::default().timeout(Duration::from_millis(10));
+        let ended = block_on(host.with(&options).call_async("ask", b""));
+        assert!(matches!(ended, Err(Error::TimedOut { .. })));
+
+        let handle = CancelHandle::new();
+        let options = CallOptions::default().cancel(&handle);
+        thread::scope(|scope| {
+            let call = scope.spawn(|| block_on(host.with(&options).call_async("ask", b"")));
+            while host.stats().idle > 0 {
+                thread::yield_now();
+            }
+            handle.cancel();
+            assert!(matches!(call.join().unwrap(), Err(Error::Cancelled { .. })));
+        });
+        assert_eq!(block_on(host.call_async("count", b"")).unwrap(), b"1");
+    }
+
+    #[test]
+    fn dropping_a_call_gives_its_place_to_the_next_and_drops_the_answer() {
+        static DROPPED: AtomicBool = AtomicBool::new(false);
+        struct OnDrop;
+        impl Drop for OnDrop {
+            fn drop(&mut self) {
+                DROPPED.store(true, Ordering::SeqCst);
+            }
+        }
+        let asked = Arc::new(AtomicBool::new(false));
+        let seen = Arc::clone(&asked);
+        let never = move |_: OwnedHostCall| {
+            seen.store(true, Ordering::SeqCst);
+            let guard = OnDrop;
+            async move {
+                let _guard = guard;
+                pending().await
+            }
+        };
+        let host = block_on(WapcHost::builder(Box::new(versatile())).build_async(never)).unwrap();
+        {
+            let mut call = pin!(host.call_async("ask", b""));
+            let mut context = Context::from_waker(Waker::noop());
+            while !asked.load(Ordering::SeqCst) {
+                assert!(call.as_mut().poll(&mut context).is_pending());
+            }
+        }
+        assert_eq!(block_on(host.call_async("count", b"")).unwrap(), b"1");
+        while !DROPPED.load(Ordering::SeqCst) {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn many_calls_wait_their_turn_on_one_thread() {
+        let host = block_on(
+            WapcHost::builder(Box::new(versatile()))
+                .max_instances(2)
+                .build_async(slow_answer),
+        )
+        .unwrap();
+        let calls = if cfg!(miri) { 4 } else { 50 };
+        let mut waiting: Vec<_> = (0..calls)
+            .map(|_| Box::pin(host.call_async("ask", b"x")))
+            .collect();
+        block_on(poll_fn(|context| {
+            waiting.retain_mut(|call| match call.as_mut().poll(context) {
+                Poll::Pending => true,
+                Poll::Ready(answer) => {
+                    assert_eq!(answer.unwrap(), b"bind/ns/op:x");
+                    false
+                }
+            });
+            match waiting.is_empty() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        }));
+        let stats = host.stats();
+        assert_eq!(
+            (stats.calls, stats.idle, stats.waiting),
+            (calls, stats.live, 0)
+        );
+    }
+
+    /// Compiles if calls may move between threads.
+    const _: fn(&WapcHost) = |host| {
+        const fn sent<T: Send>(_: &T) {}
+        sent(&host.call_async("", b""));
+    };
 }

@@ -1,0 +1,265 @@
+//! The async way in: the same host, the same conversation, driven by a future.
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    clock,
+    error::{EngineError, Error, Stop},
+    host::{Generation, Inner, Turn, WapcHost, With, not_begun, not_made},
+    host_answer::WaitLimits,
+    lent::{Loan, Sink},
+    on_thread::OnThread,
+    options::CallOptions,
+    pool::{Held, thread_waker},
+    provider::GuestInstance,
+};
+
+impl WapcHost {
+    /// As [`WapcHost::call`], without blocking the thread: while an instance is
+    /// waited for and while an async callback awaits, others run, and every
+    /// [`slice`](crate::HostBuilder::slice) of computing the guest pauses for
+    /// them.
+    ///
+    /// Dropping the future ends the call where it stands, drops the instance,
+    /// and lets the next caller in. Limits, deadlines, cancel handles and swaps
+    /// mean what they do in blocking calls. An engine that cannot suspend its
+    /// guests runs them on a thread of their own; dropping the future lets such
+    /// a guest run on to its next host call or the end of its time.
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::call`].
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::call`].
+    pub async fn call_async(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        self.inner.call_async(operation, payload, None).await
+    }
+}
+
+impl With<'_> {
+    /// As [`WapcHost::call_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::call`].
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::call`].
+    pub async fn call_async(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        let host = &self.host().inner;
+        host.call_async(operation, payload, Some(self.options()))
+            .await
+    }
+}
+
+impl Inner {
+    async fn call_async(
+        &self,
+        operation: &str,
+        payload: &[u8],
+        options: Option<&CallOptions>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut response = Vec::new();
+        let mut turn = self.turn_async(operation, options).await?;
+        turn.converse_async(operation, payload, options, &mut response)
+            .await?;
+        Ok(response)
+    }
+
+    pub(crate) async fn first_instance_async(&self) -> Result<(), Error> {
+        self.turn_async("(first instance)", None).await.map(|_| ())
+    }
+
+    async fn turn_async(
+        &self,
+        operation: &str,
+        options: Option<&CallOptions>,
+    ) -> Result<Turn<'_>, Error> {
+        let held = match self.pool.try_take() {
+            Some(held) => held,
+            None => self
+                .wait_async(operation, options)
+                .await
+                .map_err(|error| self.counted(error))?,
+        };
+        let mut turn = Turn::new(self, held);
+        if turn.is_stale() {
+            turn.fill_async().await?;
+        }
+        Ok(turn)
+    }
+
+    async fn wait_async(
+        &self,
+        operation: &str,
+        options: Option<&CallOptions>,
+    ) -> Result<Held<'_>, Error> {
+        self.not_within(operation)?;
+        // The clock must tick for the limits to be noticed.
+        let _working = self.working()?;
+        clock::wake().map_err(|error| Error::Init(EngineError::Other(error.into())))?;
+        let began = Instant::now();
+        let until_deadline = options
+            .and_then(|options| options.deadline)
+            .map(|deadline| deadline.saturating_duration_since(began));
+        let limit = [self.wait_limit(), until_deadline]
+            .into_iter()
+            .flatten()
+            .min();
+        let expires = limit.map_or(u64::MAX, |limit| {
+            clock::now()
+                .saturating_add(clock::ticks_in(limit))
+                .saturating_add(1)
+        });
+        let cancel = options.and_then(|options| options.cancel.clone());
+        let mut limits = WaitLimits::new(expires, limit.unwrap_or_default(), cancel);
+        let mut ticket = None;
+        poll_fn(move |context| {
+            let ticket = ticket.get_or_insert_with(|| self.pool.join(context.waker().clone()));
+            ticket.set_waker(context.waker());
+            if let Some(held) = self.pool.take_as(ticket, 1) {
+                return Poll::Ready(Ok(held));
+            }
+            let over = |_: Stop| match options.map(|options| not_begun(operation, options)) {
+                Some(Err(error)) => error,
+                _ => Error::Busy {
+                    operation: operation.to_owned(),
+                    waited: began.elapsed(),
+                },
+            };
+            match limits.check().and_then(|()| limits.wake_at_end(context)) {
+                Ok(()) => Poll::Pending,
+                Err(stop) => Poll::Ready(Err(over(stop))),
+            }
+        })
+        .await
+    }
+
+    pub(crate) async fn instance_async(
+        &self,
+        code: &Generation,
+        number: usize,
+    ) -> Result<Box<dyn GuestInstance>, Error> {
+        let _working = self.working()?;
+        let mut state = self.new_state(code, number)?;
+        state.set_slice(self.slice());
+        let panic = Arc::clone(state.panic_slot());
+        let instance = code.provider.init_async(state).await;
+        instance.map_err(|error| not_made(error, &panic))
+    }
+
+    /// The ticks between a guest's pauses.
+    fn slice(&self) -> u64 {
+        clock::ticks_in(self.settings().slice).max(1)
+    }
+
+    fn wait_limit(&self) -> Option<Duration> {
+        self.settings().wait_limit
+    }
+}
+
+impl Turn<'_> {
+    /// As `Turn::converse`, around a future.
+    async fn converse_async(
+        &mut self,
+        operation: &str,
+        payload: &[u8],
+        options: Option<&CallOptions>,
+        response: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        if self.is_lost() {
+            self.fill_async().await?;
+        }
+        let slice = self.host.slice();
+        let lengths = self.begin(operation, payload, options, true)?;
+        let Some(instance) = &mut self.held.slot.instance else {
+            return Err(crate::host::no_instance());
+        };
+        let mut sink: &mut Sink<'_> = &mut |bytes: &[u8]| {
+            response.clear();
+            response.extend_from_slice(bytes);
+        };
+        let mut loan = Loan::new(&mut **instance, operation, payload, &mut sink, options);
+        loan.instance().state().set_slice(slice);
+        let returned = match loan
+            .instance()
+            .call_async(lengths.operation, lengths.payload)
+        {
+            Some(call) => Some(call.await),
+            None => None,
+        };
+        let responded = loan.end().responded();
+        drop(loan);
+        match returned {
+            Some(returned) => self.end(operation, returned, responded),
+            None => {
+                self.converse_on_thread(operation, payload, options, response)
+                    .await
+            }
+        }
+    }
+
+    /// As `Turn::converse_async` for an engine that cannot suspend.
+    async fn converse_on_thread(
+        &mut self,
+        operation: &str,
+        payload: &[u8],
+        options: Option<&CallOptions>,
+        response: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let lengths = self.begin(operation, payload, options, true)?;
+        let Some(instance) = self.held.slot.instance.take() else {
+            return Err(crate::host::no_instance());
+        };
+        let job = OnThread::start(
+            instance,
+            operation,
+            payload,
+            options.cloned(),
+            (lengths.operation, lengths.payload),
+        )
+        .map_err(|error| Error::Init(EngineError::Other(error.into())))?;
+        let done = pin!(job).await;
+        self.held.slot.instance = Some(done.instance);
+        *response = done.response;
+        self.end(operation, done.returned, done.responded)
+    }
+
+    async fn fill_async(&mut self) -> Result<(), Error> {
+        let code = self.vacate();
+        let ready = code.ready();
+        let instance = match ready {
+            Some(instance) => instance,
+            None => self
+                .host
+                .instance_async(&code, self.held.number)
+                .await
+                .map_err(|error| self.host.counted(error))?,
+        };
+        self.occupy(&code, instance);
+        Ok(())
+    }
+}
+
+/// Runs `future` on this thread, which sleeps while it waits.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let waker = thread_waker();
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
