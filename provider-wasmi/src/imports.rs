@@ -95,10 +95,6 @@ pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error>
 }
 
 /// `__host_call`, which suspends the guest where the callback awaits.
-#[expect(
-    clippy::many_single_char_names,
-    reason = "waPC's `__host_call` has eight numbers, which the state names"
-)]
 fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
     linker.func_wrap(
         "wapc",

@@ -20,6 +20,7 @@ pub struct Arguments {
 /// What the command can do.
 #[derive(Debug, Subcommand)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum Command {
     /// Call an operation of a guest and print its response
     ///

@@ -263,9 +263,10 @@ impl Clock {
         }
         *tended = Instant::now();
         let clocked = self.inner.lock().clocked.clone();
-        clocked.iter().fold(false, |again, clocked| {
-            look_at(clocked, |clocked| clocked.tend()) || again
-        })
+        let want_more = clocked
+            .iter()
+            .filter(|clocked| look_at(clocked, |clocked| clocked.tend()));
+        want_more.count() > 0
     }
 }
 

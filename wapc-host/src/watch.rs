@@ -39,9 +39,14 @@ use crate::{Error, WapcHost};
 pub struct ModuleWatch {
     path: PathBuf,
     interval: Duration,
-    swap: Box<dyn Fn(&WapcHost, &[u8]) -> Result<(), Error> + Send>,
-    observer: Box<dyn Fn(WatchEvent<'_>) + Send>,
+    swap: Box<SwapIn>,
+    observer: Box<Observer>,
 }
+
+/// Swaps new contents in.
+type SwapIn = dyn Fn(&WapcHost, &[u8]) -> Result<(), Error> + Send;
+
+type Observer = dyn Fn(WatchEvent<'_>) + Send;
 
 /// What a [`ModuleWatch`] has seen.
 #[derive(Debug)]
