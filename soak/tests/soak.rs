@@ -5,7 +5,7 @@ use soak::{Arguments, Report};
 
 fn run(arguments: &str) -> Report {
     let words = ["soak"].into_iter().chain(arguments.split(' '));
-    let report = soak::run(&Arguments::parse_from(words)).unwrap();
+    let report = soak::run(&Arguments::parse_from(words)).expect("the soak runs");
     assert!(report.all_kept(), "{report}");
     report
 }
