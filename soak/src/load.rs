@@ -1,7 +1,10 @@
 //! Threads that call while something else is done.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -26,20 +29,26 @@ impl Drop for StopAtEnd<'_> {
 }
 
 /// Runs `call` on `threads` threads, with a number for each, while `control`
-/// runs; it ends when `control` has returned and each `call` has seen the
+/// runs, which begins when all of them have. It ends when `control` has returned and each `call` has seen the
 /// [`Stop`]. Returns what they returned.
 pub(crate) fn under_load<R: Send, C>(
     threads: usize,
     call: impl Fn(usize, &Stop) -> R + Sync,
     control: impl FnOnce() -> C,
 ) -> (Vec<R>, C) {
-    let stop = Stop::default();
+    let (stop, begin) = (Stop::default(), Barrier::new(threads + 1));
     thread::scope(|scope| {
-        let (call, stop) = (&call, &stop);
+        let (call, stop, begin) = (&call, &stop, &begin);
         let callers: Vec<_> = (0..threads)
-            .map(|number| scope.spawn(move || call(number, stop)))
+            .map(|number| {
+                scope.spawn(move || {
+                    begin.wait();
+                    call(number, stop)
+                })
+            })
             .collect();
         let at_end = StopAtEnd(stop);
+        begin.wait();
         let controlled = control();
         drop(at_end);
         let called = callers

@@ -21,18 +21,8 @@ fn bad_swaps_are_refused_and_the_old_version_serves() {
 }
 
 #[test]
-fn memory_stays_flat_over_swaps() {
-    run("memory --threads 2 --swaps 1000");
-}
-
-#[test]
 fn two_tiers_answer_sooner_and_become_as_fast() {
     run("tiers --threads 1 --length 4000");
-}
-
-#[test]
-fn memory_stays_flat_over_bad_ends() {
-    run("traps --threads 2 --traps 2000 --expired 100");
 }
 
 #[test]
