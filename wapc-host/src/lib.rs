@@ -61,6 +61,8 @@ mod host;
 mod host_answer;
 mod lent;
 mod limits;
+#[cfg(all(test, shuttle))]
+mod model;
 pub mod module;
 mod module_state;
 mod on_thread;
@@ -68,6 +70,10 @@ mod options;
 mod pool;
 mod provider;
 #[cfg(test)]
+#[cfg_attr(
+    shuttle,
+    expect(dead_code, reason = "the model tests leave most tests out")
+)]
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -77,6 +83,7 @@ mod provider;
 mod scripted;
 mod stats;
 mod swap;
+mod sync;
 mod tiers;
 mod wasi;
 mod watch;
