@@ -264,7 +264,7 @@ impl Clock {
         *tended = Instant::now();
         let clocked = self.inner.lock().clocked.clone();
         clocked.iter().fold(false, |again, clocked| {
-            look_at(clocked, |clocked| clocked.tend()) || again
+            look_at(clocked, |clocked| clocked.tend()) | again
         })
     }
 }

@@ -1158,7 +1158,7 @@ pub(crate) fn no_instance() -> Error {
 
 const FIRST_GENERATION: u64 = 1;
 
-static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 #[cfg(all(test, not(shuttle)))]
 mod tests;

@@ -6,7 +6,11 @@
 //!
 //! Nothing wakes by time here (see `sync.rs`), so they show that no waiter
 //! needs its timed second look. The clock's thread does not run, since the
-//! hosts have no timeouts.
+//! hosts have no timeouts. `SHUTTLE_ITERATIONS` sets how many interleavings.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test's own functions unwrap fails the test"
+)]
 
 use std::{
     future::poll_fn,

@@ -91,7 +91,6 @@ impl WapcHost {
     /// # Ok(())
     /// # }
     /// ```
-    #[must_use]
     pub const fn swap(&self) -> Swap<'_> {
         Swap {
             host: self,

@@ -39,9 +39,12 @@ use crate::{Error, WapcHost};
 pub struct ModuleWatch {
     path: PathBuf,
     interval: Duration,
-    swap: Box<dyn Fn(&WapcHost, &[u8]) -> Result<(), Error> + Send>,
+    swap: Box<SwapTo>,
     observer: Box<dyn Fn(WatchEvent<'_>) + Send>,
 }
+
+/// What to do with new contents.
+type SwapTo = dyn Fn(&WapcHost, &[u8]) -> Result<(), Error> + Send;
 
 /// What a [`ModuleWatch`] has seen.
 #[derive(Debug)]
