@@ -263,10 +263,9 @@ impl Clock {
         }
         *tended = Instant::now();
         let clocked = self.inner.lock().clocked.clone();
-        let want_more = clocked
-            .iter()
-            .filter(|clocked| look_at(clocked, |clocked| clocked.tend()));
-        want_more.count() > 0
+        clocked.iter().fold(false, |again, clocked| {
+            look_at(clocked, |clocked| clocked.tend()) | again
+        })
     }
 }
 

@@ -4,14 +4,9 @@ use std::{
     any::Any,
     fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicU64, AtomicUsize, Ordering, fence},
-    },
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
-
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     awaiting::block_on,
@@ -27,6 +22,10 @@ use crate::{
     provider::{GuestInstance, Interruption, WebAssemblyEngineProvider},
     stats::{ErrorCounters, Stats},
     swap::Swaps,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering, fence},
+    },
     tiers::Promotion,
 };
 
@@ -1163,5 +1162,5 @@ const FIRST_GENERATION: u64 = 1;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
-#[cfg(test)]
+#[cfg(all(test, not(shuttle)))]
 mod tests;

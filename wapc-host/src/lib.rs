@@ -61,6 +61,8 @@ mod host;
 mod host_answer;
 mod lent;
 mod limits;
+#[cfg(all(test, shuttle))]
+mod model;
 pub mod module;
 mod module_limits;
 mod module_state;
@@ -69,6 +71,10 @@ mod options;
 mod pool;
 mod provider;
 #[cfg(test)]
+#[cfg_attr(
+    shuttle,
+    expect(dead_code, reason = "the model tests leave most tests out")
+)]
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -78,6 +84,7 @@ mod provider;
 mod scripted;
 mod stats;
 mod swap;
+mod sync;
 mod tiers;
 mod wasi;
 mod watch;

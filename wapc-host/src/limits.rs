@@ -299,6 +299,12 @@ impl Growth {
         self.last_table_elements = 0;
     }
 
+    /// A new call has been refused nothing yet.
+    #[inline]
+    pub(crate) fn forget_refused(&mut self) {
+        self.refused = None;
+    }
+
     pub(crate) const fn refused(&self) -> Option<&LimitError> {
         self.refused.as_ref()
     }

@@ -91,6 +91,12 @@ impl ModuleState {
         self.host_id
     }
 
+    /// The number of the guest's code.
+    #[cfg(test)]
+    pub(crate) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// A number that differs between instances that are likely to run at the
     /// same time: for engines that keep what threads contend for in several
     /// copies.
@@ -544,6 +550,7 @@ impl ModuleState {
     #[inline]
     pub(crate) fn begin(&mut self, options: Option<&CallOptions>) {
         self.budget.begin(&self.limits, options);
+        self.growth.forget_refused();
         self.responded = false;
         self.guest_error = None;
         self.host_error.clear();

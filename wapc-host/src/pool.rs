@@ -4,20 +4,19 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
-    },
+    sync::Arc,
     task::{Wake, Waker},
-    thread::{self, Thread},
     time::{Duration, Instant},
 };
-
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     error::Error,
     provider::{GuestInstance, Interruption},
+    sync::{
+        Mutex, MutexGuard, Thread,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
+        hint, thread,
+    },
 };
 
 /// A fixed number of places, and the line of those who wait for one.
@@ -206,7 +205,7 @@ impl Pool {
                 return Some(held);
             }
             self.line.strict.store(true, Ordering::Relaxed);
-            std::hint::spin_loop();
+            hint::spin_loop();
         }
         None
     }
@@ -283,7 +282,7 @@ impl Pool {
 pub(crate) const RESCAN: Duration = Duration::from_millis(5);
 
 /// How often the next in line tries before it sleeps again: some microseconds.
-const SPINS: usize = 200;
+const SPINS: usize = if cfg!(shuttle) { 2 } else { 200 };
 
 /// Those who wait, in the order in which they came.
 ///

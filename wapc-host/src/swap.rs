@@ -3,11 +3,8 @@
 use std::{
     fmt,
     sync::{Arc, Weak},
-    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
-
-use parking_lot::{Mutex, MutexGuard};
 
 use crate::{
     callback::BoxError,
@@ -15,6 +12,7 @@ use crate::{
     host::{CheckedOut, Generation, Inner, Turn, WapcHost},
     pool::Pool,
     provider::WebAssemblyEngineProvider,
+    sync::{Mutex, MutexGuard, ThreadId, thread},
 };
 
 impl WapcHost {

@@ -1,4 +1,8 @@
 //! The host over scripted guests: every way in which a call can end.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test's own functions unwrap fails the test"
+)]
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -2,12 +2,17 @@
 //! their caller, user code at awkward moments.
 
 use std::{
+    future::{pending, poll_fn},
     pin::pin,
-    sync::{atomic::AtomicBool, mpsc},
-    task::{Context, Waker},
+    sync::{
+        atomic::{AtomicBool, AtomicI64},
+        mpsc,
+    },
+    task::{Context, Poll, Waker},
 };
 
 use super::*;
+use crate::{BoxFuture, CallOptions, awaiting::block_on, scripted::Guest};
 
 /// Waits until `done`; fails after half a minute.
 fn until(mut done: impl FnMut() -> bool) {
@@ -177,4 +182,274 @@ fn a_guest_that_has_outlived_its_caller_ends_with_its_time() {
         });
     }
     until(|| ended.load(Ordering::SeqCst));
+}
+
+/// An engine whose guests answer with the number of their code, and which
+/// counts how many there are. In async calls, every other one suspends.
+struct Numbered {
+    scripted: ScriptedProvider,
+    made: Arc<AtomicUsize>,
+    alive: Arc<AtomicI64>,
+}
+
+struct NumberedGuest {
+    guest: Box<dyn GuestInstance>,
+    suspends: bool,
+    alive: Arc<AtomicI64>,
+}
+
+impl Numbered {
+    fn new() -> Self {
+        let scripted = ScriptedProvider::new(|guest: &mut Guest, op, msg| {
+            let (operation, _) = guest.request(op, msg)?;
+            match operation.as_str() {
+                "trap" => return Err(Trap::new(TrapCode::Unreachable, vec![]).into()),
+                "spin" => loop {
+                    guest.state.check()?;
+                    thread::yield_now();
+                },
+                _ => {}
+            }
+            let generation = guest.state.generation();
+            guest.respond(generation.to_string().as_bytes())
+        });
+        Self {
+            scripted,
+            made: Arc::default(),
+            alive: Arc::default(),
+        }
+    }
+}
+
+impl WebAssemblyEngineProvider for Numbered {
+    fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+        let number = self.made.fetch_add(1, Ordering::SeqCst);
+        self.alive.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(NumberedGuest {
+            guest: self.scripted.init(state)?,
+            suspends: number.is_multiple_of(2),
+            alive: Arc::clone(&self.alive),
+        }))
+    }
+
+    fn replace(&self, _: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+        Ok(Box::new(Self {
+            scripted: self.scripted.clone(),
+            made: Arc::clone(&self.made),
+            alive: Arc::clone(&self.alive),
+        }))
+    }
+
+    fn interruption(&self) -> Interruption {
+        Interruption::TimeAndFuel
+    }
+}
+
+impl GuestInstance for NumberedGuest {
+    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+        self.guest.call(op_length, msg_length)
+    }
+
+    fn call_async(
+        &mut self,
+        op_length: i32,
+        msg_length: i32,
+    ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
+        self.suspends.then(|| -> BoxFuture<'_, _> {
+            Box::pin(async move {
+                breathe().await;
+                let returned = self.guest.call(op_length, msg_length);
+                breathe().await;
+                returned
+            })
+        })
+    }
+
+    fn state(&mut self) -> &mut ModuleState {
+        self.guest.state()
+    }
+}
+
+impl Drop for NumberedGuest {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Lets others run once.
+async fn breathe() {
+    let mut polled = false;
+    poll_fn(|context| {
+        context.waker().wake_by_ref();
+        match mem::replace(&mut polled, true) {
+            false => Poll::Pending,
+            true => Poll::Ready(()),
+        }
+    })
+    .await;
+}
+
+/// A call answers by code that was there while it ran.
+fn answers_by_its_code(host: &WapcHost, call: impl FnOnce() -> Result<Vec<u8>, Error>) {
+    let before = host.generation();
+    let ran: u64 = String::from_utf8(call().unwrap()).unwrap().parse().unwrap();
+    assert!((before..=host.generation()).contains(&ran), "{ran}");
+}
+
+#[test]
+fn callers_swaps_cancelling_and_dropped_futures_leave_nothing_behind() {
+    let (callers, rounds) = if cfg!(miri) { (2, 3) } else { (8, 300) };
+    let provider = Numbered::new();
+    let (made, alive) = (Arc::clone(&provider.made), Arc::clone(&provider.alive));
+    let host = WapcHost::builder(Box::new(provider))
+        .max_instances(3)
+        .build(answer)
+        .unwrap();
+    let begin = Barrier::new(callers + 3);
+    thread::scope(|scope| {
+        for caller in 0..callers {
+            let (host, begin) = (&host, &begin);
+            scope.spawn(move || {
+                begin.wait();
+                for round in 0..rounds {
+                    match (caller + round) % 4 {
+                        0 => answers_by_its_code(host, || block_on(host.call_async("count", b""))),
+                        1 => _ = host.call("trap", b"").unwrap_err(),
+                        _ => answers_by_its_code(host, || host.call("count", b"")),
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            begin.wait();
+            for round in 0..rounds {
+                let drained = match round % 3 {
+                    0 => host.replace_module(b""),
+                    1 => host.swap().drain(Duration::from_secs(60)).module(b""),
+                    _ => host.rollback(),
+                };
+                drained.unwrap();
+            }
+        });
+        scope.spawn(|| {
+            begin.wait();
+            for round in 0..rounds {
+                let handle = CancelHandle::new();
+                let options = CallOptions::default().cancel(&handle);
+                let call = host.with(&options);
+                thread::scope(|scope| {
+                    let ended = scope.spawn(move || match round % 2 {
+                        0 => call.call("spin", b""),
+                        _ => block_on(call.call_async("spin", b"")),
+                    });
+                    handle.cancel();
+                    let ended = ended.join().unwrap();
+                    assert!(matches!(ended, Err(Error::Cancelled { .. })), "{ended:?}");
+                });
+            }
+        });
+        scope.spawn(|| {
+            begin.wait();
+            let mut context = Context::from_waker(Waker::noop());
+            for round in 0..rounds {
+                let mut call = pin!(host.call_async("count", b""));
+                // As far as it gets, from not begun to answered.
+                for _ in 0..round % 7 {
+                    if call.as_mut().poll(&mut context).is_ready() {
+                        break;
+                    }
+                    thread::yield_now();
+                }
+            }
+        });
+    });
+    let stats = host.stats();
+    assert_eq!(stats.generation, 1 + rounds as u64);
+    assert_eq!((stats.waiting, stats.idle), (0, stats.live));
+    let places = host.inner.pool.places();
+    assert!(
+        !places
+            .iter()
+            .any(|place| place.holds_before(stats.generation))
+    );
+    assert!(
+        !clock::Clocked::running(&*host.inner),
+        "the clock may sleep"
+    );
+    drop(host);
+    // Guests that have outlived their callers end by themselves.
+    until(|| alive.load(Ordering::SeqCst) == 0);
+    assert!(made.load(Ordering::SeqCst) > 0);
+}
+
+/// A guest that asks for its payload, and then is suspended for ever.
+struct Stuck(Box<dyn GuestInstance>);
+
+impl GuestInstance for Stuck {
+    fn call(&mut self, _: i32, _: i32) -> Result<i32, EngineError> {
+        unreachable!("it is called by `call_async`")
+    }
+
+    fn call_async(
+        &mut self,
+        op_length: i32,
+        msg_length: i32,
+    ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
+        Some(Box::pin(async move {
+            self.0.call(op_length, msg_length)?;
+            pending().await
+        }))
+    }
+
+    fn state(&mut self) -> &mut ModuleState {
+        self.0.state()
+    }
+}
+
+struct StuckProvider(ScriptedProvider);
+
+impl WebAssemblyEngineProvider for StuckProvider {
+    fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+        Ok(Box::new(Stuck(self.0.init(state)?)))
+    }
+
+    fn replace(&self, _: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+        Ok(Box::new(Self(self.0.clone())))
+    }
+
+    fn interruption(&self) -> Interruption {
+        Interruption::TimeAndFuel
+    }
+}
+
+/// Polls a call of a guest that gets stuck once, with what it lends gone as
+/// soon as `end` has had the future.
+fn get_stuck(host: &WapcHost, end: impl FnOnce(BoxFuture<'_, Result<Vec<u8>, Error>>)) {
+    let (operation, payload) = ("stuck".to_owned(), vec![7; 100]);
+    let mut call: BoxFuture<'_, _> = Box::pin(host.call_async(&operation, &payload));
+    let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(polled.is_pending());
+    end(call);
+}
+
+#[test]
+fn a_suspended_call_that_is_dropped_leaves_no_loan() {
+    let host = WapcHost::new(Box::new(StuckProvider(ScriptedProvider::echo())), answer).unwrap();
+    for _ in 0..2 {
+        get_stuck(&host, |call| drop(call));
+        assert_eq!(host.stats().live, 0);
+    }
+}
+
+#[test]
+fn a_suspended_call_that_is_forgotten_keeps_its_place_for_ever() {
+    let host = WapcHost::builder(Box::new(StuckProvider(ScriptedProvider::echo())))
+        .wait_limit(Duration::ZERO)
+        .build(answer)
+        .unwrap();
+    get_stuck(&host, |call| mem::forget(call));
+    assert!(matches!(host.call("", b""), Err(Error::Busy { .. })));
+    host.replace_module(b"").unwrap();
+    assert!(matches!(host.call("", b""), Err(Error::Busy { .. })));
+    drop(host);
 }

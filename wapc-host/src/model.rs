@@ -1,0 +1,281 @@
+//! Model tests of the pool and of swaps: `shuttle` runs each body under many
+//! interleavings of its threads, and fails where one of them deadlocks. Run
+//! them by
+//!
+//!     RUSTFLAGS='--cfg shuttle' cargo test -p wapc-host --lib --target-dir target/shuttle model::
+//!
+//! Nothing wakes by time here (see `sync.rs`), so they show that no waiter
+//! needs its timed second look. The clock's thread does not run, since the
+//! hosts have no timeouts. `SHUTTLE_ITERATIONS` sets how many interleavings.
+#![expect(
+    clippy::unwrap_used,
+    reason = "what a test's own functions unwrap fails the test"
+)]
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, atomic},
+    task::{Context, Poll, Waker},
+};
+
+use shuttle::{future, sync::atomic::AtomicUsize, thread};
+
+use crate::{
+    EngineError, GuestInstance, Interruption, Limits, ModuleState, WapcHost,
+    WebAssemblyEngineProvider,
+    pool::Pool,
+    scripted::{Guest, ScriptedProvider, answer},
+    sync::atomic::Ordering,
+};
+
+/// Runs `body` under many random interleavings, and under some with few
+/// preemptions, which find other mistakes.
+fn check(body: fn()) {
+    let many = std::env::var("SHUTTLE_ITERATIONS").map_or(2_000, |many| many.parse().unwrap());
+    shuttle::check_random(body, many);
+    shuttle::check_pct(body, many, 3);
+}
+
+/// Counts who is in: no more than there are places.
+fn in_a_place(inside: &AtomicUsize, places: usize) {
+    let others = inside.fetch_add(1, Ordering::SeqCst);
+    assert!(others < places, "a place has two holders");
+    thread::yield_now();
+    inside.fetch_sub(1, Ordering::SeqCst);
+}
+
+fn take(pool: &Pool) -> crate::pool::Held<'_> {
+    pool.try_take()
+        .unwrap_or_else(|| pool.take_in_turn("", None, || Ok(())).unwrap())
+}
+
+#[test]
+fn places_have_one_holder_and_no_blocked_waiter_is_forgotten() {
+    for places in [1, 2] {
+        PLACES.store(places, Ordering::SeqCst);
+        check(|| {
+            let places = PLACES.load(Ordering::SeqCst);
+            let pool = Arc::new(Pool::new(places));
+            let inside = Arc::new(AtomicUsize::new(0));
+            let threads: Vec<_> = (0..3)
+                .map(|_| {
+                    let (pool, inside) = (Arc::clone(&pool), Arc::clone(&inside));
+                    thread::spawn(move || {
+                        for _ in 0..2 {
+                            let held = take(&pool);
+                            in_a_place(&inside, places);
+                            drop(held);
+                        }
+                    })
+                })
+                .collect();
+            threads.into_iter().for_each(|it| it.join().unwrap());
+            assert_eq!(pool.waiting(), 0);
+            assert!(pool.places().iter().all(|place| !place.is_taken()));
+        });
+    }
+}
+
+static PLACES: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
+
+/// Waits as async calls do, without their timed second look.
+async fn take_async(pool: &Pool) -> crate::pool::Held<'_> {
+    if let Some(held) = pool.try_take() {
+        return held;
+    }
+    let mut ticket = None;
+    poll_fn(move |context| {
+        let ticket = ticket.get_or_insert_with(|| pool.join(context.waker()));
+        match pool.take_as(ticket, context.waker(), 1) {
+            Some(held) => Poll::Ready(held),
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[test]
+fn waiting_futures_are_woken_and_one_that_gives_up_lets_the_next_in() {
+    check(|| {
+        let pool = Arc::new(Pool::new(1));
+        let inside = Arc::new(AtomicUsize::new(0));
+        let mut threads: Vec<_> = (0..2)
+            .map(|_| {
+                let (pool, inside) = (Arc::clone(&pool), Arc::clone(&inside));
+                thread::spawn(move || {
+                    future::block_on(async {
+                        for _ in 0..2 {
+                            let _held = take_async(&pool).await;
+                            in_a_place(&inside, 1);
+                        }
+                    });
+                })
+            })
+            .collect();
+        let blocking = Arc::clone(&pool);
+        threads.push(thread::spawn(move || drop(take(&blocking))));
+        let gives_up = Arc::clone(&pool);
+        threads.push(thread::spawn(move || {
+            let mut waiting = pin!(take_async(&gives_up));
+            let mut context = Context::from_waker(Waker::noop());
+            _ = waiting.as_mut().poll(&mut context);
+            thread::yield_now();
+        }));
+        threads.into_iter().for_each(|it| it.join().unwrap());
+        assert_eq!(pool.waiting(), 0);
+    });
+}
+
+/// A guest that answers with the number of its code, and is counted.
+struct Counted {
+    guest: Box<dyn GuestInstance>,
+    alive: Arc<AtomicUsize>,
+}
+
+impl GuestInstance for Counted {
+    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+        thread::yield_now();
+        self.guest.call(op_length, msg_length)
+    }
+
+    fn state(&mut self) -> &mut ModuleState {
+        self.guest.state()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct Numbered {
+    scripted: ScriptedProvider,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Numbered {
+    fn new(alive: &Arc<AtomicUsize>) -> Self {
+        let alive = Arc::clone(alive);
+        let scripted = ScriptedProvider::new(|guest: &mut Guest, _, _| {
+            let generation = guest.state.generation();
+            guest.respond(generation.to_string().as_bytes())
+        });
+        Self { scripted, alive }
+    }
+}
+
+impl WebAssemblyEngineProvider for Numbered {
+    fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+        self.alive.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(Counted {
+            guest: self.scripted.init(state)?,
+            alive: Arc::clone(&self.alive),
+        }))
+    }
+
+    fn replace(&self, _: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+        Ok(Box::new(Self::new(&self.alive)))
+    }
+
+    fn interruption(&self) -> Interruption {
+        Interruption::TimeAndFuel
+    }
+}
+
+/// Calls `host`; the answer must be of the code that was published before, or
+/// of later code.
+fn call(host: &WapcHost) {
+    let published = host.generation();
+    let ran: u64 = String::from_utf8(host.call("", b"").unwrap())
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(ran >= published, "{ran} ran after {published} was there");
+    assert!(ran <= host.generation());
+}
+
+/// Two callers and `swappers`, on two places; then nothing is left over.
+fn calls_beside(swappers: &[fn(&WapcHost)]) {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let host = WapcHost::builder(Box::new(Numbered::new(&alive)))
+        .limits(Limits::unlimited())
+        .max_instances(2)
+        .idle_timeout(None)
+        .wait_limit(None)
+        .build(answer)
+        .unwrap();
+    let host = Arc::new(host);
+    let mut threads: Vec<_> = (0..2)
+        .map(|_| {
+            let host = Arc::clone(&host);
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    call(&host);
+                }
+            })
+        })
+        .collect();
+    for swap in swappers.iter().copied() {
+        let host = Arc::clone(&host);
+        threads.push(thread::spawn(move || swap(&host)));
+    }
+    threads.into_iter().for_each(|it| it.join().unwrap());
+
+    let generation = host.generation();
+    assert_eq!(generation, 1 + swappers.len() as u64);
+    let places = host.inner.pool.places();
+    assert!(
+        !places.iter().any(|place| place.holds_before(generation)),
+        "old code is left"
+    );
+    let ready = host.inner.published().current.ready.lock().len();
+    let live = host.stats().live;
+    assert_eq!(alive.load(Ordering::SeqCst), live + ready);
+    call(&host);
+    drop(host);
+    assert_eq!(alive.load(Ordering::SeqCst), 0, "instances leak");
+}
+
+#[test]
+fn calls_beside_a_swap_run_what_was_published_and_leave_no_old_code() {
+    check(|| calls_beside(&[|host| host.replace_module(b"").unwrap()]));
+}
+
+#[test]
+fn calls_beside_two_swaps_run_what_was_published_and_leave_no_old_code() {
+    check(|| {
+        calls_beside(&[
+            |host| host.replace_module(b"").unwrap(),
+            |host| host.replace_module(b"").unwrap(),
+        ]);
+    });
+}
+
+#[test]
+fn after_draining_no_call_runs_the_old_code() {
+    check(|| {
+        let alive = Arc::new(AtomicUsize::new(0));
+        let host = WapcHost::builder(Box::new(Numbered::new(&alive)))
+            .limits(Limits::unlimited())
+            .max_instances(2)
+            .idle_timeout(None)
+            .wait_limit(None)
+            .build(answer)
+            .unwrap();
+        let host = Arc::new(host);
+        let threads = [(); 2].map(|()| {
+            let host = Arc::clone(&host);
+            thread::spawn(move || call(&host))
+        });
+        host.swap()
+            .drain(std::time::Duration::MAX)
+            .module(b"")
+            .unwrap();
+        // The call of any instance of old code is over, and it is dropped.
+        let places = host.inner.pool.places();
+        assert!(places.iter().all(|place| !place.holds_before(2)));
+        threads.into_iter().for_each(|it| it.join().unwrap());
+    });
+}
