@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wapc_host::{EngineError, LimitError, ModuleState, Stop, Trap, TrapCode};
+use wapc_host::{EngineError, LimitError, ModuleState, ProtocolError, Stop, Trap, TrapCode};
 use wapc_wasi::Ended;
 use wasmi::{
     Error,
@@ -65,6 +65,12 @@ pub(crate) fn ended(ended: Ended) -> Error {
 pub(crate) fn engine_error(error: &Error) -> EngineError {
     if let Some(Broken(error)) = error.downcast_ref() {
         return EngineError::Stopped(error.clone());
+    }
+    if is_asking(error) {
+        // Where wasmi cannot suspend it: in the start section of a module that
+        // was translated elsewhere.
+        let import = "__host_call";
+        return EngineError::Stopped(ProtocolError::CallbackAwaits { import }.into());
     }
     if let Some(code) = error.i32_exit_status() {
         return EngineError::Exit(code);

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 #[cfg(feature = "async")]
-use std::sync::OnceLock;
+use std::{
+    pin::pin,
+    sync::OnceLock,
+    task::{Context, Poll, Waker},
+};
 
 #[cfg(feature = "async")]
 use wapc_host::BoxFuture;
@@ -212,9 +216,43 @@ fn start_ended(
     start.outcome(outcome.map_err(|error| engine_error(error, &store.data().state)))
 }
 
+#[cfg(feature = "async")]
+impl WasmtimeInstance {
+    /// A blocking call of a guest whose host may await: the engine runs such
+    /// guests on stacks of their own alone. The state refuses what would wait.
+    #[cold]
+    fn call_without_waiting(
+        &mut self,
+        op_length: i32,
+        msg_length: i32,
+    ) -> Result<i32, EngineError> {
+        let call = pin!(self.run_async((op_length, msg_length)));
+        match call.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(returned) => returned,
+            Poll::Pending => Err(EngineError::Other("a blocking call has awaited".into())),
+        }
+    }
+
+    async fn run_async(&mut self, params: (i32, i32)) -> Result<i32, EngineError> {
+        let Self {
+            store,
+            guest_call,
+            interruption,
+        } = self;
+        limits::arm(store, *interruption)?;
+        let returned = guest_call.call_async(&mut *store, params).await;
+        limits::count_fuel(store, *interruption);
+        returned.map_err(|error| engine_error(error, &store.data().state))
+    }
+}
+
 impl GuestInstance for WasmtimeInstance {
     #[inline]
     fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+        #[cfg(feature = "async")]
+        if self.store.data().state.awaits() {
+            return self.call_without_waiting(op_length, msg_length);
+        }
         let Self {
             store,
             guest_call,
@@ -232,18 +270,7 @@ impl GuestInstance for WasmtimeInstance {
         op_length: i32,
         msg_length: i32,
     ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
-        let Self {
-            store,
-            guest_call,
-            interruption,
-        } = self;
-        Some(Box::pin(async move {
-            limits::arm(store, *interruption)?;
-            let params = (op_length, msg_length);
-            let returned = guest_call.call_async(&mut *store, params).await;
-            limits::count_fuel(store, *interruption);
-            returned.map_err(|error| engine_error(error, &store.data().state))
-        }))
+        Some(Box::pin(self.run_async((op_length, msg_length))))
     }
 
     #[inline]

@@ -12,11 +12,30 @@ use conformance::{
 };
 use guest_fixtures::WAT;
 use tempfile::TempDir;
-use wapc_host::{BoxError, DirAccess, Error, Limits, WapcHost, WasiSettings};
+use wapc_host::{
+    BoxError, BoxFuture, DirAccess, Error, HostBuilder, Limits, OwnedHostCall, WapcHost,
+    WasiSettings,
+};
 
-use crate::Case;
+use crate::{
+    Case,
+    async_calls::{on_a_runtime, pause},
+};
 
 pub(crate) fn cases() -> Vec<Case> {
+    rows(check)
+}
+
+/// The same guests in async calls, with either kind of callback: each ends as
+/// it does in a blocking call.
+pub(crate) fn async_cases() -> Vec<Case> {
+    rows(check_async)
+}
+
+/// What is checked of one guest: its name, its text and what to expect.
+type Check = fn(&Engine, &'static str, &'static str, &'static str);
+
+fn rows(check: Check) -> Vec<Case> {
     WAT.iter()
         .filter_map(|(name, text)| {
             let expected = line(text, "expect")?;
@@ -60,25 +79,75 @@ fn limits_for(text: &str) -> Limits {
 }
 
 fn check(engine: &Engine, name: &str, text: &str, expected: &str) {
-    let world = World::new();
     let hostile = name.starts_with("hostile/");
-    let (found, words) = world.run(engine, text, hostile);
+    let (found, words) = World::new().run(engine, text, hostile, Driver::Blocking);
+    assert_expected(expected, &found, &words);
+    if line(text, "differs").is_some() {
+        return;
+    }
+    for other in ENGINES {
+        let others = World::new().run(other, text, hostile, Driver::Blocking);
+        assert_eq!(
+            (&found, &words),
+            (&others.0, &others.1),
+            "{name} on {other:?}"
+        );
+    }
+}
+
+fn check_async(engine: &Engine, name: &str, text: &str, expected: &str) {
+    let hostile = name.starts_with("hostile/");
+    let blocking = World::new().run(engine, text, hostile, Driver::Blocking);
+    for driver in [Driver::Async, Driver::Awaiting] {
+        let (found, words) = World::new().run(engine, text, hostile, driver);
+        assert_expected(expected, &found, &words);
+        // Hosts have other numbers.
+        let differs = line(text, "differs").is_some();
+        let compared = |words: &str| match differs {
+            true => words.replace(|c: char| c.is_ascii_digit(), ""),
+            false => words.to_owned(),
+        };
+        assert_eq!(
+            (compared(&found), compared(&words)),
+            (compared(&blocking.0), compared(&blocking.1)),
+            "{driver:?}"
+        );
+    }
+}
+
+fn assert_expected(expected: &str, found: &str, words: &str) {
     assert!(
         expected.split(" | ").any(|expected| found == expected
             // Any text will do where none is given.
             || expected == "guest-error" && found.starts_with(expected)),
         "expected {expected}, found {found}: {words}"
     );
-    if line(text, "differs").is_some() {
-        return;
+}
+
+/// How a host is made and called.
+#[derive(Clone, Copy, Debug)]
+enum Driver {
+    /// By blocking calls.
+    Blocking,
+    /// By async calls, with a callback that blocks.
+    Async,
+    /// By async calls, with a callback that awaits.
+    Awaiting,
+}
+
+impl Driver {
+    fn build(self, builder: HostBuilder, own: Weak<OnceLock<WapcHost>>) -> Result<WapcHost, Error> {
+        match self {
+            Self::Blocking | Self::Async => builder.build(echo(own)),
+            Self::Awaiting => on_a_runtime(builder.build_async(echo_async(own))),
+        }
     }
-    for other in ENGINES {
-        let others = World::new().run(other, text, hostile);
-        assert_eq!(
-            (&found, &words),
-            (&others.0, &others.1),
-            "{name} on {other:?}"
-        );
+
+    fn call(self, host: &WapcHost, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Blocking => host.call(operation, payload),
+            Self::Async | Self::Awaiting => on_a_runtime(host.call_async(operation, payload)),
+        }
     }
 }
 
@@ -104,7 +173,7 @@ impl World {
 
     /// How a call of the deed ends, in short and in words, and that nothing
     /// else has changed by it.
-    fn run(&self, engine: &Engine, text: &str, hostile: bool) -> (String, String) {
+    fn run(&self, engine: &Engine, text: &str, hostile: bool, driver: Driver) -> (String, String) {
         let needs = line(text, "needs").unwrap_or_default();
         let mut wasi = WasiSettings::new();
         if needs.contains("fd 3") {
@@ -124,14 +193,13 @@ impl World {
             .provider(text.as_bytes(), wasi)
             .map_err(|error| Error::Init(error.into()))
             .and_then(|provider| {
-                WapcHost::builder(provider)
-                    .limits(limits_for(text))
-                    .build(echo(Arc::downgrade(&own)))
+                let builder = WapcHost::builder(provider).limits(limits_for(text));
+                driver.build(builder, Arc::downgrade(&own))
             })
             .map(|host| own.get_or_init(|| host));
         let result = host.as_ref().map_err(words).map(|host| {
-            let result = host.call(operation, payload);
-            if hostile && let Err(error) = host.call("good", b"") {
+            let result = driver.call(host, operation, payload);
+            if hostile && let Err(error) = driver.call(host, "good", b"") {
                 panic!("does not answer afterwards: {}", words(&error));
             }
             result
@@ -181,5 +249,26 @@ fn echo(
             Ok(own.call(operation, payload)?)
         }
         _ => Ok(payload.to_vec()),
+    }
+}
+
+/// As [`echo`], and lets others run once before it answers.
+fn echo_async(
+    own: Weak<OnceLock<WapcHost>>,
+) -> impl Fn(OwnedHostCall) -> BoxFuture<'static, Result<Vec<u8>, BoxError>> + Send + Sync {
+    move |call| {
+        let own = own.clone();
+        Box::pin(async move {
+            pause().await;
+            match call.operation() {
+                "fail" => Err("the host refused".into()),
+                "reenter" => {
+                    let own = own.upgrade().ok_or("the host is gone")?;
+                    let own = own.get().ok_or("the host is not made yet")?;
+                    Ok(own.call_async(call.operation(), call.payload()).await?)
+                }
+                _ => Ok(call.into_payload()),
+            }
+        })
     }
 }

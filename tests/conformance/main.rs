@@ -4,6 +4,7 @@
 //! A case is a function of an [`Engine`] that panics if something is wrong.
 //! Add one to its subject's file; add a subject to [`SUBJECTS`].
 
+mod async_calls;
 mod bad_input;
 mod concurrency;
 mod conversation;
@@ -46,10 +47,12 @@ type Cases = fn() -> Vec<Case>;
 
 /// The subjects, each with its cases.
 const SUBJECTS: &[(&str, Cases)] = &[
+    ("async_calls", async_calls::cases),
     ("bad_input", bad_input::cases),
     ("concurrency", concurrency::cases),
     ("conversation", conversation::cases),
     ("gallery", gallery::cases),
+    ("gallery_async", gallery::async_cases),
     ("limits", limits::cases),
     ("operations", operations::cases),
     ("wasi", wasi::cases),

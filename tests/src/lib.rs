@@ -7,6 +7,7 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
+pub mod counted;
 pub mod outcome;
 
 use std::{fmt, time::Duration};

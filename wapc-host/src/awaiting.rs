@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{
     clock::{self, Alarm},
-    error::{EngineError, Error, Stop},
+    error::{EngineError, Error, Spent, Stop},
     host::{Generation, Inner, Turn, WapcHost, With, not_begun, not_made},
     host_answer::WaitLimits,
     lent::{Loan, Sink},
@@ -118,10 +118,14 @@ impl Inner {
             .into_iter()
             .flatten()
             .min();
+        let by_deadline = limit.is_some() && limit == until_deadline;
         let expires = limit.map_or(u64::MAX, |limit| {
-            clock::now()
-                .saturating_add(clock::ticks_in(limit))
-                .saturating_add(1)
+            let ticks = match clock::ticks_in(limit) {
+                0 => 0,
+                // One more, since the first one has begun already.
+                ticks => ticks.saturating_add(1),
+            };
+            clock::now().saturating_add(ticks)
         });
         let cancel = options.and_then(|options| options.cancel.clone());
         let mut limits = WaitLimits::new(expires, limit.unwrap_or_default(), cancel);
@@ -138,6 +142,12 @@ impl Inner {
             });
             let over = |_: Stop| match options.map(|options| not_begun(operation, options)) {
                 Some(Err(error)) => error,
+                // The clock may be a little ahead of the time of day.
+                _ if by_deadline => Error::TimedOut {
+                    operation: operation.to_owned(),
+                    timeout: Duration::ZERO,
+                    spent: Spent::default(),
+                },
                 _ => Error::Busy {
                     operation: operation.to_owned(),
                     waited: began.elapsed(),
@@ -157,6 +167,8 @@ impl Inner {
         number: usize,
     ) -> Result<Box<dyn GuestInstance>, Error> {
         let _working = self.working()?;
+        // The clock must tick for the pauses, with or without limits.
+        clock::wake().map_err(|error| Error::Init(EngineError::Other(error.into())))?;
         let mut state = self.new_state(code, number)?;
         state.set_slice(self.slice());
         let panic = Arc::clone(state.panic_slot());

@@ -557,8 +557,9 @@ pub enum ProtocolError {
         bytes: usize,
     },
 
-    /// The host's callback awaits, and the guest was run by a blocking call or
-    /// a blocking swap. The one to blame is the caller.
+    /// The host's callback awaits, and the guest was run by a blocking call, or
+    /// in a start section that its engine cannot suspend. The one to blame is
+    /// the caller.
     #[error("`{import}`: the host's callback awaits, and this call does not")]
     CallbackAwaits {
         /// The host function.

@@ -1,0 +1,741 @@
+//! Async calls: dropped at any moment, many at once, beside others on their
+//! thread, and ending as blocking ones do.
+
+use std::{
+    future::{pending, poll_fn},
+    mem,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use conformance::{
+    ENGINES, Engine, SHORT, chain,
+    counted::Counts,
+    outcome::{outcome, words},
+};
+use guest_fixtures::wat;
+use tokio::{
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+    time::{interval, sleep},
+};
+use wapc_host::{
+    BoxError, CallOptions, CancelHandle, EngineError, Error, HostBuilder, Interruption, Limits,
+    OwnedHostCall, ProtocolError, Reuse, Stats, Stop, WapcHost,
+};
+
+use crate::Case;
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("dropped_in_a_host_call", dropped_in_a_host_call),
+        Case::new("dropped_in_a_start_function", dropped_in_a_start_function),
+        Case::new("dropped_in_the_first_start", dropped_in_the_first_start),
+        Case::new("dropped_while_it_computes", dropped_while_it_computes),
+        Case::new("dropped_in_the_line", dropped_in_the_line),
+        Case::new("dropped_ten_thousand_times", dropped_ten_thousand_times),
+        Case::new("answer_never_comes", answer_never_comes),
+        Case::new("answer_comes_late", answer_comes_late),
+        Case::new("callback_panics", callback_panics),
+        Case::new("busy", busy),
+        Case::new("over_while_it_waits", over_while_it_waits),
+        Case::new("many_on_one_thread", |engine| many(engine, 1)),
+        Case::new("many_on_two_threads", |engine| many(engine, 2)),
+        Case::new("callback_calls_another_host", callback_calls_another_host),
+        Case::new("swaps_meanwhile", swaps_meanwhile),
+        Case::new("swaps_while_one_waits", swaps_while_one_waits),
+        Case::new("others_run_beside_a_loop", others_run_beside_a_loop),
+        Case::new("cancelled_by_a_neighbour", cancelled_by_a_neighbour),
+        Case::new("ends_as_a_blocking_call", ends_as_a_blocking_call),
+        Case::new("fuel_is_the_same", fuel_is_the_same),
+        Case::new("without_interruption", without_interruption),
+        Case::new("blocking_call_is_refused", blocking_call_is_refused),
+        Case::new("blocking_calls_in_between", blocking_calls_in_between),
+    ]
+}
+
+/// Much longer than anything here may take.
+const LONG: Duration = Duration::from_secs(60);
+
+/// Runs `future` on a runtime of this thread, with time.
+pub(crate) fn on_a_runtime<T>(future: impl Future<Output = T>) -> T {
+    runtime(1).block_on(future)
+}
+
+/// Lets the executor run others once.
+pub(crate) async fn pause() {
+    let mut paused = false;
+    poll_fn(|context| {
+        if mem::replace(&mut paused, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Both outputs, of futures that run beside each other.
+async fn both<A, B>(one: impl Future<Output = A>, other: impl Future<Output = B>) -> (A, B) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    let (mut first, mut second) = (None, None);
+    poll_fn(move |context| {
+        if first.is_none()
+            && let Poll::Ready(output) = one.as_mut().poll(context)
+        {
+            first = Some(output);
+        }
+        if second.is_none()
+            && let Poll::Ready(output) = other.as_mut().poll(context)
+        {
+            second = Some(output);
+        }
+        match (first.take(), second.take()) {
+            (Some(first), Some(second)) => Poll::Ready((first, second)),
+            unfinished => {
+                (first, second) = unfinished;
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+fn runtime(threads: usize) -> Runtime {
+    let mut builder = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    if threads > 1 {
+        builder.worker_threads(threads);
+    }
+    builder.enable_time().build().expect("a runtime")
+}
+
+fn text(name: &str) -> &'static [u8] {
+    wat(name).expect("a guest of this name").as_bytes()
+}
+
+fn builder(engine: &Engine, guest: &str) -> HostBuilder {
+    WapcHost::builder(engine.interruptible(text(guest), Interruption::Time))
+}
+
+/// Answers with the payload, after it has let others run `yields` times; never
+/// to `never`, late to `late`; panics at `panic`, fails at `fail`.
+async fn answer(call: OwnedHostCall, yields: usize) -> Result<Vec<u8>, BoxError> {
+    for _ in 0..yields {
+        pause().await;
+    }
+    match call.payload() {
+        b"never" => pending().await,
+        b"late" => sleep(SHORT).await,
+        b"panic" => panic!("the callback panics on purpose"),
+        b"fail" => return Err("the host refused".into()),
+        _ => {}
+    }
+    Ok(call.into_payload())
+}
+
+fn build(builder: HostBuilder, yields: usize) -> WapcHost {
+    on_a_runtime(builder.build_async(move |call| answer(call, yields)))
+        .unwrap_or_else(|error| panic!("{}", chain(&error)))
+}
+
+/// Polls `future` up to `polls` times, then drops it. Its output if that was
+/// there by then.
+fn poll_times<T>(future: impl Future<Output = T>, polls: usize) -> Option<T> {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    (0..polls).find_map(|_| match future.as_mut().poll(&mut context) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    })
+}
+
+/// (live, idle, waiting)
+fn places(stats: &Stats) -> (usize, usize, usize) {
+    (stats.live, stats.idle, stats.waiting)
+}
+
+fn assert_answers(host: &WapcHost, payload: &[u8]) {
+    let answer = on_a_runtime(host.call_async("any", payload));
+    let answer = answer.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    assert_eq!(answer, payload);
+}
+
+fn dropped_in_a_host_call(engine: &Engine) {
+    const YIELDS: usize = 3;
+    let counts = Counts::default();
+    let provider = engine.interruptible(text("echo_host"), Interruption::Time);
+    let host = build(WapcHost::builder(counts.count(provider)), YIELDS);
+    let mut suspended = 0;
+    for polls in 1.. {
+        let answer = poll_times(host.call_async("any", b"x"), polls);
+        if let Some(answer) = answer {
+            assert_eq!(answer.expect("an answer"), b"x");
+            break;
+        }
+        suspended += 1;
+        // The instance is gone with the call.
+        assert_eq!(places(&host.stats()), (0, 0, 0), "after {polls}");
+        assert_answers(&host, b"y");
+        assert_eq!(places(&host.stats()), (1, 1, 0), "after {polls}");
+    }
+    assert!(suspended >= YIELDS, "{suspended}");
+    // Each call that was dropped took its instance with it; no other did.
+    assert_eq!(counts.made() - counts.dropped(), 1);
+    let made = counts.made();
+    assert!(made > u64::try_from(YIELDS).expect("a small number"));
+    drop(host);
+    assert_eq!((counts.made(), counts.dropped()), (made, made));
+}
+
+fn dropped_in_a_start_function(engine: &Engine) {
+    const YIELDS: usize = 3;
+    let counts = Counts::default();
+    let provider = engine.interruptible(text("start_calls_host"), Interruption::Time);
+    let builder = WapcHost::builder(counts.count(provider)).reuse(Reuse::Fresh);
+    let host = build(builder, YIELDS);
+    on_a_runtime(host.call_async("any", b"")).expect("an answer");
+    for polls in 1.. {
+        // Each call begins with the start of an instance.
+        assert_eq!(places(&host.stats()), (0, 0, 0));
+        let answer = poll_times(host.call_async("any", b""), polls);
+        if let Some(answer) = answer {
+            assert_eq!(answer.expect("an answer"), b"start");
+            assert!(polls > YIELDS);
+            break;
+        }
+    }
+    let answer = on_a_runtime(host.call_async("any", b""));
+    assert_eq!(answer.expect("an answer"), b"start");
+    drop(host);
+    assert_eq!(counts.made(), counts.dropped());
+}
+
+fn dropped_in_the_first_start(engine: &Engine) {
+    for polls in 1..=10 {
+        let host = builder(engine, "start_calls_host").build_async(|call| answer(call, 5));
+        if let Some(host) = poll_times(host, polls) {
+            let host = host.unwrap_or_else(|error| panic!("{}", chain(&error)));
+            let answer = on_a_runtime(host.call_async("any", b""));
+            assert_eq!(answer.expect("an answer"), b"start");
+            return;
+        }
+    }
+    panic!("the host is never made");
+}
+
+fn dropped_while_it_computes(engine: &Engine) {
+    let host = build(builder(engine, "hostile/loop"), 0);
+    for polls in 1..=5 {
+        assert!(poll_times(host.call_async("bad", b""), polls).is_none());
+        assert_eq!(places(&host.stats()), (0, 0, 0));
+        let answer = on_a_runtime(host.call_async("good", b""));
+        assert_eq!(answer.expect("an answer"), b"good");
+        assert_eq!(places(&host.stats()), (1, 1, 0));
+    }
+}
+
+fn dropped_in_the_line(engine: &Engine) {
+    let host = build(builder(engine, "echo_host"), 5);
+    let mut first = Box::pin(host.call_async("any", b"first"));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    for polls in 1..=3 {
+        let mut others: Vec<_> = (0..3)
+            .map(|_| Box::pin(host.call_async("any", b"other")))
+            .collect();
+        for other in &mut others {
+            for _ in 0..polls {
+                assert!(other.as_mut().poll(&mut context).is_pending());
+            }
+        }
+        assert_eq!(places(&host.stats()), (1, 0, 3));
+        // The first in the line, and then those behind it.
+        drop(others.remove(0));
+        assert_eq!(places(&host.stats()), (1, 0, 2));
+        drop(others);
+        assert_eq!(places(&host.stats()), (1, 0, 0));
+    }
+    let waiting = host.call_async("any", b"second");
+    let (first, second) = on_a_runtime(both(first, waiting));
+    assert_eq!(first.expect("an answer"), b"first");
+    assert_eq!(second.expect("an answer"), b"second");
+    assert_eq!(places(&host.stats()), (1, 1, 0));
+}
+
+fn dropped_ten_thousand_times(engine: &Engine) {
+    const CALLS: usize = 10_000;
+    let counts = Counts::default();
+    let provider = engine.interruptible(text("echo_host"), Interruption::Time);
+    let builder = WapcHost::builder(counts.count(provider)).max_instances(8);
+    let host = build(builder, 3);
+    let mut ended = 0;
+    for call in 0..CALLS {
+        let answer = poll_times(host.call_async("any", b"x"), 1 + call % 5);
+        if let Some(answer) = answer {
+            assert_eq!(answer.expect("an answer"), b"x");
+            ended += 1;
+        }
+    }
+    assert!(0 < ended && ended < CALLS, "{ended}");
+    assert_answers(&host, b"x");
+    let stats = host.stats();
+    assert_eq!((stats.idle, stats.waiting), (stats.live, 0));
+    assert_eq!(stats.errors.total(), 0);
+    let live = u64::try_from(stats.live).expect("a small number");
+    assert_eq!(counts.made() - counts.dropped(), live);
+    drop(host);
+    assert_eq!(counts.made(), counts.dropped());
+}
+
+fn answer_never_comes(engine: &Engine) {
+    let host = build(builder(engine, "echo_host"), 1);
+    for options in [
+        CallOptions::default().timeout(SHORT),
+        CallOptions::default().deadline(Instant::now() + SHORT),
+    ] {
+        let result = on_a_runtime(host.with(&options).call_async("any", b"never"));
+        assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+        assert_answers(&host, b"after");
+    }
+    let cancel = CancelHandle::new();
+    let options = CallOptions::default().cancel(&cancel);
+    let host = Arc::new(host);
+    // By the same thread, by another one, and before.
+    let result = on_a_runtime(async {
+        let call = async { host.with(&options).call_async("any", b"never").await };
+        let cancelled = async {
+            sleep(Duration::from_millis(20)).await;
+            cancel.cancel();
+        };
+        both(call, cancelled).await.0
+    });
+    assert!(matches!(result, Err(Error::Cancelled { .. })), "{result:?}");
+    assert_answers(&host, b"after");
+    let cancel = CancelHandle::new();
+    let options = CallOptions::default().cancel(&cancel);
+    thread::scope(|scope| {
+        let call = scope.spawn(|| on_a_runtime(host.with(&options).call_async("any", b"never")));
+        thread::sleep(Duration::from_millis(20));
+        cancel.cancel();
+        let result = call.join().expect("no panic");
+        assert!(matches!(result, Err(Error::Cancelled { .. })), "{result:?}");
+    });
+    assert_answers(&host, b"after");
+    let result = on_a_runtime(host.with(&options).call_async("any", b"never"));
+    assert!(matches!(result, Err(Error::Cancelled { .. })), "{result:?}");
+    assert_eq!(places(&host.stats()), (1, 1, 0));
+}
+
+/// Many ticks go by in a host call; the guest must not pay for them.
+fn answer_comes_late(engine: &Engine) {
+    for limits in [
+        Limits::default().timeout(LONG),
+        Limits::default().timeout(None).start_timeout(None),
+    ] {
+        let host = build(builder(engine, "echo_host").limits(limits), 0);
+        for payload in [&b"late"[..], b"soon", b"late"] {
+            assert_answers(&host, payload);
+        }
+        assert_eq!(host.stats().calls, 3);
+    }
+}
+
+fn callback_panics(engine: &Engine) {
+    let host = build(builder(engine, "echo_host"), 1);
+    for _ in 0..2 {
+        let panicked = thread::scope(|scope| {
+            let call = scope.spawn(|| on_a_runtime(host.call_async("any", b"panic")));
+            call.join().expect_err("the panic of the callback")
+        });
+        assert_eq!(
+            panicked.downcast_ref(),
+            Some(&"the callback panics on purpose")
+        );
+        assert_eq!(places(&host.stats()), (0, 0, 0));
+        assert_answers(&host, b"after");
+    }
+    let result = on_a_runtime(host.call_async("any", b"fail"));
+    assert_eq!(outcome(&result), "guest-error the host refused");
+    assert_answers(&host, b"after");
+}
+
+fn busy(engine: &Engine) {
+    for limit in [Duration::ZERO, Duration::from_millis(20)] {
+        let host = build(builder(engine, "echo_host").wait_limit(limit), 1);
+        let mut first = Box::pin(host.call_async("any", b"never"));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(first.as_mut().poll(&mut context).is_pending());
+        let result = match limit.is_zero() {
+            true => poll_times(host.call_async("any", b"x"), 1).expect("it does not wait"),
+            false => on_a_runtime(host.call_async("any", b"x")),
+        };
+        assert!(matches!(result, Err(Error::Busy { .. })), "{result:?}");
+        assert_eq!(places(&host.stats()), (1, 0, 0));
+        drop(first);
+        assert_answers(&host, b"x");
+    }
+}
+
+/// The deadline and the cancel handle of a call that is still in the line.
+fn over_while_it_waits(engine: &Engine) {
+    let host = build(builder(engine, "echo_host"), 1);
+    let mut first = Box::pin(host.call_async("any", b"never"));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    let options = CallOptions::default().deadline(Instant::now() + SHORT);
+    let result = on_a_runtime(host.with(&options).call_async("any", b"x"));
+    assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+    let cancel = CancelHandle::new();
+    let options = CallOptions::default().cancel(&cancel);
+    let result = on_a_runtime(async {
+        let call = async { host.with(&options).call_async("any", b"x").await };
+        let cancelled = async {
+            sleep(Duration::from_millis(20)).await;
+            cancel.cancel();
+        };
+        both(call, cancelled).await.0
+    });
+    assert!(matches!(result, Err(Error::Cancelled { .. })), "{result:?}");
+    assert_eq!(places(&host.stats()), (1, 0, 0));
+    drop(first);
+    assert_answers(&host, b"x");
+}
+
+fn many(engine: &Engine, threads: usize) {
+    const CALLS: u64 = 10_000;
+    const INSTANCES: usize = 8;
+    let builder = builder(engine, "echo_host")
+        .max_instances(INSTANCES)
+        .wait_limit(None);
+    let host = Arc::new(build(builder, 1));
+    runtime(threads).block_on(async {
+        let mut calls = JoinSet::new();
+        for call in 0..CALLS {
+            let host = Arc::clone(&host);
+            calls.spawn(async move {
+                let payload = call.to_le_bytes();
+                let answer = host.call_async("any", &payload).await;
+                let answer = answer.unwrap_or_else(|error| panic!("{}", chain(&error)));
+                assert_eq!(answer, payload);
+            });
+        }
+        while let Some(call) = calls.join_next().await {
+            call.expect("no panic");
+        }
+    });
+    let stats = host.stats();
+    assert_eq!(stats.calls, CALLS);
+    assert!((1..=INSTANCES).contains(&stats.live));
+    assert_eq!((stats.idle, stats.waiting), (stats.live, 0));
+    assert_eq!(stats.errors.total(), 0);
+}
+
+/// A guest waits for a guest of another host, of each engine, in turn.
+fn callback_calls_another_host(engine: &Engine) {
+    for other in ENGINES {
+        let inner = build(builder(other, "echo_host").max_instances(2), 2);
+        let inner = Arc::new(inner);
+        let callback = {
+            let inner = Arc::clone(&inner);
+            move |call: OwnedHostCall| {
+                let inner = Arc::clone(&inner);
+                async move {
+                    let answer = inner.call_async("any", call.payload()).await?;
+                    pause().await;
+                    Ok(answer)
+                }
+            }
+        };
+        let outer = builder(engine, "echo_host").max_instances(3);
+        let outer = on_a_runtime(outer.build_async(callback));
+        let outer = outer.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        on_a_runtime(async {
+            let calls: [&[u8]; 3] = [b"one", b"two", b"fail"];
+            let [one, two, fail] = calls.map(|payload| outer.call_async("any", payload));
+            let ((one, two), fail) = both(both(one, two), fail).await;
+            assert_eq!(one.expect("an answer"), b"one");
+            assert_eq!(two.expect("an answer"), b"two");
+            let found = outcome(&fail);
+            assert!(found.starts_with("guest-error"), "{found}");
+        });
+        // The deadline of the outer call ends the inner one as well.
+        let options = CallOptions::default().timeout(SHORT);
+        let result = on_a_runtime(outer.with(&options).call_async("any", b"never"));
+        assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+        for host in [&outer, &*inner] {
+            let stats = host.stats();
+            assert_eq!((stats.idle, stats.waiting), (stats.live, 0));
+        }
+        for polls in 1..=6 {
+            assert!(poll_times(outer.call_async("any", b"never"), polls).is_none());
+            assert_answers(&outer, b"after");
+        }
+    }
+}
+
+fn swaps_meanwhile(engine: &Engine) {
+    const SWAPS: u64 = 20;
+    let [first, second] = [text("echo_host"), text("respond_twice")];
+    let counts = Counts::default();
+    let provider = engine.interruptible(first, Interruption::Time);
+    let builder = WapcHost::builder(counts.count(provider)).max_instances(4);
+    let host = Arc::new(build(builder, 1));
+    runtime(2).block_on(async {
+        let mut callers = JoinSet::new();
+        for _ in 0..8 {
+            let host = Arc::clone(&host);
+            callers.spawn(async move {
+                while host.generation() <= SWAPS {
+                    let before = host.generation();
+                    let response = host.call_async("any", b"payload").await;
+                    let response = response.unwrap_or_else(|error| panic!("{}", chain(&error)));
+                    let after = host.generation();
+                    let possible = |generation| match generation % 2 {
+                        1 => &b"payload"[..],
+                        _ => b"last",
+                    };
+                    assert!((before..=after).any(|generation| response == possible(generation)));
+                    pause().await;
+                }
+            });
+        }
+        let swapped = Arc::clone(&host);
+        callers.spawn_blocking(move || {
+            for swap in 1..=SWAPS {
+                let version = if swap % 2 == 1 { second } else { first };
+                swapped.replace_module(version).expect("a good module");
+            }
+        });
+        while let Some(caller) = callers.join_next().await {
+            caller.expect("no panic");
+        }
+    });
+    let stats = host.stats();
+    assert_eq!((stats.swaps, stats.errors.total()), (SWAPS, 0));
+    assert_eq!((stats.idle, stats.waiting), (stats.live, 0));
+    let live = u64::try_from(stats.live).expect("a small number");
+    assert_eq!(counts.made() - counts.dropped(), live);
+    drop(host);
+    assert_eq!(counts.made(), counts.dropped());
+}
+
+/// A swap does not wait for a call that awaits; the call ends on its own code.
+fn swaps_while_one_waits(engine: &Engine) {
+    let host = Arc::new(build(builder(engine, "echo_host"), 3));
+    let mut call = Box::pin(host.call_async("any", b"old"));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(call.as_mut().poll(&mut context).is_pending());
+    let swapped = Arc::clone(&host);
+    let swap = thread::spawn(move || swapped.replace_module(text("respond_twice")));
+    swap.join().expect("no panic").expect("a good module");
+    assert_eq!(on_a_runtime(call).expect("an answer"), b"old");
+    let answer = on_a_runtime(host.call_async("any", b"new"));
+    assert_eq!(answer.expect("an answer"), b"last");
+    // Start functions of the new code may await as well.
+    host.replace_module(text("start_calls_host"))
+        .expect("a good module");
+    let answer = on_a_runtime(host.call_async("any", b""));
+    assert_eq!(answer.expect("an answer"), b"start");
+}
+
+fn others_run_beside_a_loop(engine: &Engine) {
+    for guest in ["loop", "loop_calls", "loop_counting", "loop_imports"] {
+        let guest = format!("hostile/{guest}");
+        let limits = Limits::default().timeout(SHORT);
+        let host = build(builder(engine, &guest).limits(limits), 0);
+        let beats = Arc::new(AtomicU64::new(0));
+        let beat = Arc::clone(&beats);
+        on_a_runtime(async {
+            let heart = tokio::spawn(async move {
+                let mut every = interval(Duration::from_millis(5));
+                loop {
+                    every.tick().await;
+                    beat.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+            let result = host.call_async("bad", b"").await;
+            heart.abort();
+            assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+            // Two calls that loop let each other run.
+            let options = CallOptions::default().timeout(Duration::from_millis(20));
+            let result = host.with(&options).call_async("bad", b"").await;
+            assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+            let answer = host.call_async("good", b"").await;
+            assert_eq!(answer.expect("an answer"), b"good");
+        });
+        let beats = beats.load(Ordering::Relaxed);
+        assert!(beats > 5, "{guest}: {beats} beats");
+    }
+}
+
+/// A cancel handle that is used on the guest's own thread.
+fn cancelled_by_a_neighbour(engine: &Engine) {
+    let limits = Limits::default().timeout(LONG);
+    let host = build(builder(engine, "hostile/loop").limits(limits), 0);
+    let cancel = CancelHandle::new();
+    let options = CallOptions::default().cancel(&cancel);
+    let result = on_a_runtime(async {
+        let call = async { host.with(&options).call_async("bad", b"").await };
+        let cancelled = async {
+            sleep(Duration::from_millis(20)).await;
+            cancel.cancel();
+        };
+        both(call, cancelled).await.0
+    });
+    assert!(matches!(result, Err(Error::Cancelled { .. })), "{result:?}");
+    let answer = on_a_runtime(host.call_async("good", b""));
+    assert_eq!(answer.expect("an answer"), b"good");
+}
+
+fn ends_as_a_blocking_call(engine: &Engine) {
+    for by in [
+        Interruption::Time,
+        Interruption::Fuel,
+        Interruption::TimeAndFuel,
+    ] {
+        let limits = match by {
+            Interruption::Time => Limits::default().timeout(SHORT),
+            Interruption::Fuel => fuelled(),
+            _ => Limits::default().timeout(LONG).fuel(FUEL),
+        };
+        for guest in ["hostile/loop", "hostile/memory_grow_then_trap", "echo"] {
+            let make = || WapcHost::builder(engine.interruptible(text(guest), by));
+            let make = || make().limits(limits.clone());
+            let host = make().build(|_, _, _, _, payload| Ok(payload.to_vec()));
+            let host = host.unwrap_or_else(|error| panic!("{}", chain(&error)));
+            let awaiting = build(make(), 1);
+            let blocking = host.call("bad", b"x");
+            for found in [
+                on_a_runtime(host.call_async("bad", b"x")),
+                on_a_runtime(awaiting.call_async("bad", b"x")),
+            ] {
+                assert_eq!(outcome(&found), outcome(&blocking));
+                assert_eq!(
+                    found.as_ref().map_err(words),
+                    blocking.as_ref().map_err(words)
+                );
+            }
+        }
+        for guest in [
+            "hostile/loop_in_start_section",
+            "hostile/loop_in_start",
+            "hostile/loop_in_init",
+        ] {
+            let make = || WapcHost::builder(engine.interruptible(text(guest), by));
+            let limits = limits.clone().start_timeout(match by {
+                Interruption::Time => Some(SHORT),
+                Interruption::Fuel => None,
+                _ => Some(LONG),
+            });
+            let make = || make().limits(limits.clone());
+            let blocking = make().build(|_, _, _, _, payload| Ok(payload.to_vec()));
+            let found = on_a_runtime(make().build_async(|call| answer(call, 1)));
+            let Err(Error::Init(EngineError::Start { cause, .. })) = &found else {
+                panic!("it must not start: {found:?}");
+            };
+            let stop = &**cause;
+            assert!(matches!(
+                stop,
+                EngineError::Stopped(Stop::TimedOut { .. } | Stop::Limit(_))
+            ));
+            assert_eq!(
+                words(&found.expect_err("no host")),
+                words(&blocking.expect_err("no host"))
+            );
+        }
+    }
+}
+
+const FUEL: u64 = 100_000;
+
+/// Limits of fuel alone.
+fn fuelled() -> Limits {
+    let limits = Limits::default().timeout(None).start_timeout(None);
+    limits.fuel(FUEL)
+}
+
+/// The least fuel that suffices is the same in each kind of call.
+fn fuel_is_the_same(engine: &Engine) {
+    for by in [Interruption::Fuel, Interruption::TimeAndFuel] {
+        let make =
+            || WapcHost::builder(engine.interruptible(text("echo_host"), by)).limits(fuelled());
+        let blocking = make().build(|_, _, _, _, payload| Ok(payload.to_vec()));
+        let blocking = blocking.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let awaiting = build(make(), 2);
+        let with = |fuel| CallOptions::default().fuel(fuel);
+        let least = |answers: &dyn Fn(&CallOptions) -> bool| {
+            let mut range = (1, FUEL);
+            while range.0 < range.1 {
+                let middle = range.0.midpoint(range.1);
+                match answers(&with(middle)) {
+                    true => range.1 = middle,
+                    false => range.0 = middle + 1,
+                }
+            }
+            range.0
+        };
+        let found = [
+            least(&|options| blocking.with(options).call("any", b"x").is_ok()),
+            least(&|options| on_a_runtime(blocking.with(options).call_async("any", b"x")).is_ok()),
+            least(&|options| on_a_runtime(awaiting.with(options).call_async("any", b"x")).is_ok()),
+        ];
+        assert!(
+            found[0] > 10 && found.iter().all(|least| *least == found[0]),
+            "{found:?}"
+        );
+    }
+}
+
+fn without_interruption(engine: &Engine) {
+    let provider = engine.interruptible(text("echo_host"), Interruption::Off);
+    let host = build(WapcHost::builder(provider).limits(Limits::unlimited()), 2);
+    for polls in 1..=2 {
+        assert!(poll_times(host.call_async("any", b"x"), polls).is_none());
+        assert_answers(&host, b"y");
+    }
+}
+
+fn blocking_call_is_refused(engine: &Engine) {
+    let host = build(builder(engine, "echo_host"), 1);
+    for _ in 0..2 {
+        let result = host.call("any", b"x");
+        let Err(Error::Protocol { source, .. }) = &result else {
+            panic!("it must be refused: {result:?}");
+        };
+        assert!(matches!(source, ProtocolError::CallbackAwaits { .. }));
+        assert_answers(&host, b"after");
+    }
+}
+
+/// Guests that do not call their host are called in either way, also on the
+/// same instance.
+fn blocking_calls_in_between(engine: &Engine) {
+    let host = build(builder(engine, "hostile/reenter"), 1);
+    for _ in 0..3 {
+        assert_eq!(host.call("good", b"").expect("an answer"), b"good");
+        let answer = on_a_runtime(host.call_async("good", b""));
+        assert_eq!(answer.expect("an answer"), b"good");
+    }
+    let mut checked_out = host.check_out().expect("an instance");
+    for _ in 0..3 {
+        let answer = checked_out.call("good", b"");
+        assert_eq!(answer.expect("an answer"), b"good");
+    }
+    drop(checked_out);
+    assert_eq!(places(&host.stats()), (1, 1, 0));
+    // A limit is met by a blocking call of such an instance as well.
+    let host = build(builder(engine, "hostile/loop_imports"), 1);
+    let options = CallOptions::default().timeout(Duration::from_millis(20));
+    let result = host.with(&options).call("bad", b"");
+    assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+    assert_eq!(host.call("good", b"").expect("an answer"), b"good");
+}
