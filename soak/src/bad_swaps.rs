@@ -1,6 +1,12 @@
 //! Swaps to modules that cannot serve.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use clap::Args;
 use wapc_host::{BoxError, EngineError, Error, Limits, ModuleError, Stop as Stopped, WapcHost};
@@ -20,7 +26,7 @@ pub(crate) struct Options {
     #[command(flatten)]
     common: Common,
 
-    /// Swap so often to each bad module
+    /// Swap at least so often to each bad module
     #[arg(long, default_value_t = 100, value_name = "N")]
     rounds: u64,
 }
@@ -123,13 +129,14 @@ fn soak(report: &mut Report, engine: Engine, rounds: u64, threads: usize) -> Res
     let (mut reasons, mut serves) = (true, true);
     for bad in all_bad() {
         let mut row = vec![engine.to_string(), bad.name.to_owned()];
-        let (called, (refused, right)) = under_load(
+        let called = AtomicU64::new(0);
+        let (failed, (swaps, refused, right)) = under_load(
             threads,
-            |thread, stop| calls(&host, thread, stop),
+            |thread, stop| calls(&host, thread, stop, &called),
             || {
-                let mut refused = 0;
-                let mut right = 0;
-                for _ in 0..rounds {
+                let (mut swaps, mut refused, mut right) = (0, 0, 0);
+                while swaps < rounds || called.load(Ordering::Relaxed) < CALLS {
+                    swaps += 1;
                     if let Err(error) = swap(&host, &bad) {
                         refused += 1;
                         match (bad.expected)(&error) {
@@ -142,17 +149,15 @@ fn soak(report: &mut Report, engine: Engine, rounds: u64, threads: usize) -> Res
                         }
                     }
                 }
-                (refused, right)
+                (swaps, refused, right)
             },
         );
-        let mut count = 0;
-        for (calls, failed) in called {
-            count += calls;
+        for failed in failed {
             failures.merge(failed);
         }
-        reasons &= right == rounds;
+        reasons &= right == swaps;
         serves &= host.generation() == generation;
-        for number in [rounds, refused, right, count] {
+        for number in [swaps, refused, right, called.into_inner()] {
             row.push(number.to_string());
         }
         report.table.push(row);
@@ -181,12 +186,11 @@ fn swap(host: &WapcHost, bad: &Bad) -> Result<(), Box<Error>> {
     swap.module(&bad.module).map_err(Box::new)
 }
 
-/// Calls until it is to stop: how often, and what went wrong.
-fn calls(host: &WapcHost, thread: usize, stop: &Stop) -> (u64, Failures) {
-    let (mut calls, mut failures) = (0, Failures::default());
+/// Calls until it is to stop, and says what went wrong.
+fn calls(host: &WapcHost, thread: usize, stop: &Stop, called: &AtomicU64) -> Failures {
+    let mut failures = Failures::default();
     while !stop.is_set() {
-        let payload = format!("{thread}:{calls};");
-        calls += 1;
+        let payload = format!("{thread}:{};", called.fetch_add(1, Ordering::Relaxed));
         match host.call("echo", payload.as_bytes()) {
             Ok(answer) if guests::version_of(&answer, payload.as_bytes()) == Some(0) => {}
             Ok(answer) => {
@@ -195,5 +199,8 @@ fn calls(host: &WapcHost, thread: usize, stop: &Stop) -> (u64, Failures) {
             Err(error) => failures.add(|| chain(&error)),
         }
     }
-    (calls, failures)
+    failures
 }
+
+/// Each kind of swap goes on for so many calls, or else there is no load.
+const CALLS: u64 = 1000;

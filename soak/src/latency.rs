@@ -13,7 +13,7 @@ use clap::Args;
 use wapc_host::{BoxError, WapcHost};
 
 use crate::{
-    common::{Common, Failures, chain, no_host_calls},
+    common::{Common, Failures, chain, no_host_calls, wait_for_promotion},
     engine::{self, Engine},
     guests,
     histogram::Histogram,
@@ -124,6 +124,9 @@ fn soak(
             let length = Duration::from_millis(options.phase);
             let mut swaps = Vec::new();
             thread::sleep(length);
+            if engine == Engine::Tiered && host.generation() == 1 {
+                wait_for_promotion(&host, 1);
+            }
             for _ in 0..options.rounds {
                 phase.store(Phase::Steady as usize, Ordering::Relaxed);
                 thread::sleep(length);
@@ -140,9 +143,10 @@ fn soak(
                     next += Duration::from_millis(options.every);
                     next = next.max(Instant::now());
                 }
-                // A second tier goes on compiling after the swap.
                 phase.store(Phase::WarmUp as usize, Ordering::Relaxed);
-                thread::sleep(length);
+                if engine == Engine::Tiered && !wait_for_promotion(&host, host.generation()) {
+                    return Err("the second tier does not come".into());
+                }
             }
             Ok(swaps)
         },

@@ -143,8 +143,16 @@ pub(crate) fn judge(
             for kibibytes in [in_ram.0, in_ram.1, reserved.0, reserved.1] {
                 row.push(format!("{:.1} MiB", kibibytes as f64 / 1024.0));
             }
-            report.judge(engine, "resident", is_flat(in_ram, RESIDENT_SLACK));
-            report.judge(engine, "address space", is_flat(reserved, ADDRESS_SLACK));
+            report.judge(
+                engine,
+                format!("resident over {over}"),
+                is_flat(in_ram, RESIDENT_SLACK),
+            );
+            report.judge(
+                engine,
+                format!("address space over {over}"),
+                is_flat(reserved, ADDRESS_SLACK),
+            );
         }
         _ => {
             row.extend(["", "", "", ""].map(str::to_owned));

@@ -27,7 +27,7 @@ pub struct Verdict {
     /// The engine.
     pub engine: Engine,
     /// The promise, in a word or two.
-    pub promise: &'static str,
+    pub promise: String,
     /// Whether it was kept.
     pub kept: bool,
 }
@@ -41,10 +41,10 @@ impl Report {
         }
     }
 
-    pub(crate) fn judge(&mut self, engine: Engine, promise: &'static str, kept: bool) {
+    pub(crate) fn judge(&mut self, engine: Engine, promise: impl Into<String>, kept: bool) {
         self.verdicts.push(Verdict {
             engine,
-            promise,
+            promise: promise.into(),
             kept,
         });
     }
