@@ -132,7 +132,10 @@ impl Guests {
             .zip(&wasmi)
             .find(|(one, other)| one != other);
         match differing {
-            Some((one, other)) => Compared::Different(format!("wasmtime {one}, wasmi {other}")),
+            Some((one, other)) => {
+                let place = one.first_difference(other).unwrap_or_default();
+                Compared::Different(format!("wasmtime {one}, wasmi {other}{place}"))
+            }
             None if wasmtime.len() != wasmi.len() => Compared::Different(format!(
                 "wasmtime came to {} events, wasmi to {}",
                 wasmtime.len(),
@@ -232,6 +235,24 @@ impl Event {
         matches!(self, Self::Ended { outcome, .. } if outcome.ends_with(" stack-overflow"))
     }
 
+    /// Where the payloads of two host calls begin to differ.
+    fn first_difference(&self, other: &Self) -> Option<String> {
+        let (Self::HostCall { payload: one, .. }, Self::HostCall { payload: other, .. }) =
+            (self, other)
+        else {
+            return None;
+        };
+        let place = one
+            .iter()
+            .zip(other)
+            .position(|(one, other)| one != other)?;
+        let part = |bytes: &[u8]| bytes.iter().skip(place & !3).take(8).copied().collect();
+        let (one, other): (Vec<u8>, Vec<u8>) = (part(one), part(other));
+        Some(format!(
+            " (they differ at byte {place:#x}: {one:02x?}, {other:02x?})"
+        ))
+    }
+
     /// For counting.
     fn kind(&self) -> String {
         match self {
@@ -272,7 +293,7 @@ impl fmt::Display for Event {
     }
 }
 
-const SHOWN_CHARS: usize = 200;
+const SHOWN_CHARS: usize = 100;
 
 type Events = Arc<Mutex<Vec<Event>>>;
 

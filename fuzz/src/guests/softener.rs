@@ -6,8 +6,10 @@
 //! - Each `select` gets `i32.and 1` before it. If its condition compares a
 //!   local with 0, wasmi leaves the comparison out and takes the number of
 //!   whatever instruction came before.
-//! - `v128.store8_lane` and `v128.store16_lane` keep 16 bits of their offset.
-//!   With a larger one wasmi jumps to a wild address.
+//! - `i32.store`, `v128.store8_lane` and their like keep 16 bits of their
+//!   offset, and go to memory 0. With a larger offset or another memory, wasmi
+//!   panics where address and value are the same number, so that the process
+//!   aborts, and jumps to a wild address after storing a lane of 8 or 16 bits.
 //!
 //! And most modules are made to get somewhere, or softened. Random numbers are nearly never within a memory, so that a generated guest
 //! would end at its first import. So each import gets a function that masks
@@ -63,8 +65,14 @@ fn reencode_body<R: Reencode>(
             Instruction::Select | Instruction::TypedSelect(_) => {
                 function.instructions().i32_const(1).i32_and();
             }
-            Instruction::V128Store8Lane { memarg, .. }
-            | Instruction::V128Store16Lane { memarg, .. } => memarg.offset &= 0xffff,
+            Instruction::I32Store(memarg)
+            | Instruction::I32Store8(memarg)
+            | Instruction::I32Store16(memarg)
+            | Instruction::V128Store8Lane { memarg, .. }
+            | Instruction::V128Store16Lane { memarg, .. } => {
+                memarg.offset &= 0xffff;
+                memarg.target = MemArgTarget::Memory(0);
+            }
             _ => {}
         }
         function.instruction(&instruction);
