@@ -247,7 +247,7 @@ impl Inner {
         let number = candidate.number;
         self.publish(Arc::clone(&candidate));
         drop(swapping);
-        self.retire_before(number);
+        self.retire_all_before(number);
         self.await_promotion(&candidate);
         Ok(number)
     }
