@@ -360,8 +360,8 @@ impl Line {
             .lock()
             .waiting
             .front_mut()
-            .map(|next| next.waker.take());
-        if let Some(Some(waker)) = next {
+            .and_then(|next| next.waker.take());
+        if let Some(waker) = next {
             waker.wake();
         }
     }
