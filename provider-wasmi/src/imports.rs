@@ -1,22 +1,28 @@
 //! Links the functions that the host exports to guests.
 
 use wapc_host::{
-    ModuleState, ProtocolError, for_each_import,
+    Asked, HostAnswer, ModuleState, ProtocolError, for_each_import,
     module::{ExternType, ValueType},
 };
+use wapc_wasi::{Wasi, for_each_function};
 use wasmi::{Caller, Error, Extern, Linker, Memory, Module, ValType};
-use wasmi_wasi::WasiCtx;
 
-use crate::{errors::trap, wasi};
+use crate::errors::{asking, ended, trap};
 
 /// What a store holds beside the guest.
 pub(crate) struct Data {
     pub(crate) state: ModuleState,
     /// The guest's memory, which would be slow to look up by name. `None`
-    /// while the module's start section runs.
+    /// while the start section of a module runs that was translated elsewhere.
     pub(crate) memory: Option<Memory>,
     /// There if the module imports WASI.
-    pub(crate) wasi: Option<WasiCtx>,
+    pub(crate) wasi: Option<Wasi>,
+    /// The host call that the guest waits for.
+    pub(crate) asked: Option<HostAnswer>,
+    /// Whether the guest ran out of fuel in a `table.grow` last.
+    pub(crate) table_starved: bool,
+    /// Whether it can go on after that, as a rewritten module can.
+    pub(crate) resumes_table_growth: bool,
 }
 
 /// Links the imports of [`wapc_host::for_each_import`] to the methods of
@@ -49,10 +55,30 @@ macro_rules! link {
     };
 }
 
+/// Links the functions of [`wapc_wasi::for_each_function`].
+macro_rules! link_wasi {
+    (
+        ($linker:ident) $import_module:literal $module:ident {
+            $($function:ident($($number:ident: $type:ty),*) -> $result:ty;)*
+        }
+    ) => {
+        $($linker.func_wrap(
+            $import_module,
+            stringify!($function),
+            |mut caller: Caller<'_, Data>, $($number: $type),*| -> Result<$result, Error> {
+                let (memory, data) = conversation(&mut caller, stringify!($function))?;
+                wapc_wasi::$module::$function(wasi(data), memory, $($number),*).map_err(ended)
+            },
+        )?;)*
+    };
+}
+
 /// A linker of all that a guest may import; of WASI only if it does.
 pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error> {
     let mut linker = Linker::new(module.engine());
     for_each_import!(link!(linker));
+    linker.allow_shadowing(true);
+    link_host_call(&mut linker)?;
     linker.func_wrap(
         "env",
         "abort",
@@ -63,18 +89,51 @@ pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error>
         },
     )?;
     if wasi {
-        wasi::link(&mut linker)?;
+        for_each_function!(link_wasi!(linker));
     }
     Ok(linker)
 }
 
+/// `__host_call`, which suspends the guest where the callback awaits.
+fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
+    linker.func_wrap(
+        "wapc",
+        "__host_call",
+        |mut caller: Caller<'_, Data>,
+         a: i32,
+         b: i32,
+         c: i32,
+         d: i32,
+         e: i32,
+         f: i32,
+         g: i32,
+         h: i32|
+         -> Result<i32, Error> {
+            let (memory, data) = conversation(&mut caller, "__host_call")?;
+            match data.state.ask_host(memory, [a, b, c, d, e, f, g, h]) {
+                Ok(Asked::Answered(answered)) => Ok(answered),
+                Ok(Asked::Waiting(answer)) => {
+                    data.asked = Some(answer);
+                    Err(asking())
+                }
+                Err(stop) => Err(trap(stop)),
+            }
+        },
+    )?;
+    Ok(())
+}
+
 /// The two sides of a conversation: the guest's memory, and its state in the
 /// store's data.
+///
+/// Refuses a guest whose time is over: what it makes the host do may take much
+/// longer than the fuel of the call says.
 #[inline(always)]
-pub(crate) fn conversation<'c>(
+fn conversation<'c>(
     caller: &'c mut Caller<'_, Data>,
     import: &'static str,
 ) -> Result<(&'c mut [u8], &'c mut Data), Error> {
+    caller.data().state.check().map_err(trap)?;
     let memory = match caller.data().memory {
         Some(memory) => memory,
         None => look_up_memory(caller, import)?,
@@ -89,6 +148,12 @@ fn look_up_memory(caller: &Caller<'_, Data>, import: &'static str) -> Result<Mem
         Some(Extern::Memory(memory)) => Ok(memory),
         _ => Err(trap(ProtocolError::NoMemory { import }.into())),
     }
+}
+
+fn wasi(data: &mut Data) -> &mut Wasi {
+    data.wasi
+        .as_mut()
+        .expect("WASI is linked only for a module that imports it, whose data has a context")
 }
 
 /// An import's or export's type in the host's terms.

@@ -1,14 +1,16 @@
 //! Makes and calls live guests.
 
 use wapc_host::{
-    EngineError, GuestInstance, ModuleError, ModuleState, Start, WasiSettings, module::GuestShape,
+    BoxFuture, EngineError, GuestInstance, Interruption, ModuleError, ModuleState, WasiSettings,
+    module::GuestShape,
 };
+use wapc_wasi::Wasi;
 use wasmi::{Instance, Linker, Module, Store, TypedFunc};
 
 use crate::{
-    errors::engine_error,
+    errors::{instantiation_error, is_out_of_fuel},
     imports::{Data, extern_type, linker},
-    wasi,
+    run::{Meter, run, run_async},
 };
 
 /// A module with everything that is the same for each of its instances.
@@ -16,10 +18,29 @@ pub(crate) struct Template {
     module: Module,
     linker: Linker<Data>,
     shape: GuestShape,
+    interruption: Interruption,
+    origin: Origin,
+}
+
+/// Who has translated a module.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// The provider, so that the guest can be interrupted in all that it does.
+    Provider {
+        /// The name under which the function of the start section is exported;
+        /// the section itself is gone.
+        start_section: Option<String>,
+    },
+    /// The user, start section and all.
+    Elsewhere,
 }
 
 impl Template {
-    pub(crate) fn new(module: Module) -> Result<Self, ModuleError> {
+    pub(crate) fn new(
+        module: Module,
+        interruption: Interruption,
+        origin: Origin,
+    ) -> Result<Self, ModuleError> {
         let shape = GuestShape::of(
             module
                 .imports()
@@ -34,6 +55,8 @@ impl Template {
             module,
             linker,
             shape,
+            interruption,
+            origin,
         })
     }
 
@@ -46,45 +69,67 @@ impl Template {
 pub(crate) struct WasmiInstance {
     store: Store<Data>,
     guest_call: TypedFunc<(i32, i32), i32>,
+    interruption: Interruption,
 }
 
 impl WasmiInstance {
-    pub(crate) fn new(
+    /// Awaits only in an async call.
+    pub(crate) async fn new(
         template: &Template,
         wasi: &WasiSettings,
-        state: ModuleState,
+        mut state: ModuleState,
     ) -> Result<Self, EngineError> {
         let wasi = match template.shape.imports_wasi {
-            true => Some(wasi::context(wasi)?),
+            true => Some(Wasi::of_guest(wasi, &mut state)?),
             false => None,
         };
+        // All start functions share it.
+        let mut meter = Meter::new(template.interruption, &state);
         let data = Data {
             state,
             memory: None,
             wasi,
+            asked: None,
+            table_starved: false,
+            resumes_table_growth: matches!(template.origin, Origin::Provider { .. }),
         };
         let mut store = Store::new(template.module.engine(), data);
-        let instance = template
-            .linker
-            .instantiate_and_start(&mut store, &template.module)
-            .map_err(|error| engine_error(error).in_instantiation())?;
-        store.data_mut().memory = instance.get_memory(&store, "memory");
-        for start in &template.shape.start_functions {
-            run_start(&mut store, instance, *start)?;
-        }
+        store.limiter(|data| data);
+        let instance = instantiate(&mut store, &mut meter, template)?;
+        run_start_functions(&mut store, &mut meter, template, instance).await?;
         let guest_call = instance
             .get_typed_func(&store, "__guest_call")
             .map_err(|error| EngineError::Other(error.into()))?;
-        Ok(Self { store, guest_call })
+        Ok(Self {
+            store,
+            guest_call,
+            interruption: template.interruption,
+        })
     }
 }
 
 impl GuestInstance for WasmiInstance {
     #[inline]
     fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
-        self.guest_call
-            .call(&mut self.store, (op_length, msg_length))
-            .map_err(engine_error)
+        let mut meter = Meter::new(self.interruption, &self.store.data().state);
+        run(
+            &mut self.store,
+            &mut meter,
+            self.guest_call,
+            (op_length, msg_length),
+        )
+    }
+
+    fn call_async(
+        &mut self,
+        op_length: i32,
+        msg_length: i32,
+    ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
+        Some(Box::pin(async move {
+            let mut meter = Meter::new(self.interruption, &self.store.data().state);
+            let params = (op_length, msg_length);
+            run_async(&mut self.store, &mut meter, self.guest_call, params).await
+        }))
     }
 
     #[inline]
@@ -93,13 +138,61 @@ impl GuestInstance for WasmiInstance {
     }
 }
 
-fn run_start(store: &mut Store<Data>, instance: Instance, start: Start) -> Result<(), EngineError> {
-    let Some(name) = start.export() else {
-        return Ok(());
-    };
-    let outcome = instance
+/// Makes the instance, and runs the start section of a module that was
+/// translated elsewhere.
+fn instantiate(
+    store: &mut Store<Data>,
+    meter: &mut Meter,
+    template: &Template,
+) -> Result<Instance, EngineError> {
+    if let Origin::Elsewhere = template.origin {
+        meter.fill_for_section(store)?;
+    }
+    let instance = template
+        .linker
+        .instantiate_and_start(&mut *store, &template.module)
+        .map_err(|error| match is_out_of_fuel(&error) {
+            true => meter
+                .section_out_of_fuel(&store.data().state)
+                .in_instantiation(),
+            false => instantiation_error(&error, &store.data().state),
+        })?;
+    if let Origin::Elsewhere = template.origin {
+        meter.empty(store);
+    }
+    store.data_mut().memory = instance.get_memory(&*store, "memory");
+    Ok(instance)
+}
+
+async fn run_start_functions(
+    store: &mut Store<Data>,
+    meter: &mut Meter,
+    template: &Template,
+    instance: Instance,
+) -> Result<(), EngineError> {
+    if let Origin::Provider {
+        start_section: Some(name),
+    } = &template.origin
+    {
+        let outcome = run_start(store, meter, instance, name).await;
+        outcome.map_err(EngineError::in_instantiation)?;
+    }
+    for start in &template.shape.start_functions {
+        if let Some(name) = start.export() {
+            start.outcome(run_start(store, meter, instance, name).await)?;
+        }
+    }
+    Ok(())
+}
+
+async fn run_start(
+    store: &mut Store<Data>,
+    meter: &mut Meter,
+    instance: Instance,
+    name: &str,
+) -> Result<(), EngineError> {
+    let function = instance
         .get_typed_func::<(), ()>(&*store, name)
-        .and_then(|function| function.call(store, ()))
-        .map_err(engine_error);
-    start.outcome(outcome)
+        .map_err(|error| EngineError::Other(error.into()))?;
+    run_async(store, meter, function, ()).await
 }

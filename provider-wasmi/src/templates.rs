@@ -1,91 +1,182 @@
 //! One module on several engines.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{
-        OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::{num::NonZeroUsize, sync::OnceLock};
+
+use wapc_host::{Interruption, ModuleError, module};
+use wasmi::{Config, CustomFuelCosts, Engine, Module, Store};
+
+use crate::{
+    instance::{Origin, Template},
+    rewrite::rewrite,
 };
-
-use wapc_host::{ModuleError, module};
-use wasmi::{Config, Engine, Module};
-
-use crate::instance::Template;
 
 /// The templates of one module, on one engine each.
 ///
 /// An engine of wasmi hands out stacks under a lock, so threads that run
-/// guests of the same engine at the same time wait for each other. Instances
-/// are dealt out to the engines in turn. The second engine and those after it
-/// translate the module when their turn comes first.
+/// guests of the same engine at the same time wait for each other. The second
+/// engine and those after it translate the module when they are first needed.
 pub(crate) struct Templates {
     first: Template,
-    further: Further,
-    next: AtomicUsize,
+    further: Option<Further>,
 }
 
-#[derive(Default)]
 struct Further {
+    settings: EngineSettings,
     binary: Box<[u8]>,
+    origin: Origin,
     /// `None` inside where the translation failed, which has worked before.
     templates: Box<[OnceLock<Option<Template>>]>,
 }
 
 impl Templates {
-    /// The module on the engine that it was translated for.
-    pub(crate) fn single(module: Module) -> Result<Self, ModuleError> {
+    /// A module that was translated elsewhere, on its engine.
+    pub(crate) fn single(module: Module, interruption: Interruption) -> Result<Self, ModuleError> {
+        check_metering(module.engine(), interruption)?;
         Ok(Self {
-            first: Template::new(module)?,
-            further: Further::default(),
-            next: AtomicUsize::new(0),
+            first: Template::new(module, interruption, Origin::Elsewhere)?,
+            further: None,
         })
     }
 
-    /// The binary on `engine`.
-    pub(crate) fn on(engine: &Engine, binary: &[u8]) -> Result<Self, ModuleError> {
-        Self::single(translate(engine, binary)?)
+    /// The binary on an engine of the user's.
+    pub(crate) fn on(
+        engine: &Engine,
+        binary: &[u8],
+        interruption: Interruption,
+    ) -> Result<Self, ModuleError> {
+        check_metering(engine, interruption)?;
+        let code = Code::of(engine, binary)?;
+        Ok(Self {
+            first: Template::new(code.module, interruption, code.origin)?,
+            further: None,
+        })
     }
 
     /// The binary on up to `engines` engines of its own.
-    pub(crate) fn spread(binary: &[u8], engines: NonZeroUsize) -> Result<Self, ModuleError> {
-        let mut templates = Self::on(&default_engine(), binary)?;
-        if engines.get() > 1 {
-            templates.further = Further {
-                binary: binary.into(),
-                templates: (1..engines.get()).map(|_| OnceLock::new()).collect(),
-            };
-        }
-        Ok(templates)
+    pub(crate) fn spread(
+        binary: &[u8],
+        engines: NonZeroUsize,
+        settings: EngineSettings,
+    ) -> Result<Self, ModuleError> {
+        let code = Code::of(&settings.engine(), binary)?;
+        let further = (engines.get() > 1).then(|| Further {
+            settings,
+            binary: code.rewritten.as_deref().unwrap_or(binary).into(),
+            origin: code.origin.clone(),
+            templates: (1..engines.get()).map(|_| OnceLock::new()).collect(),
+        });
+        Ok(Self {
+            first: Template::new(code.module, settings.interruption, code.origin)?,
+            further,
+        })
     }
 
     pub(crate) const fn first(&self) -> &Template {
         &self.first
     }
 
-    /// The template of the next instance.
-    pub(crate) fn next(&self) -> &Template {
-        let further = &self.further;
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % (further.templates.len() + 1);
-        turn.checked_sub(1)
+    /// The template for an instance with this number; see
+    /// [`ModuleState::spread`](wapc_host::ModuleState::spread).
+    pub(crate) fn of(&self, spread: usize) -> &Template {
+        let Some(further) = &self.further else {
+            return &self.first;
+        };
+        let number = spread % (further.templates.len() + 1);
+        number
+            .checked_sub(1)
             .and_then(|index| further.templates.get(index))
-            .and_then(|template| {
-                let translate = || {
-                    let module = translate(&default_engine(), &further.binary).ok()?;
-                    Template::new(module).ok()
-                };
-                template.get_or_init(translate).as_ref()
-            })
+            .and_then(|template| template.get_or_init(|| further.template()).as_ref())
             .unwrap_or(&self.first)
     }
 }
 
-fn translate(engine: &Engine, binary: &[u8]) -> Result<Module, ModuleError> {
-    Module::new(engine, binary).map_err(|error| module::refusal(binary, error))
+impl Further {
+    fn template(&self) -> Option<Template> {
+        let module = Module::new(&self.settings.engine(), &self.binary).ok()?;
+        Template::new(module, self.settings.interruption, self.origin.clone()).ok()
+    }
 }
 
-fn default_engine() -> Engine {
-    let mut config = Config::default();
-    config.wasm_simd(true).wasm_relaxed_simd(false);
-    Engine::new(&config)
+/// A binary that was translated, and rewritten before where that is needed.
+struct Code {
+    module: Module,
+    origin: Origin,
+    rewritten: Option<Vec<u8>>,
+}
+
+impl Code {
+    fn of(engine: &Engine, binary: &[u8]) -> Result<Self, ModuleError> {
+        let module = Module::new(engine, binary).map_err(|error| module::refusal(binary, error))?;
+        // Only now, so that what the engine refuses is refused for what it is.
+        let Some(rewritten) = rewrite(binary) else {
+            return Ok(Self {
+                module,
+                origin: Origin::Provider {
+                    start_section: None,
+                },
+                rewritten: None,
+            });
+        };
+        Ok(Self {
+            module: Module::new(engine, &rewritten.binary)
+                .map_err(|error| ModuleError::Refused(error.into()))?,
+            origin: Origin::Provider {
+                start_section: rewritten.start,
+            },
+            rewritten: Some(rewritten.binary),
+        })
+    }
+}
+
+/// What engines of the provider's own are made with.
+#[derive(Clone, Copy)]
+pub(crate) struct EngineSettings {
+    pub(crate) interruption: Interruption,
+    pub(crate) stack_bytes: usize,
+}
+
+impl EngineSettings {
+    fn engine(self) -> Engine {
+        let mut config = Config::default();
+        config.wasm_simd(true).wasm_relaxed_simd(false);
+        config
+            .set_min_stack_height(FIRST_STACK_BYTES.min(self.stack_bytes))
+            .set_max_stack_height(self.stack_bytes)
+            .set_max_recursion_depth(self.stack_bytes / BYTES_IN_A_CALL);
+        if self.interruption != Interruption::Off {
+            config.consume_fuel(true).fuel_cost(FUEL_COSTS);
+        }
+        Engine::new(&config)
+    }
+}
+
+/// wasmi's own default, which it would have to grow for few guests.
+const FIRST_STACK_BYTES: usize = 1_000;
+
+/// What the shallowest call counts for, so that calls without operands have an
+/// end too. Compiled code takes about as much.
+pub(crate) const BYTES_IN_A_CALL: usize = 64;
+
+/// Translation at first use is free: it would make the first call dearer than
+/// the next, and wasmi cannot go on when fuel runs out in it.
+const FUEL_COSTS: CustomFuelCosts = CustomFuelCosts {
+    bytes_copied_per_fuel: 64,
+    fuel_per_bytes_translated: 0,
+    fuel_per_bytes_validated: 0,
+};
+
+/// Refuses an engine of the user's that is not what the user says it is.
+fn check_metering(engine: &Engine, interruption: Interruption) -> Result<(), ModuleError> {
+    let metered = Store::new(engine, ()).get_fuel().is_ok();
+    let error = match interruption {
+        Interruption::Off if metered => {
+            "its engine meters fuel (`Config::consume_fuel`), and `Builder::interruption` is `Off`"
+        }
+        Interruption::Time | Interruption::Fuel | Interruption::TimeAndFuel if !metered => {
+            "its engine does not meter fuel (`Config::consume_fuel`), so that \
+             `Builder::interruption` must be `Off`"
+        }
+        _ => return Ok(()),
+    };
+    Err(ModuleError::Refused(error.into()))
 }

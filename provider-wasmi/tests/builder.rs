@@ -3,8 +3,10 @@
 use std::num::NonZeroUsize;
 
 use provider_wasmi::WasmiEngineProvider;
-use wapc_host::{BoxError, ModuleError, WapcHost, WebAssemblyEngineProvider};
-use wasmi::{Engine, Module};
+use wapc_host::{
+    BoxError, Error, Interruption, Limits, ModuleError, WapcHost, WebAssemblyEngineProvider,
+};
+use wasmi::{Config, Engine, Module};
 
 const ECHO: &str = include_str!("../../guest-fixtures/wat/echo.wat");
 
@@ -18,11 +20,20 @@ fn refuse(_: u64, _: &str, _: &str, _: &str, _: &[u8]) -> Result<Vec<u8>, BoxErr
     Err("no".into())
 }
 
+fn metered() -> Engine {
+    Engine::new(
+        Config::default()
+            .consume_fuel(true)
+            .compilation_mode(wasmi::CompilationMode::Eager),
+    )
+}
+
 #[test]
 fn an_engine_of_ones_own_is_kept_through_a_swap() {
-    let engine = Engine::default();
+    let engine = metered();
     let provider = WasmiEngineProvider::builder()
         .engine(engine.clone())
+        .interruption(Interruption::Time)
         .build(ECHO.as_bytes())
         .expect("a guest");
     assert!(Engine::same(provider.engine(), &engine));
@@ -33,10 +44,11 @@ fn an_engine_of_ones_own_is_kept_through_a_swap() {
 
 #[test]
 fn a_module_of_ones_own_brings_its_engine() {
-    let engine = Engine::default();
+    let engine = metered();
     let binary = wapc_host::module::binary(ECHO.as_bytes()).expect("text");
     let module = Module::new(&engine, &binary).expect("a module");
     let provider = WasmiEngineProvider::builder()
+        .interruption(Interruption::Time)
         .build_compiled(module)
         .expect("a guest");
     assert!(Engine::same(provider.engine(), &engine));
@@ -51,6 +63,60 @@ fn a_module_of_ones_own_must_be_a_guest() {
         refused,
         Err(ModuleError::MissingExport { name: "memory", .. })
     ));
+}
+
+#[test]
+fn an_engine_of_ones_own_does_not_interrupt_unless_one_says_so() {
+    let builder = WasmiEngineProvider::builder().engine(Engine::default());
+    let provider = builder.build(ECHO.as_bytes()).expect("a guest");
+    assert_eq!(provider.interruption(), Interruption::Off);
+    let host = WapcHost::new(Box::new(provider.clone()), refuse);
+    assert!(matches!(
+        host,
+        Err(Error::NotInterruptible { what: "time" })
+    ));
+    let host = WapcHost::builder(Box::new(provider))
+        .limits(Limits::unlimited())
+        .build(refuse)
+        .expect("the guest starts");
+    assert_eq!(host.call("any", b"x").expect("an answer"), b"x");
+}
+
+#[test]
+fn an_engine_of_ones_own_must_be_what_one_says() {
+    for (engine, interruption) in [
+        (metered(), Interruption::Off),
+        (Engine::default(), Interruption::Time),
+        (Engine::default(), Interruption::Fuel),
+        (Engine::default(), Interruption::TimeAndFuel),
+    ] {
+        let builder = WasmiEngineProvider::builder()
+            .engine(engine)
+            .interruption(interruption);
+        let Err(ModuleError::Refused(why)) = builder.build(ECHO.as_bytes()) else {
+            panic!("{interruption:?} is not refused");
+        };
+        assert!(why.to_string().contains("consume_fuel"), "{why}");
+    }
+}
+
+#[test]
+fn fuel_for_translation_is_an_error_and_no_hang() {
+    let engine = Engine::new(Config::default().consume_fuel(true));
+    // One function of 100 KB: translating it costs more than a slice.
+    let body = "(drop (i32.const 1))".repeat(33_000);
+    let guest = format!(
+        r#"(module (memory (export "memory") 1)
+            (func (export "__guest_call") (param i32 i32) (result i32) {body} (i32.const 0)))"#
+    );
+    let provider = WasmiEngineProvider::builder()
+        .engine(engine)
+        .interruption(Interruption::Time)
+        .build(guest.as_bytes())
+        .expect("a guest");
+    let host = WapcHost::new(Box::new(provider), refuse).expect("the guest starts");
+    let error = host.call("any", b"").expect_err("no answer");
+    assert!(matches!(error, Error::Engine { .. }), "{error:?}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Translates wasmtime's errors to the host's, and the host's to wasmtime's.
 
-use wapc_host::{EngineError, Frame, Stop, Trap, TrapCode};
+use wapc_host::{EngineError, Frame, ModuleState, Stop, Trap, TrapCode};
+use wapc_wasi::Ended;
 use wasmtime::{Error, WasmBacktrace};
-use wasmtime_wasi::I32Exit;
 
 /// Ends the guest's call because it must not go on.
 #[cold]
@@ -10,18 +10,41 @@ pub(crate) fn trap(error: Stop) -> Error {
     error.into()
 }
 
-/// Why a guest did not return.
+/// Ends the guest's call because a function of WASI does not return.
 #[cold]
-pub(crate) fn engine_error(error: Error) -> EngineError {
+pub(crate) fn ended(ended: Ended) -> Error {
+    match ended {
+        Ended::Stopped(stop) => trap(stop),
+        ended => ended.into(),
+    }
+}
+
+/// Why the guest of `state` did not return.
+#[cold]
+pub(crate) fn engine_error(error: Error, state: &ModuleState) -> EngineError {
     if let Some(error) = error.downcast_ref::<Stop>() {
         return EngineError::Stopped(error.clone());
     }
-    if let Some(I32Exit(code)) = error.downcast_ref() {
+    if let Some(Ended::Exit(code)) = error.downcast_ref() {
         return EngineError::Exit(*code);
     }
     match error.downcast_ref() {
+        Some(wasmtime::Trap::OutOfFuel) => EngineError::Stopped(state.out_of_fuel()),
         Some(trap) => EngineError::Trap(Trap::new(trap_code(*trap), backtrace(&error))),
         None => EngineError::Other(error.into()),
+    }
+}
+
+/// Why an instance could not be made.
+pub(crate) fn instantiation_error(error: Error, state: &ModuleState) -> EngineError {
+    // A failure before the guest has run has no backtrace. If something was
+    // refused by then, that was the end of it.
+    let has_run = error.is::<WasmBacktrace>();
+    match (engine_error(error, state), state.refused()) {
+        (EngineError::Other(_), Some(refused)) if !has_run => {
+            EngineError::Stopped(Stop::Limit(refused.clone()))
+        }
+        (error, _) => error.in_instantiation(),
     }
 }
 

@@ -1,13 +1,15 @@
 //! Links the functions that the host exports to guests.
 
+#[cfg(feature = "async")]
+use wapc_host::Asked;
 use wapc_host::{
     ModuleState, ProtocolError, for_each_import,
     module::{ExternType, ValueType},
 };
+use wapc_wasi::{Wasi, for_each_function};
 use wasmtime::{Caller, Extern, Linker, Memory, Module, ValType};
-use wasmtime_wasi::p1::WasiP1Ctx;
 
-use crate::errors::trap;
+use crate::errors::{ended, trap};
 
 /// What a store holds beside the guest.
 pub(crate) struct Data {
@@ -16,7 +18,7 @@ pub(crate) struct Data {
     /// of a call. `None` while the module's start section runs.
     pub(crate) memory: Option<Memory>,
     /// There if the module imports WASI.
-    pub(crate) wasi: Option<Box<WasiP1Ctx>>,
+    pub(crate) wasi: Option<Wasi>,
 }
 
 /// Links the imports of [`wapc_host::for_each_import`] to the methods of
@@ -49,6 +51,24 @@ macro_rules! link {
     };
 }
 
+/// Links the functions of [`wapc_wasi::for_each_function`].
+macro_rules! link_wasi {
+    (
+        ($linker:ident) $import_module:literal $module:ident {
+            $($function:ident($($number:ident: $type:ty),*) -> $result:ty;)*
+        }
+    ) => {
+        $($linker.func_wrap(
+            $import_module,
+            stringify!($function),
+            |mut caller: Caller<'_, Data>, $($number: $type),*| -> wasmtime::Result<$result> {
+                let (memory, data) = memory_and_data(&mut caller, stringify!($function))?;
+                wapc_wasi::$module::$function(wasi(data), memory, $($number),*).map_err(ended)
+            },
+        )?;)*
+    };
+}
+
 /// A linker of all that a guest may import; of WASI only if it does.
 pub(crate) fn linker(module: &Module, wasi: bool) -> wasmtime::Result<Linker<Data>> {
     let mut linker = Linker::new(module.engine());
@@ -63,9 +83,36 @@ pub(crate) fn linker(module: &Module, wasi: bool) -> wasmtime::Result<Linker<Dat
         },
     )?;
     if wasi {
-        wasmtime_wasi::p1::add_to_linker_sync(&mut linker, wasi_context)?;
-        wasmtime_wasi::p0::add_to_linker_sync(&mut linker, wasi_context)?;
+        for_each_function!(link_wasi!(linker));
     }
+    Ok(linker)
+}
+
+/// As [`linker`], for hosts whose callback may await: only `__host_call`
+/// differs.
+#[cfg(feature = "async")]
+pub(crate) fn awaiting_linker(module: &Module, wasi: bool) -> wasmtime::Result<Linker<Data>> {
+    let mut linker = linker(module, wasi)?;
+    linker.allow_shadowing(true);
+    linker.func_wrap_async(
+        "wapc",
+        "__host_call",
+        |mut caller: Caller<'_, Data>, numbers| {
+            let (a, b, c, d, e, f, g, h): (i32, i32, i32, i32, i32, i32, i32, i32) = numbers;
+            Box::new(async move {
+                let (memory, state) = conversation(&mut caller, "__host_call")?;
+                let asked = state.ask_host(memory, [a, b, c, d, e, f, g, h]);
+                let answered = match asked.map_err(trap)? {
+                    Asked::Waiting(answer) => {
+                        let answer = answer.await;
+                        caller.data_mut().state.host_answered(answer)
+                    }
+                    Asked::Answered(answered) => Ok(answered),
+                };
+                answered.map_err(trap)
+            })
+        },
+    )?;
     Ok(linker)
 }
 
@@ -75,12 +122,21 @@ fn conversation<'c>(
     caller: &'c mut Caller<'_, Data>,
     import: &'static str,
 ) -> wasmtime::Result<(&'c mut [u8], &'c mut ModuleState)> {
+    let (memory, data) = memory_and_data(caller, import)?;
+    Ok((memory, &mut data.state))
+}
+
+/// The guest's memory and the store's data.
+#[inline(always)]
+fn memory_and_data<'c>(
+    caller: &'c mut Caller<'_, Data>,
+    import: &'static str,
+) -> wasmtime::Result<(&'c mut [u8], &'c mut Data)> {
     let memory = match caller.data().memory {
         Some(memory) => memory,
         None => look_up_memory(caller, import)?,
     };
-    let (memory, data) = memory.data_and_store_mut(caller);
-    Ok((memory, &mut data.state))
+    Ok(memory.data_and_store_mut(caller))
 }
 
 /// The guest's memory before its instance exists for the host.
@@ -92,7 +148,7 @@ fn look_up_memory(caller: &mut Caller<'_, Data>, import: &'static str) -> wasmti
     }
 }
 
-fn wasi_context(data: &mut Data) -> &mut WasiP1Ctx {
+fn wasi(data: &mut Data) -> &mut Wasi {
     data.wasi
         .as_mut()
         .expect("WASI is linked only for a module that imports it, whose data has a context")

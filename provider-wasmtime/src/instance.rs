@@ -1,14 +1,24 @@
 //! Makes and calls live guests.
 
+use std::sync::Arc;
+#[cfg(feature = "async")]
+use std::sync::OnceLock;
+
+#[cfg(feature = "async")]
+use wapc_host::BoxFuture;
 use wapc_host::{
-    EngineError, GuestInstance, ModuleError, ModuleState, Start, WasiSettings, module::GuestShape,
+    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, Start, WasiSettings,
+    module::GuestShape,
 };
+use wapc_wasi::Wasi;
 use wasmtime::{Extern, Instance, InstancePre, Module, ModuleExport, Store, TypedFunc};
 
+#[cfg(feature = "async")]
+use crate::imports::awaiting_linker;
 use crate::{
-    errors::engine_error,
+    errors::{engine_error, instantiation_error},
     imports::{Data, extern_type, linker},
-    wasi,
+    limits,
 };
 
 /// A module with everything that is the same for each of its instances.
@@ -17,10 +27,22 @@ pub(crate) struct Template {
     shape: GuestShape,
     memory: ModuleExport,
     guest_call: ModuleExport,
+    memories: usize,
+    tables: usize,
+    interruption: Interruption,
+    wasi: Arc<WasiSettings>,
+    /// The same as `linked` for hosts whose callback may await; made when there
+    /// is one.
+    #[cfg(feature = "async")]
+    linked_awaiting: OnceLock<InstancePre<Data>>,
 }
 
 impl Template {
-    pub(crate) fn new(module: Module) -> Result<Self, ModuleError> {
+    pub(crate) fn new(
+        module: Module,
+        interruption: Interruption,
+        wasi: Arc<WasiSettings>,
+    ) -> Result<Self, ModuleError> {
         let imports: Vec<_> = module.imports().collect();
         let exports: Vec<_> = module.exports().collect();
         let shape = GuestShape::of(
@@ -39,16 +61,28 @@ impl Template {
                 .get_export_index(name)
                 .expect("a guest's shape has this export")
         };
+        let resources = module.resources_required();
+        let number = |number| usize::try_from(number).unwrap_or(usize::MAX);
         Ok(Self {
+            memories: number(resources.num_memories),
+            tables: number(resources.num_tables),
             memory: index("memory"),
             guest_call: index("__guest_call"),
             linked,
             shape,
+            interruption,
+            wasi,
+            #[cfg(feature = "async")]
+            linked_awaiting: OnceLock::new(),
         })
     }
 
     pub(crate) fn module(&self) -> &Module {
         self.linked.module()
+    }
+
+    pub(crate) const fn interruption(&self) -> Interruption {
+        self.interruption
     }
 }
 
@@ -56,16 +90,49 @@ impl Template {
 pub(crate) struct WasmtimeInstance {
     store: Store<Data>,
     guest_call: TypedFunc<(i32, i32), i32>,
+    interruption: Interruption,
 }
 
 impl WasmtimeInstance {
-    pub(crate) fn new(
+    pub(crate) fn new(template: &Template, state: ModuleState) -> Result<Self, EngineError> {
+        let mut store = template.store(state)?;
+        let made = template.linked.instantiate(&mut store);
+        let instance = template.made(&mut store, made)?;
+        for start in &template.shape.start_functions {
+            if let Some(function) = start_function(&mut store, instance, *start)? {
+                let outcome = function.call(&mut store, ());
+                start_ended(&store, *start, outcome)?;
+            }
+        }
+        template.started(store, instance)
+    }
+
+    /// As `new`, where start functions may await the host.
+    #[cfg(feature = "async")]
+    pub(crate) async fn new_async(
         template: &Template,
-        wasi: &WasiSettings,
         state: ModuleState,
     ) -> Result<Self, EngineError> {
-        let wasi = match template.shape.imports_wasi {
-            true => Some(Box::new(wasi::context(wasi)?)),
+        let linked = template.linked_for(&state)?;
+        let mut store = template.store(state)?;
+        let made = linked.instantiate_async(&mut store).await;
+        let instance = template.made(&mut store, made)?;
+        for start in &template.shape.start_functions {
+            if let Some(function) = start_function(&mut store, instance, *start)? {
+                let outcome = function.call_async(&mut store, ()).await;
+                start_ended(&store, *start, outcome)?;
+            }
+        }
+        template.started(store, instance)
+    }
+}
+
+impl Template {
+    /// A store for a guest, under its limits.
+    fn store(&self, mut state: ModuleState) -> Result<Store<Data>, EngineError> {
+        state.admit(self.memories, self.tables)?;
+        let wasi = match self.shape.imports_wasi {
+            true => Some(Wasi::of_guest(&self.wasi, &mut state)?),
             false => None,
         };
         let data = Data {
@@ -73,48 +140,114 @@ impl WasmtimeInstance {
             memory: None,
             wasi,
         };
-        let mut store = Store::new(template.module().engine(), data);
-        let instance = template
-            .linked
-            .instantiate(&mut store)
-            .map_err(|error| engine_error(error).in_instantiation())?;
+        let mut store = Store::new(self.module().engine(), data);
+        limits::install(&mut store, self.interruption)?;
+        Ok(store)
+    }
+
+    /// The instance, whose memory is looked up once.
+    fn made(
+        &self,
+        store: &mut Store<Data>,
+        made: wasmtime::Result<Instance>,
+    ) -> Result<Instance, EngineError> {
+        let instance = made.map_err(|error| instantiation_error(error, &store.data().state))?;
         store.data_mut().memory = instance
-            .get_module_export(&mut store, &template.memory)
+            .get_module_export(&mut *store, &self.memory)
             .and_then(Extern::into_memory);
-        for start in &template.shape.start_functions {
-            run_start(&mut store, instance, *start)?;
-        }
+        Ok(instance)
+    }
+
+    fn started(
+        &self,
+        mut store: Store<Data>,
+        instance: Instance,
+    ) -> Result<WasmtimeInstance, EngineError> {
         let guest_call = instance
-            .get_module_export(&mut store, &template.guest_call)
+            .get_module_export(&mut store, &self.guest_call)
             .and_then(Extern::into_func)
             .expect("a guest's shape has this function")
             .typed(&store)
             .map_err(|error| EngineError::Other(error.into()))?;
-        Ok(Self { store, guest_call })
+        Ok(WasmtimeInstance {
+            store,
+            guest_call,
+            interruption: self.interruption,
+        })
     }
+
+    /// What instances are made from whose host may await, or may not.
+    #[cfg(feature = "async")]
+    fn linked_for(&self, state: &ModuleState) -> Result<&InstancePre<Data>, EngineError> {
+        if !state.awaits() {
+            return Ok(&self.linked);
+        }
+        if let Some(linked) = self.linked_awaiting.get() {
+            return Ok(linked);
+        }
+        let linked = awaiting_linker(self.module(), self.shape.imports_wasi)
+            .and_then(|linker| linker.instantiate_pre(self.module()))
+            .map_err(|error| EngineError::Other(error.into()))?;
+        Ok(self.linked_awaiting.get_or_init(|| linked))
+    }
+}
+
+fn start_function(
+    store: &mut Store<Data>,
+    instance: Instance,
+    start: Start,
+) -> Result<Option<TypedFunc<(), ()>>, EngineError> {
+    start
+        .export()
+        .map(|name| instance.get_typed_func(store, name))
+        .transpose()
+        .map_err(|error| EngineError::Other(error.into()))
+}
+
+fn start_ended(
+    store: &Store<Data>,
+    start: Start,
+    outcome: wasmtime::Result<()>,
+) -> Result<(), EngineError> {
+    start.outcome(outcome.map_err(|error| engine_error(error, &store.data().state)))
 }
 
 impl GuestInstance for WasmtimeInstance {
     #[inline]
     fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
-        self.guest_call
-            .call(&mut self.store, (op_length, msg_length))
-            .map_err(engine_error)
+        let Self {
+            store,
+            guest_call,
+            interruption,
+        } = self;
+        limits::arm(store, *interruption)?;
+        let returned = guest_call.call(&mut *store, (op_length, msg_length));
+        limits::count_fuel(store, *interruption);
+        returned.map_err(|error| engine_error(error, &store.data().state))
+    }
+
+    #[cfg(feature = "async")]
+    fn call_async(
+        &mut self,
+        op_length: i32,
+        msg_length: i32,
+    ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
+        let Self {
+            store,
+            guest_call,
+            interruption,
+        } = self;
+        Some(Box::pin(async move {
+            limits::arm(store, *interruption)?;
+            let params = (op_length, msg_length);
+            let returned = guest_call.call_async(&mut *store, params).await;
+            limits::count_fuel(store, *interruption);
+            returned.map_err(|error| engine_error(error, &store.data().state))
+        }))
     }
 
     #[inline]
     fn state(&mut self) -> &mut ModuleState {
         &mut self.store.data_mut().state
     }
-}
-
-fn run_start(store: &mut Store<Data>, instance: Instance, start: Start) -> Result<(), EngineError> {
-    let Some(name) = start.export() else {
-        return Ok(());
-    };
-    let outcome = instance
-        .get_typed_func::<(), ()>(&mut *store, name)
-        .and_then(|function| function.call(store, ()))
-        .map_err(engine_error);
-    start.outcome(outcome)
 }

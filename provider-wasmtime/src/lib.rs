@@ -19,21 +19,21 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod engine;
 mod errors;
 mod imports;
 mod instance;
-mod wasi;
+mod limits;
 
-use std::{
-    fmt,
-    sync::{Arc, LazyLock},
-};
+use std::{fmt, sync::Arc};
 
+#[cfg(feature = "async")]
+use wapc_host::BoxFuture;
 use wapc_host::{
-    EngineError, GuestInstance, ModuleError, ModuleState, WasiSettings, WebAssemblyEngineProvider,
-    module,
+    EngineError, GuestInstance, Interruption, ModuleError, ModuleLimits, ModuleState, WasiSettings,
+    WebAssemblyEngineProvider, module,
 };
-use wasmtime::{Config, Engine, Module};
+use wasmtime::{Engine, Module};
 
 use crate::instance::{Template, WasmtimeInstance};
 
@@ -44,12 +44,14 @@ use crate::instance::{Template, WasmtimeInstance};
 #[derive(Clone)]
 pub struct WasmtimeEngineProvider {
     template: Arc<Template>,
-    wasi: Arc<WasiSettings>,
+    /// What `replace` builds with.
+    builder: Builder,
 }
 
 impl WasmtimeEngineProvider {
-    /// Compiles `module` (binary or text) with default settings: the process's
-    /// shared engine, and a WASI that grants nothing.
+    /// Compiles `module` (binary or text) with default settings: an engine that
+    /// the process shares, interruption by time, and a WASI that grants
+    /// nothing.
     ///
     /// # Errors
     ///
@@ -80,23 +82,35 @@ impl WasmtimeEngineProvider {
 impl fmt::Debug for WasmtimeEngineProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WasmtimeEngineProvider")
-            .field("wasi", &self.wasi)
+            .field("interruption", &self.template.interruption())
+            .field("wasi", &self.builder.wasi)
             .finish_non_exhaustive()
     }
 }
 
 impl WebAssemblyEngineProvider for WasmtimeEngineProvider {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        let instance = WasmtimeInstance::new(&self.template, &self.wasi, state)?;
+        let instance = WasmtimeInstance::new(&self.template, state)?;
         Ok(Box::new(instance))
     }
 
+    #[cfg(feature = "async")]
+    fn init_async(
+        &self,
+        state: ModuleState,
+    ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
+        Box::pin(async {
+            let instance = WasmtimeInstance::new_async(&self.template, state).await?;
+            Ok(Box::new(instance) as Box<dyn GuestInstance>)
+        })
+    }
+
     fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
-        let builder = Builder {
-            engine: Some(self.engine().clone()),
-            wasi: Arc::clone(&self.wasi),
-        };
-        Ok(Box::new(builder.build(module)?))
+        Ok(Box::new(self.builder.clone().build(module)?))
+    }
+
+    fn interruption(&self) -> Interruption {
+        self.template.interruption()
     }
 }
 
@@ -104,27 +118,85 @@ impl WebAssemblyEngineProvider for WasmtimeEngineProvider {
 #[derive(Clone, Default)]
 pub struct Builder {
     engine: Option<Engine>,
+    interruption: Option<Interruption>,
+    stack_bytes: Option<usize>,
+    module_limits: ModuleLimits,
     wasi: Arc<WasiSettings>,
 }
 
 impl Builder {
     /// Compiles on this engine of yours, with its settings. By default all
-    /// providers in the process share one engine, which takes the WebAssembly
-    /// features that [`wapc_host::module`] lists and no others.
+    /// providers in the process that can be interrupted in the same way share
+    /// one engine, which takes the WebAssembly features that
+    /// [`wapc_host::module`] lists and no others.
     ///
-    /// Calls need neither fuel nor epochs; leave both off in its `Config`.
+    /// Its guests can be interrupted in the ways that its `Config` was made
+    /// for: by time with `epoch_interruption`, by fuel with `consume_fuel`. With
+    /// neither, the host's [`Limits`](wapc_host::Limits) must be without
+    /// timeouts.
+    ///
+    /// While timed calls run, the provider increments the epoch of such an
+    /// engine every 2 ms ([`wapc_host::clock::TICK`]); if you count its epochs
+    /// for stores of your own, say [`Interruption::Off`] or
+    /// [`Interruption::Fuel`] to [`Builder::interruption`], and it does not.
+    ///
+    /// Where address space is scarce, mind that each memory reserves 4 GiB of
+    /// it and guard pages, so that its bounds need not be checked at each
+    /// access. `memory_reservation`, `memory_guard_size` and
+    /// `signals_based_traps` of a `Config` trade speed for space.
     #[must_use]
     pub fn engine(mut self, engine: Engine) -> Self {
         self.engine = Some(engine);
         self
     }
 
-    /// What guests get of the outside world. By default nothing.
+    /// How guests can be interrupted. By default by time; on an engine of
+    /// yours in each way that it was made for.
     ///
-    /// wasmtime's WASI waits by means of tokio. So call a guest that imports
-    /// WASI from a thread that may block, as those of tokio's
-    /// `spawn_blocking`: on a thread that drives a tokio runtime, a WASI
-    /// function of such a guest panics.
+    /// An engine that was not made for what is wanted here is used without it:
+    /// a host whose limits need it is refused with
+    /// [`Error::NotInterruptible`](wapc_host::Error::NotInterruptible).
+    ///
+    /// By time, a guest looks at a counter at the beginning of each function
+    /// and at each turn of a loop. By fuel, it counts its instructions as
+    /// well; the same guest and call always use the same fuel. One bulk
+    /// instruction (`memory.fill` and its like) is not interrupted.
+    #[must_use]
+    pub const fn interruption(mut self, interruption: Interruption) -> Self {
+        self.interruption = Some(interruption);
+        self
+    }
+
+    /// How much of the calling thread's stack a guest may use. By default
+    /// 512 KiB.
+    ///
+    /// A guest that calls too deep ends in a trap, with
+    /// [`TrapCode::StackOverflow`](wapc_host::TrapCode::StackOverflow). How
+    /// deep that is depends on the size of its functions' frames. Every thread
+    /// that calls the guest must have that much stack left, and what the host
+    /// callback needs: running out of it aborts the process. Threads of Rust
+    /// have 2 MiB by default.
+    ///
+    /// Another value than the default makes an engine for this provider alone.
+    /// Without effect beside [`Builder::engine`] and for
+    /// [`Builder::build_compiled`]. For 0, [`Builder::build`] answers
+    /// [`ModuleError::Refused`].
+    #[must_use]
+    pub const fn stack_bytes(mut self, bytes: usize) -> Self {
+        self.stack_bytes = Some(bytes);
+        self
+    }
+
+    /// What a module may cost to compile. By default
+    /// [`ModuleLimits::default`]. Without effect for
+    /// [`Builder::build_compiled`].
+    #[must_use]
+    pub const fn module_limits(mut self, limits: ModuleLimits) -> Self {
+        self.module_limits = limits;
+        self
+    }
+
+    /// What guests get of the outside world. By default nothing.
     #[must_use]
     pub fn wasi(mut self, wasi: WasiSettings) -> Self {
         self.wasi = Arc::new(wasi);
@@ -137,22 +209,41 @@ impl Builder {
     ///
     /// [`ModuleError`]: the bytes are no module, or the module is no guest.
     pub fn build(self, module: &[u8]) -> Result<WasmtimeEngineProvider, ModuleError> {
-        let engine = self.engine.as_ref().unwrap_or(&SHARED_ENGINE);
         let binary = module::binary(module)?;
-        let compiled = Module::from_binary(engine, &binary)
+        self.module_limits.check(&binary)?;
+        let engine = match (&self.engine, self.stack_bytes) {
+            (Some(engine), _) => engine.clone(),
+            (None, None | Some(DEFAULT_STACK_BYTES)) => {
+                engine::shared(self.interruption.unwrap_or_default())
+            }
+            (None, Some(bytes)) => engine::with_stack(self.interruption.unwrap_or_default(), bytes)
+                .map_err(|error| ModuleError::Refused(error.into()))?,
+        };
+        let compiled = Module::from_binary(&engine, &binary)
             .map_err(|error| module::refusal(&binary, error))?;
         self.build_compiled(compiled)
     }
 
-    /// Takes a module that you have compiled; its own engine is used.
+    /// Takes a module that you have compiled; its own engine is used, as
+    /// [`Builder::engine`] says.
     ///
     /// # Errors
     ///
     /// [`ModuleError`]: the module is no guest.
     pub fn build_compiled(self, module: Module) -> Result<WasmtimeEngineProvider, ModuleError> {
+        let interruption = engine::interruption(module.engine(), self.interruption);
+        if interruption.by_time() {
+            engine::tick(module.engine());
+        }
+        let builder = Self {
+            engine: Some(module.engine().clone()),
+            interruption: Some(interruption),
+            ..self
+        };
+        let template = Template::new(module, interruption, Arc::clone(&builder.wasi))?;
         Ok(WasmtimeEngineProvider {
-            template: Arc::new(Template::new(module)?),
-            wasi: self.wasi,
+            template: Arc::new(template),
+            builder,
         })
     }
 }
@@ -160,23 +251,12 @@ impl Builder {
 impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
+            .field("interruption", &self.interruption)
+            .field("stack_bytes", &self.stack_bytes)
             .field("wasi", &self.wasi)
             .finish_non_exhaustive()
     }
 }
 
-/// One engine for all providers that bring none of their own: code and
-/// settings are then in the process once.
-static SHARED_ENGINE: LazyLock<Engine> = LazyLock::new(|| {
-    let mut config = Config::new();
-    config
-        .wasm_exceptions(false)
-        .wasm_function_references(false)
-        .wasm_gc(false)
-        .wasm_memory64(false)
-        .wasm_relaxed_simd(false)
-        .wasm_wide_arithmetic(false)
-        .wasm_custom_page_sizes(false);
-    Engine::new(&config)
-        .expect("these settings go together on every platform that wasmtime compiles for")
-});
+/// What wasmtime gives guests of the stack.
+const DEFAULT_STACK_BYTES: usize = 512 << 10;

@@ -1,7 +1,12 @@
 //! What a provider can be made of.
 
+use std::{thread, time::Duration};
+
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{BoxError, Error, ModuleError, WapcHost, WebAssemblyEngineProvider};
+use wapc_host::{
+    BoxError, CallOptions, Error, Interruption, Limits, ModuleError, TrapCode, WapcHost,
+    WebAssemblyEngineProvider,
+};
 use wasmtime::{Config, Engine, Module, OptLevel};
 
 const ECHO: &str = include_str!("../../guest-fixtures/wat/echo.wat");
@@ -17,8 +22,15 @@ fn refuse(_: u64, _: &str, _: &str, _: &str, _: &[u8]) -> Result<Vec<u8>, BoxErr
 }
 
 fn own_engine() -> Engine {
+    engine_for(Interruption::Time)
+}
+
+fn engine_for(interruption: Interruption) -> Engine {
     let mut config = Config::new();
-    config.cranelift_opt_level(OptLevel::None);
+    config
+        .cranelift_opt_level(OptLevel::None)
+        .epoch_interruption(interruption.by_time())
+        .consume_fuel(interruption.by_fuel());
     Engine::new(&config).expect("a plain configuration")
 }
 
@@ -87,4 +99,171 @@ fn a_trap_names_the_guests_functions() {
             .starts_with("unreachable in `deep` < `outer`"),
         "{trap}"
     );
+}
+
+const KINDS: [Interruption; 4] = [
+    Interruption::Off,
+    Interruption::Time,
+    Interruption::Fuel,
+    Interruption::TimeAndFuel,
+];
+
+#[test]
+fn providers_of_one_kind_share_an_engine() {
+    let build = |interruption| {
+        WasmtimeEngineProvider::builder()
+            .interruption(interruption)
+            .build(ECHO.as_bytes())
+            .expect("a guest")
+    };
+    for one in KINDS {
+        assert_eq!(build(one).interruption(), one);
+        for other in KINDS {
+            let shared = Engine::same(build(one).engine(), build(other).engine());
+            assert_eq!(shared, one == other, "{one:?}, {other:?}");
+        }
+    }
+    let default = WasmtimeEngineProvider::new(ECHO.as_bytes()).expect("a guest");
+    assert_eq!(default.interruption(), Interruption::Time);
+}
+
+#[test]
+fn a_swap_keeps_the_interruption() {
+    for interruption in KINDS {
+        let provider = WasmtimeEngineProvider::builder()
+            .interruption(interruption)
+            .build(ECHO.as_bytes())
+            .expect("a guest");
+        let next = provider.replace(ECHO.as_bytes()).expect("a guest");
+        assert_eq!(next.interruption(), interruption);
+    }
+}
+
+#[test]
+fn an_engine_of_ones_own_says_how_it_can_be_interrupted() {
+    for interruption in KINDS {
+        let provider = WasmtimeEngineProvider::builder()
+            .engine(engine_for(interruption))
+            .build(ECHO.as_bytes())
+            .expect("a guest");
+        assert_eq!(provider.interruption(), interruption);
+        let host = WapcHost::builder(Box::new(provider))
+            .limits(Limits::unlimited())
+            .build(refuse)
+            .expect("a host");
+        assert_eq!(host.call("any", b"payload").expect("an answer"), b"payload");
+    }
+}
+
+#[test]
+fn an_engine_of_ones_own_need_not_be_used_for_all_that_it_can() {
+    for made_for in KINDS {
+        let engine = engine_for(made_for);
+        for wanted in KINDS {
+            let provider = WasmtimeEngineProvider::builder()
+                .engine(engine.clone())
+                .interruption(wanted)
+                .build(ECHO.as_bytes())
+                .expect("a guest");
+            let found = provider.interruption();
+            assert_eq!(found.by_time(), made_for.by_time() && wanted.by_time());
+            assert_eq!(found.by_fuel(), made_for.by_fuel() && wanted.by_fuel());
+            let host = WapcHost::builder(Box::new(provider))
+                .limits(Limits::unlimited())
+                .build(refuse)
+                .expect("a host");
+            assert_eq!(host.call("any", b"payload").expect("an answer"), b"payload");
+            let result = host
+                .with(&CallOptions::default().fuel(100_000))
+                .call("any", b"payload");
+            match found.by_fuel() {
+                true => assert_eq!(result.expect("an answer"), b"payload"),
+                false => assert!(matches!(
+                    result,
+                    Err(Error::NotInterruptible { what: "fuel" })
+                )),
+            }
+        }
+    }
+}
+
+#[test]
+fn guests_on_an_engine_of_ones_own_run_out_of_time() {
+    let looping = include_str!("../../guest-fixtures/wat/hostile/loop.wat");
+    let engine = engine_for(Interruption::TimeAndFuel);
+    for _ in 0..2 {
+        let provider = WasmtimeEngineProvider::builder()
+            .engine(engine.clone())
+            .build(looping.as_bytes())
+            .expect("a guest");
+        let host = WapcHost::builder(Box::new(provider))
+            .limits(Limits::default().timeout(Duration::from_millis(50)))
+            .build(refuse)
+            .expect("a host");
+        let result = host.call("bad", b"");
+        assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+    }
+}
+
+/// A guest that calls itself as often as its payload has bytes.
+const DEEP: &[u8] = br#"(module
+    (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    (memory (export "memory") 1)
+    (func $deep (param i32) (result i32)
+        (if (result i32) (local.get 0)
+            (then (i32.add (call $deep (i32.sub (local.get 0) (i32.const 1))) (i32.const 1)))
+            (else (i32.const 0))))
+    (func (export "__guest_call") (param i32 i32) (result i32)
+        (drop (call $deep (local.get 1)))
+        (call $respond (i32.const 0) (i32.const 0))
+        (i32.const 1)))"#;
+
+#[test]
+fn the_stack_can_be_smaller_and_larger() {
+    let host = |stack_bytes| {
+        let provider = WasmtimeEngineProvider::builder()
+            .stack_bytes(stack_bytes)
+            .build(DEEP)
+            .expect("a guest");
+        WapcHost::new(Box::new(provider), refuse).expect("a host")
+    };
+    let answers = |host: &WapcHost, depth| match host.call("any", &vec![0; depth]) {
+        Ok(_) => true,
+        Err(Error::Trapped { trap, .. }) => {
+            assert_eq!(trap.code, TrapCode::StackOverflow);
+            false
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let all = move || {
+        let (small, default, large) = (host(32 << 10), host(512 << 10), host(8 << 20));
+        assert!(answers(&small, 100) && answers(&default, 100) && answers(&large, 100));
+        assert!(!answers(&small, 4_000) && answers(&default, 4_000));
+        assert!(!answers(&default, 80_000) && answers(&large, 80_000));
+        assert!(!answers(&large, 4_000_000));
+        assert!(answers(&small, 100) && answers(&default, 100) && answers(&large, 100));
+    };
+    let thread = thread::Builder::new().stack_size(16 << 20).spawn(all);
+    thread.expect("a thread").join().expect("no panic");
+}
+
+#[test]
+fn a_stack_of_nothing_is_refused() {
+    let result = WasmtimeEngineProvider::builder()
+        .stack_bytes(0)
+        .build(ECHO.as_bytes());
+    assert!(matches!(result, Err(ModuleError::Refused(_))));
+}
+
+#[test]
+fn the_default_stack_needs_no_engine_of_its_own() {
+    let build = |bytes| {
+        WasmtimeEngineProvider::builder()
+            .stack_bytes(bytes)
+            .build(ECHO.as_bytes())
+            .expect("a guest")
+    };
+    let default = WasmtimeEngineProvider::new(ECHO.as_bytes()).expect("a guest");
+    assert!(Engine::same(build(512 << 10).engine(), default.engine()));
+    assert!(!Engine::same(build(256 << 10).engine(), default.engine()));
 }

@@ -6,19 +6,22 @@ use std::{
     sync::{Arc, OnceLock, Weak},
 };
 
-use conformance::{ENGINES, Engine, chain};
+use conformance::{
+    ENGINES, Engine, SHORT, limits,
+    outcome::{outcome, words},
+};
 use guest_fixtures::WAT;
 use tempfile::TempDir;
-use wapc_host::{BoxError, DirAccess, Error, WapcHost, WasiSettings};
+use wapc_host::{BoxError, DirAccess, Error, Limits, WapcHost, WasiSettings};
 
-use crate::{Case, outcome::outcome};
+use crate::Case;
 
 pub(crate) fn cases() -> Vec<Case> {
     WAT.iter()
         .filter_map(|(name, text)| {
             let expected = line(text, "expect")?;
             let case = Case::new(*name, move |engine| check(engine, name, text, expected));
-            Some(match waits_for(text, expected) {
+            Some(match waits_for(name, text, expected) {
                 true => case.ignored(),
                 false => case,
             })
@@ -34,11 +37,26 @@ fn line<'t>(text: &'t str, key: &str) -> Option<&'t str> {
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
 }
 
-/// Whether this guest must not be run without limits, which the host does not
-/// have yet.
-fn waits_for(text: &str, expected: &str) -> bool {
+/// Whether this guest uses up what WASI does not limit yet.
+fn waits_for(name: &str, text: &str, expected: &str) -> bool {
     let needs = line(text, "needs").unwrap_or_default();
-    expected.contains("limit") || needs.contains("limit") || needs.contains("run it apart")
+    name.starts_with("hostile/wasi_")
+        && (expected.contains("limit") || needs.contains("run it apart"))
+}
+
+/// The limits under which this guest does what is expected of it.
+fn limits_for(text: &str) -> Limits {
+    let needs = line(text, "needs").unwrap_or_default();
+    let mut limits = limits();
+    if needs.contains("a memory limit above 1 GiB") {
+        limits = limits
+            .max_memory_bytes(3 << 29)
+            .max_total_memory_bytes(3 << 29);
+    }
+    if line(text, "expect") == Some("limit fuel-or-deadline") {
+        limits = limits.timeout(SHORT).start_timeout(SHORT);
+    }
+    limits
 }
 
 fn check(engine: &Engine, name: &str, text: &str, expected: &str) {
@@ -105,7 +123,11 @@ impl World {
         let host = engine
             .provider(text.as_bytes(), wasi)
             .map_err(|error| Error::Init(error.into()))
-            .and_then(|provider| WapcHost::new(provider, echo(Arc::downgrade(&own))))
+            .and_then(|provider| {
+                WapcHost::builder(provider)
+                    .limits(limits_for(text))
+                    .build(echo(Arc::downgrade(&own)))
+            })
             .map(|host| own.get_or_init(|| host));
         let result = host.as_ref().map_err(words).map(|host| {
             let result = host.call(operation, payload);
@@ -159,18 +181,5 @@ fn echo(
             Ok(own.call(operation, payload)?)
         }
         _ => Ok(payload.to_vec()),
-    }
-}
-
-/// The whole error, but for the backtrace, which only some engines have, and
-/// for what an engine says of itself.
-fn words(error: &Error) -> String {
-    match error {
-        Error::Trapped { trap, .. } => format!("{error}: {}", trap.code),
-        Error::Engine { .. } => error.to_string(),
-        error => {
-            let words = chain(error);
-            words.split(" in `").next().unwrap_or_default().to_owned()
-        }
     }
 }

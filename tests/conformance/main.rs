@@ -8,9 +8,9 @@ mod bad_input;
 mod concurrency;
 mod conversation;
 mod gallery;
+mod limits;
 mod log_lines;
 mod operations;
-mod outcome;
 mod wasi;
 
 use std::panic;
@@ -50,6 +50,7 @@ const SUBJECTS: &[(&str, Cases)] = &[
     ("concurrency", concurrency::cases),
     ("conversation", conversation::cases),
     ("gallery", gallery::cases),
+    ("limits", limits::cases),
     ("operations", operations::cases),
     ("wasi", wasi::cases),
 ];

@@ -22,6 +22,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("panic_on_captured_stderr", panic_on_captured_stderr),
         Case::new("exit", exit),
         Case::new("sleep", sleep),
+        Case::new("within_a_runtime", within_a_runtime),
         Case::new("unstable_names", unstable_names),
         Case::new("tinygo", tinygo),
         Case::new("settings_live_through_a_swap", settings_live_through_a_swap),
@@ -172,6 +173,23 @@ fn exit(engine: &Engine) {
 fn sleep(engine: &Engine) {
     let host = host(engine, REACTOR_C, WasiSettings::new());
     assert_eq!(ok(&host, "sleep", b"1"), b"");
+}
+
+/// A thread that drives a runtime may block itself, but must not be blocked by
+/// waiting for the runtime; a WASI that brings its own runtime panics there.
+fn within_a_runtime(engine: &Engine) {
+    let out = Capture::default();
+    let wasi = WasiSettings::new().stdout(Stdout::Captured(out.clone()));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(async {
+        let host = host(engine, REACTOR_C, wasi);
+        assert_eq!(ok(&host, "stdout", b"in a runtime"), b"");
+        assert_eq!(ok(&host, "stdin", b""), b"");
+        assert_eq!(ok(&host, "sleep", b"1"), b"");
+    });
+    assert_eq!(out.take(), b"in a runtime");
 }
 
 fn unstable_names(engine: &Engine) {

@@ -1,4 +1,4 @@
-//! The engines that every suite runs on.
+//! The engines that every suite runs on, and how a call ended in words.
 //!
 //! A new engine joins all of them with one line in [`ENGINES`].
 
@@ -7,22 +7,32 @@
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
-use std::fmt;
+pub mod outcome;
+
+use std::{fmt, time::Duration};
 
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{BoxError, ModuleError, WapcHost, WasiSettings, WebAssemblyEngineProvider};
+use wapc_host::{
+    BoxError, Interruption, Limits, ModuleError, WapcHost, WasiSettings, WebAssemblyEngineProvider,
+};
 
 /// All engines.
 pub const ENGINES: &[Engine] = &[
-    Engine::new("wasmtime", |module, wasi| {
+    Engine::new("wasmtime", |module, wasi, interruption| {
         Ok(Box::new(
-            WasmtimeEngineProvider::builder().wasi(wasi).build(module)?,
+            WasmtimeEngineProvider::builder()
+                .interruption(interruption)
+                .wasi(wasi)
+                .build(module)?,
         ))
     }),
-    Engine::new("wasmi", |module, wasi| {
+    Engine::new("wasmi", |module, wasi, interruption| {
         Ok(Box::new(
-            WasmiEngineProvider::builder().wasi(wasi).build(module)?,
+            WasmiEngineProvider::builder()
+                .interruption(interruption)
+                .wasi(wasi)
+                .build(module)?,
         ))
     }),
 ];
@@ -35,7 +45,11 @@ pub struct Engine {
     compile: Compile,
 }
 
-type Compile = fn(&[u8], WasiSettings) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError>;
+type Compile = fn(
+    &[u8],
+    WasiSettings,
+    Interruption,
+) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError>;
 
 impl Engine {
     const fn new(name: &'static str, compile: Compile) -> Self {
@@ -52,7 +66,22 @@ impl Engine {
         module: &[u8],
         wasi: WasiSettings,
     ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError> {
-        (self.compile)(module, wasi)
+        (self.compile)(module, wasi, Interruption::default())
+    }
+
+    /// A provider of `module` whose guests can be interrupted so.
+    ///
+    /// # Panics
+    ///
+    /// If the engine refuses the module.
+    #[must_use]
+    pub fn interruptible(
+        &self,
+        module: &[u8],
+        interruption: Interruption,
+    ) -> Box<dyn WebAssemblyEngineProvider> {
+        (self.compile)(module, WasiSettings::new(), interruption)
+            .unwrap_or_else(|error| panic!("{}", chain(&error)))
     }
 
     /// A host of `module` whose callback is [`answer`].
@@ -74,6 +103,24 @@ impl fmt::Debug for Engine {
         f.write_str(self.name)
     }
 }
+
+/// Limits that a guest which is out to use up its host meets at once, and that
+/// leave room for the guests of `guest-fixtures`.
+#[must_use]
+pub fn limits() -> Limits {
+    Limits::default()
+        .max_memory_bytes(66 << 20)
+        .max_total_memory_bytes(66 << 20)
+        .max_table_elements(100_000)
+        .max_bytes_in(8 << 20)
+        .max_bytes_out(8 << 20)
+        .max_host_calls(1_000)
+        .max_log_bytes(64 << 10)
+}
+
+/// The time for guests that never end. Others are left the default, since they
+/// may have to wait for a busy machine.
+pub const SHORT: Duration = Duration::from_millis(200);
 
 /// A host callback that answers with what it was asked, and fails if that is
 /// `refuse`.

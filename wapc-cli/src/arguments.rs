@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use wapc_host::DirAccess;
@@ -20,6 +20,7 @@ pub struct Arguments {
 /// What the command can do.
 #[derive(Debug, Subcommand)]
 #[non_exhaustive]
+#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
 pub enum Command {
     /// Call an operation of a guest and print its response
     ///
@@ -30,7 +31,8 @@ pub enum Command {
     /// The guest gets nothing of this machine but clocks and random numbers: files, environment and
     /// arguments are those given here, its standard input is empty, and there is no network.
     ///
-    /// Nothing bounds how long a guest computes: stop it with Ctrl-C.
+    /// A guest that takes too long, or more memory than it may, is stopped: see --timeout, --max-memory
+    /// and --fuel.
     #[command(after_help = EXIT_CODES)]
     Call(CallArguments),
 
@@ -85,7 +87,28 @@ pub struct CallArguments {
     /// expect. Without this flag it has none at all.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub arg: Vec<String>,
+
+    /// End the call after this time: `500ms`, `10s`, `5m`, or `none`
+    ///
+    /// The guest's start functions have as much again.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
+    pub timeout: Timeout,
+
+    /// Refuse the guest more memory than this: bytes, or `64KiB`, `256MiB`, `1GiB`
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = bytes)]
+    pub max_memory: usize,
+
+    /// End the call when the guest has used this much fuel: about one unit for each instruction
+    ///
+    /// Counting makes guests slower. Each engine counts in its own way.
+    #[arg(long, value_name = "UNITS")]
+    pub fuel: Option<u64>,
 }
+
+/// How long something may take; `None` is for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "it is its one field")]
+pub struct Timeout(pub Option<Duration>);
 
 /// Where the payload comes from. Without any of these it is what standard
 /// input holds, or nothing if that is a terminal.
@@ -184,6 +207,40 @@ fn directory(text: &str) -> Result<Directory, &'static str> {
     })
 }
 
+fn timeout(text: &str) -> Result<Timeout, &'static str> {
+    const WRONG: &str = "a time is a whole number with `ms`, `s` or `m`, or it is `none`";
+    if text == "none" {
+        return Ok(Timeout(None));
+    }
+    let (number, milliseconds) =
+        with_unit(text, &[("ms", 1), ("s", 1_000), ("m", 60_000)]).ok_or(WRONG)?;
+    let milliseconds = number.checked_mul(milliseconds).ok_or("too long")?;
+    Ok(Timeout(Some(Duration::from_millis(milliseconds))))
+}
+
+fn bytes(text: &str) -> Result<usize, &'static str> {
+    const UNITS: &[(&str, u64)] = &[
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+        ("", 1),
+    ];
+    let (number, unit) = with_unit(text, UNITS)
+        .ok_or("a size is a whole number, with `KiB`, `MiB`, `GiB` or nothing")?;
+    number
+        .checked_mul(unit)
+        .and_then(|bytes| usize::try_from(bytes).ok())
+        .ok_or("too large")
+}
+
+/// The number that `text` begins with, and what its unit stands for.
+fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<(u64, u64)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits)?;
+    let (_, value) = units.iter().find(|(name, _)| *name == unit)?;
+    Some((number.parse().ok()?, *value))
+}
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
@@ -195,7 +252,8 @@ Exit codes:
   6  the guest reported an error
   7  the guest trapped
   8  the guest broke the protocol
-  9  the guest exited in the middle of the call";
+  9  the guest exited in the middle of the call
+ 10  the guest met a limit: time, fuel, memory, messages";
 
 #[cfg(test)]
 mod tests {
@@ -239,6 +297,28 @@ mod tests {
         assert_eq!((&*response.call, &*response.value), ("b/n/o", "x=/y"));
         assert_eq!(host_response("//o=").unwrap().value, "");
         assert!(host_response("b/n/o").is_err() && host_response("n/o=x").is_err());
+    }
+
+    #[test]
+    fn times_and_sizes_have_units() {
+        let time = |text| timeout(text).map(|timeout| timeout.0);
+        assert_eq!(time("500ms"), Ok(Some(Duration::from_millis(500))));
+        assert_eq!(time("2m"), Ok(Some(Duration::from_secs(120))));
+        assert_eq!(time("none"), Ok(None));
+        for wrong in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1.5s",
+            "10 s",
+            "99999999999999999999m",
+        ] {
+            assert!(time(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!((bytes("65536"), bytes("64KiB")), (Ok(65_536), Ok(65_536)));
+        assert!(bytes("64kb").is_err() && bytes("MiB").is_err());
+        assert!(bytes("99999999999GiB").is_err());
     }
 
     #[test]

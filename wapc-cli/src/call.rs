@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Read};
 
-use wapc_host::{Capture, Stdout, WapcHost, WasiSettings};
+use wapc_host::{Capture, Interruption, Limits, Stdout, WapcHost, WasiSettings};
 
 use crate::{
     arguments::{CallArguments, PayloadArguments},
@@ -22,12 +22,14 @@ pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
     let responses = HostResponses::new(&arguments.host_response);
     let provider = arguments
         .engine
-        .provider(&module, wasi(arguments, &output))
+        .provider(&module, wasi(arguments, &output), interruption(arguments))
         .map_err(|cause| CommandError::Module {
             path: arguments.module.clone(),
             cause,
         })?;
-    let response = WapcHost::with_callback(provider, responses.clone())
+    let response = WapcHost::builder(provider)
+        .limits(limits(arguments))
+        .build_with(responses.clone())
         .and_then(|host| host.call(&arguments.operation, &payload));
 
     guest_log::show_output(&output);
@@ -38,6 +40,26 @@ pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
     };
     responses.show_unanswered(&told);
     write_output(&response?)
+}
+
+/// What the guest may use up.
+fn limits(arguments: &CallArguments) -> Limits {
+    Limits::default()
+        .timeout(arguments.timeout.0)
+        .start_timeout(arguments.timeout.0)
+        .max_memory_bytes(arguments.max_memory)
+        .max_total_memory_bytes(arguments.max_memory)
+        .fuel(arguments.fuel)
+}
+
+/// What has its price is left out where it is not asked for.
+const fn interruption(arguments: &CallArguments) -> Interruption {
+    match (arguments.timeout.0, arguments.fuel) {
+        (None, None) => Interruption::Off,
+        (Some(_), None) => Interruption::Time,
+        (None, Some(_)) => Interruption::Fuel,
+        (Some(_), Some(_)) => Interruption::TimeAndFuel,
+    }
 }
 
 /// What the guest gets of the outside world: what was asked for.

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use provider_wasmi::WasmiEngineProvider;
 #[cfg(feature = "wasmtime")]
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{ModuleError, WasiSettings, WebAssemblyEngineProvider};
+use wapc_host::{Interruption, ModuleError, WasiSettings, WebAssemblyEngineProvider};
 
 /// An engine that this command was built with; the default is the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -41,7 +41,8 @@ impl Engine {
         }
     }
 
-    /// Compiles `module`, binary or text, for guests with these settings.
+    /// Compiles `module`, binary or text, for guests with these settings that
+    /// can be interrupted like this.
     ///
     /// # Errors
     ///
@@ -50,12 +51,23 @@ impl Engine {
         self,
         module: &[u8],
         wasi: WasiSettings,
+        interruption: Interruption,
     ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError> {
         Ok(match self {
             #[cfg(feature = "wasmtime")]
-            Self::Wasmtime => Box::new(WasmtimeEngineProvider::builder().wasi(wasi).build(module)?),
+            Self::Wasmtime => Box::new(
+                WasmtimeEngineProvider::builder()
+                    .wasi(wasi)
+                    .interruption(interruption)
+                    .build(module)?,
+            ),
             #[cfg(feature = "wasmi")]
-            Self::Wasmi => Box::new(WasmiEngineProvider::builder().wasi(wasi).build(module)?),
+            Self::Wasmi => Box::new(
+                WasmiEngineProvider::builder()
+                    .wasi(wasi)
+                    .interruption(interruption)
+                    .build(module)?,
+            ),
         })
     }
 }

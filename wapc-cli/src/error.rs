@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt, io, path::PathBuf, process::ExitCode};
 
 use thiserror::Error as ThisError;
-use wapc_host::{EngineError, Error as HostError, ModuleError};
+use wapc_host::{EngineError, Error as HostError, ModuleError, Stop};
 
 use crate::{printable::Printable, tell};
 
@@ -61,7 +61,7 @@ pub enum Subject {
 impl CommandError {
     /// The code to exit with.
     #[must_use]
-    pub const fn status(&self) -> ExitStatus {
+    pub fn status(&self) -> ExitStatus {
         match self {
             Self::Read { .. } | Self::Stdin(_) => ExitStatus::Unreadable,
             Self::Write(_) => ExitStatus::Failed,
@@ -85,16 +85,30 @@ impl CommandError {
     }
 }
 
-const fn call_status(error: &HostError) -> ExitStatus {
+fn call_status(error: &HostError) -> ExitStatus {
     match error {
         HostError::Guest { .. } => ExitStatus::GuestError,
         HostError::Trapped { .. } => ExitStatus::Trapped,
         HostError::Exited { .. } => ExitStatus::Exited,
         HostError::Protocol { .. } => ExitStatus::Protocol,
-        HostError::Init(EngineError::Module(_)) => ExitStatus::Refused,
-        HostError::Init(EngineError::Start { .. }) => ExitStatus::Start,
-        HostError::Init(EngineError::Directory { .. }) => ExitStatus::Unreadable,
+        HostError::Limit { .. } | HostError::TimedOut { .. } | HostError::TooLarge { .. } => {
+            ExitStatus::Limit
+        }
+        HostError::Init(error) => init_status(error),
         // What is left is not the guest's doing, now and in later versions.
+        _ => ExitStatus::Failed,
+    }
+}
+
+fn init_status(error: &EngineError) -> ExitStatus {
+    match error {
+        EngineError::Module(_) => ExitStatus::Refused,
+        EngineError::Directory { .. } => ExitStatus::Unreadable,
+        EngineError::Stopped(Stop::Limit(_) | Stop::TimedOut { .. }) => ExitStatus::Limit,
+        EngineError::Start { cause, .. } => match init_status(cause) {
+            ExitStatus::Limit => ExitStatus::Limit,
+            _ => ExitStatus::Start,
+        },
         _ => ExitStatus::Failed,
     }
 }
@@ -123,6 +137,8 @@ pub enum ExitStatus {
     Protocol = 8,
     /// The guest exited in the middle of the call.
     Exited = 9,
+    /// The guest met a limit.
+    Limit = 10,
 }
 
 impl From<ExitStatus> for ExitCode {

@@ -1,6 +1,12 @@
 //! What one call may still use, and how long it may go on.
 
-use std::{any::Any, sync::Arc, time::Duration, time::Instant};
+use std::{
+    any::Any,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::Mutex;
 
 use crate::{
     clock,
@@ -27,6 +33,7 @@ pub(crate) struct Budget {
     /// last one.
     slice: Option<u64>,
     paused: u64,
+    watch: Option<Watch>,
 }
 
 /// How long something may take, as a duration for people and in ticks.
@@ -66,6 +73,24 @@ impl Budget {
             context: None,
             slice: None,
             paused: 0,
+            watch: None,
+        }
+    }
+
+    /// What sees from elsewhere whether the guest may go on.
+    pub(crate) fn watch(&mut self) -> Watch {
+        let watch = self.watch.get_or_insert_default().clone();
+        self.update_watch();
+        watch
+    }
+
+    fn update_watch(&self) {
+        if let Some(watch) = &self.watch {
+            *watch.seen.lock() = Seen {
+                expires: self.expires,
+                timeout: self.timeout(),
+                cancel: self.cancel.clone(),
+            };
         }
     }
 
@@ -87,6 +112,9 @@ impl Budget {
         }
         self.began = clock::now();
         self.expires = self.began.saturating_add(self.time.ticks);
+        if self.watch.is_some() {
+            self.update_watch();
+        }
     }
 
     fn take(&mut self, limits: &Limits, options: &CallOptions) {
@@ -151,6 +179,11 @@ impl Budget {
     pub(crate) fn set_slice(&mut self, slice: Option<u64>) {
         self.slice = slice;
         self.paused = self.began;
+    }
+
+    /// Whether the call may await.
+    pub(crate) const fn may_await(&self) -> bool {
+        self.slice.is_some()
     }
 
     pub(crate) const fn expires(&self) -> u64 {
@@ -230,5 +263,41 @@ impl Budget {
             time: self.is_timed().then(|| clock::duration_of(self.ticks())),
             fuel: self.fuel_used,
         }
+    }
+}
+
+/// Sees, from outside of the state, whether an instance's running call may go
+/// on: for what engines run on behalf of a guest, like a sleep.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    seen: Arc<Mutex<Seen>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    expires: u64,
+    timeout: Duration,
+    cancel: Option<CancelHandle>,
+}
+
+impl Default for Seen {
+    fn default() -> Self {
+        Self {
+            expires: u64::MAX,
+            timeout: Duration::ZERO,
+            cancel: None,
+        }
+    }
+}
+
+impl Watch {
+    /// As [`ModuleState::check`](crate::ModuleState::check).
+    ///
+    /// # Errors
+    ///
+    /// [`Stop::TimedOut`], [`Stop::Cancelled`].
+    pub fn check(&self) -> Result<(), Stop> {
+        let seen = self.seen.lock();
+        Budget::check_against(seen.expires, seen.timeout, seen.cancel.as_ref())
     }
 }

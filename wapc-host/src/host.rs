@@ -169,8 +169,8 @@ impl WapcHost {
         });
         let clocked: Weak<Inner> = Arc::downgrade(&inner);
         clock::register(clocked);
-        let current = Arc::clone(&inner.published().current);
-        inner.await_promotion(&current);
+        let first = Arc::clone(&inner.published().current);
+        inner.await_promotion(&first);
         Self { inner }
     }
 
@@ -498,22 +498,24 @@ impl Inner {
         self.id
     }
 
-    /// Offers the provider of `code` to move over to a better one.
-    pub(crate) fn await_promotion(&self, code: &Generation) {
-        let promotion = Promotion::new(self.own.clone(), code.number);
-        code.provider.promote(promotion);
+    /// Offers the provider of `generation` to move over to better instances. To
+    /// be called before it makes any, so that none is left behind.
+    pub(crate) fn await_promotion(&self, generation: &Arc<Generation>) {
+        let promotion = Promotion::new(self.own.clone(), Arc::downgrade(generation));
+        generation.provider.promote(promotion);
     }
 
-    /// Makes `generation` what calls run on from now on.
-    pub(crate) fn publish(&self, generation: Arc<Generation>) {
+    /// Makes `generation` what calls run on from now on, and `previous` what a
+    /// rollback goes back to.
+    pub(crate) fn publish(&self, generation: Arc<Generation>, previous: Option<Arc<Generation>>) {
         let number = generation.number;
         let mut published = self.published();
         let old = mem::replace(&mut published.current, generation);
-        let older = published.previous.replace(Arc::clone(&old));
+        let older = mem::replace(&mut published.previous, previous);
         self.generation.store(number, Ordering::SeqCst);
         drop(published);
         let unused = mem::take(&mut *old.ready.lock());
-        drop((older, unused));
+        drop((old, older, unused));
     }
 
     /// Waits for an instance and makes sure that it is of the current code.

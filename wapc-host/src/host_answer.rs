@@ -179,7 +179,10 @@ pub(crate) enum AnswerKind {
 /// What a guest's `__host_call` has come to. For engines.
 #[must_use = "the guest waits for it"]
 #[derive(Debug)]
-#[non_exhaustive]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "an engine must know what to do next"
+)]
 pub enum Asked {
     /// The callback does not await: this is what the import returns.
     Answered(i32),

@@ -64,6 +64,7 @@ mod limits;
 #[cfg(all(test, shuttle))]
 mod model;
 pub mod module;
+mod module_limits;
 mod module_state;
 mod on_thread;
 mod options;
@@ -88,6 +89,7 @@ mod tiers;
 mod wasi;
 mod watch;
 
+pub use budget::Watch;
 pub use builder::{HostBuilder, Reuse};
 pub use callback::{BoxError, HostCall, HostCallback};
 pub use error::{
@@ -97,6 +99,7 @@ pub use host::{CheckedOut, WapcHost, With};
 pub use host_answer::{Answer, Asked, AsyncHostCallback, BoxFuture, HostAnswer, OwnedHostCall};
 pub use limits::{LimitError, Limits};
 pub use module::ModuleError;
+pub use module_limits::{ModuleLimitError, ModuleLimits};
 pub use module_state::ModuleState;
 pub use options::{CallOptions, CancelHandle};
 pub use provider::{GuestInstance, Interruption, WebAssemblyEngineProvider};

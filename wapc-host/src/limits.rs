@@ -61,6 +61,10 @@ pub struct Limits {
     /// Bytes of log lines in one call, each line with its end. Default: 1 MiB.
     /// More ends the call ([`LimitError::LogBytes`]).
     pub max_log_bytes: u64,
+    /// Files and directories that an instance may have open at a time through
+    /// WASI, besides those that are mapped and the standard streams. Default:
+    /// 64. Opening one more is answered by errno 33 (`mfile`).
+    pub max_open_files: usize,
     /// How long a call may take, host calls included and waiting for an
     /// instance not. `None` is for ever. Default: 10 s.
     ///
@@ -91,6 +95,7 @@ impl Default for Limits {
             max_bytes_out: 64 << 20,
             max_host_calls: 100_000,
             max_log_bytes: 1 << 20,
+            max_open_files: 64,
             timeout: Some(Duration::from_secs(10)),
             start_timeout: Some(Duration::from_secs(10)),
             fuel: None,
@@ -127,6 +132,7 @@ impl Limits {
             max_bytes_out: usize::MAX,
             max_host_calls: u64::MAX,
             max_log_bytes: u64::MAX,
+            max_open_files: usize::MAX,
             timeout: None,
             start_timeout: None,
             fuel: None,
@@ -143,6 +149,7 @@ impl Limits {
         max_bytes_out: usize as usize,
         max_host_calls: u64 as u64,
         max_log_bytes: u64 as u64,
+        max_open_files: usize as usize,
         timeout: Option<Duration> as impl Into<Option<Duration>>,
         start_timeout: Option<Duration> as impl Into<Option<Duration>>,
         fuel: Option<u64> as impl Into<Option<u64>>,
@@ -232,14 +239,21 @@ pub enum LimitError {
 pub(crate) struct Growth {
     memory_bytes: usize,
     table_elements: usize,
+    /// The part of `memory_bytes` that was allowed last.
+    last_memory_bytes: usize,
+    /// The part of `table_elements` that was allowed last.
+    last_table_elements: usize,
     refused: Option<LimitError>,
 }
 
 impl Growth {
     pub(crate) fn grow_memory(&mut self, limits: &Limits, current: usize, desired: usize) -> bool {
-        let total = self
-            .memory_bytes
-            .saturating_add(desired.saturating_sub(current));
+        // A single memory is never counted below its own size, whatever the
+        // engine has said to have failed.
+        let counted = self.memory_bytes.max(current);
+        let growth = desired.saturating_sub(current);
+        let total = counted.saturating_add(growth);
+        self.last_memory_bytes = 0;
         let refused = if desired > limits.max_memory_bytes {
             LimitError::Memory {
                 bytes: desired,
@@ -252,16 +266,22 @@ impl Growth {
             }
         } else {
             self.memory_bytes = total;
+            self.last_memory_bytes = growth;
             return true;
         };
         self.refused = Some(refused);
         false
     }
 
+    pub(crate) const fn memory_failed(&mut self) {
+        self.memory_bytes -= self.last_memory_bytes;
+        self.last_memory_bytes = 0;
+    }
+
     pub(crate) fn grow_table(&mut self, limits: &Limits, current: usize, desired: usize) -> bool {
-        let total = self
-            .table_elements
-            .saturating_add(desired.saturating_sub(current));
+        let growth = desired.saturating_sub(current);
+        let total = self.table_elements.max(current).saturating_add(growth);
+        self.last_table_elements = 0;
         if total > limits.max_table_elements {
             self.refused = Some(LimitError::TableElements {
                 elements: total,
@@ -270,7 +290,19 @@ impl Growth {
             return false;
         }
         self.table_elements = total;
+        self.last_table_elements = growth;
         true
+    }
+
+    pub(crate) const fn table_failed(&mut self) {
+        self.table_elements -= self.last_table_elements;
+        self.last_table_elements = 0;
+    }
+
+    /// A new call has been refused nothing yet.
+    #[inline]
+    pub(crate) fn forget_refused(&mut self) {
+        self.refused = None;
     }
 
     pub(crate) const fn refused(&self) -> Option<&LimitError> {
@@ -309,11 +341,39 @@ mod tests {
     }
 
     #[test]
+    fn a_growth_that_failed_is_not_counted() {
+        let limits = Limits::unlimited().max_total_memory_bytes(15);
+        let mut growth = Growth::default();
+        assert!(growth.grow_memory(&limits, 0, 10));
+        assert!(growth.grow_memory(&limits, 10, 15));
+        growth.memory_failed();
+        growth.memory_failed();
+        assert!(growth.grow_memory(&limits, 10, 12));
+        assert!(!growth.grow_memory(&limits, 12, 16));
+        growth.memory_failed();
+        assert!(growth.grow_memory(&limits, 0, 3));
+        assert!(!growth.grow_memory(&limits, 3, 4));
+    }
+
+    #[test]
     fn tables_are_counted_together_and_the_bound_is_allowed() {
         let limits = Limits::unlimited().max_table_elements(10);
         let mut growth = Growth::default();
         assert!(growth.grow_table(&limits, 0, 4) && growth.grow_table(&limits, 0, 6));
         assert!(!growth.grow_table(&limits, 6, 7));
         assert!(!growth.grow_table(&limits, 0, usize::MAX));
+        growth.table_failed();
+        assert!(!growth.grow_table(&limits, 6, 7));
+    }
+
+    #[test]
+    fn a_table_growth_that_failed_is_not_counted() {
+        let limits = Limits::unlimited().max_table_elements(10);
+        let mut growth = Growth::default();
+        assert!(growth.grow_table(&limits, 0, 4) && growth.grow_table(&limits, 4, 10));
+        growth.table_failed();
+        growth.table_failed();
+        assert!(growth.grow_table(&limits, 4, 10));
+        assert!(!growth.grow_table(&limits, 10, 11));
     }
 }

@@ -1,6 +1,7 @@
 //! Which modules are waPC guests: decided here, for every engine alike.
 //!
-//! An engine passes its bytes through [`binary`] before it compiles them,
+//! An engine passes its bytes through [`binary`] and
+//! [`ModuleLimits::check`](crate::ModuleLimits::check) before it compiles them,
 //! describes the compiled module's imports and exports to [`GuestShape::of`],
 //! and lets [`refusal`] say what is wrong with bytes that it refuses.
 //!
@@ -12,7 +13,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt};
 use thiserror::Error as ThisError;
 use wasmparser::{Validator, WasmFeatures};
 
-use crate::error::Start;
+use crate::{error::Start, module_limits::ModuleLimitError};
 
 /// The WebAssembly features that a guest may use on every engine.
 const FEATURES: WasmFeatures = WasmFeatures::WASM2
@@ -52,6 +53,10 @@ pub enum ModuleError {
         /// Where, in the binary.
         offset: usize,
     },
+
+    /// The module would cost too much to compile.
+    #[error("too costly to compile")]
+    Limit(#[from] ModuleLimitError),
 
     /// The module is valid, and this engine refuses it all the same.
     #[error("the engine refuses the module")]
@@ -270,12 +275,16 @@ impl GuestShape {
     ///
     /// [`ModuleError::MissingExport`], [`ModuleError::ExportType`],
     /// [`ModuleError::UnknownImport`] and [`ModuleError::ImportType`], for the
-    /// first import or export that is wrong.
+    /// wrong import that comes first by name, or else the first wrong export.
     pub fn of<'m>(
         imports: impl IntoIterator<Item = (&'m str, &'m str, ExternType)>,
         exports: impl IntoIterator<Item = (&'m str, ExternType)>,
     ) -> Result<Self, ModuleError> {
         let mut shape = Self::default();
+        // Engines list imports in different orders, and must name the same one.
+        let mut imports: Vec<_> = imports.into_iter().collect();
+        imports
+            .sort_by_cached_key(|(module, name, expected)| (*module, *name, expected.to_string()));
         for (module, name, expected) in imports {
             check_import(module, name, &expected)?;
             shape.imports_wasi |= WASI_MODULES.contains(&module);

@@ -10,7 +10,7 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    budget::Budget,
+    budget::{Budget, Watch},
     callback::{Callback, HostCall, HostCallback, Within},
     error::{ProtocolError, Spent, Stop},
     host_answer::{Answer, AnswerKind, Asked, HostAnswer, OwnedHostCall, WaitLimits},
@@ -92,6 +92,7 @@ impl ModuleState {
     }
 
     /// The number of the guest's code.
+    #[cfg(test)]
     pub(crate) const fn generation(&self) -> u64 {
         self.generation
     }
@@ -129,6 +130,13 @@ impl ModuleState {
         self.budget.check()
     }
 
+    /// What sees the same as [`ModuleState::check`] from elsewhere, for as long
+    /// as the instance lives.
+    #[must_use]
+    pub fn watch(&mut self) -> Watch {
+        self.budget.watch()
+    }
+
     /// The fuel of the running call, or of the running start functions; `None`
     /// if it is without end.
     #[inline]
@@ -153,16 +161,47 @@ impl ModuleState {
         })
     }
 
+    /// Whether a module with so many memories and tables may become an
+    /// instance. To be asked before it does.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError::Memories`], [`LimitError::Tables`].
+    pub fn admit(&self, memories: usize, tables: usize) -> Result<(), Stop> {
+        let limits = &*self.limits;
+        if memories > limits.max_memories {
+            let limit = limits.max_memories;
+            return Err(LimitError::Memories { limit }.into());
+        }
+        if tables > limits.max_tables {
+            let limit = limits.max_tables;
+            return Err(LimitError::Tables { limit }.into());
+        }
+        Ok(())
+    }
+
     /// Whether a memory may grow from `current` to `desired` bytes; a new one
     /// grows from 0. What is allowed is counted as done.
     pub fn grow_memory(&mut self, current: usize, desired: usize) -> bool {
         self.growth.grow_memory(&self.limits, current, desired)
     }
 
+    /// Takes back the growth that [`ModuleState::grow_memory`] allowed last:
+    /// the engine could not do it.
+    pub const fn memory_growth_failed(&mut self) {
+        self.growth.memory_failed();
+    }
+
     /// Whether a table may grow from `current` to `desired` elements; a new
     /// one grows from 0. What is allowed is counted as done.
     pub fn grow_table(&mut self, current: usize, desired: usize) -> bool {
         self.growth.grow_table(&self.limits, current, desired)
+    }
+
+    /// Takes back the growth that [`ModuleState::grow_table`] allowed last:
+    /// the engine could not do it.
+    pub const fn table_growth_failed(&mut self) {
+        self.growth.table_failed();
     }
 
     /// What the guest was refused last by [`ModuleState::grow_memory`] or
@@ -299,6 +338,9 @@ impl ModuleState {
                 )
                 .map(Asked::Answered);
         };
+        if !self.budget.may_await() && self.door.is_none() {
+            return Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into());
+        }
         let call = OwnedHostCall::new(read_host_call(
             self.host_id,
             self.generation,
@@ -331,12 +373,12 @@ impl ModuleState {
     /// `__host_call` of a guest that runs on a thread of its own.
     #[cold]
     fn ask_through_door(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<i32, Stop> {
-        let Some(door) = self.door.clone() else {
-            return Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into());
-        };
-        match self.ask_host(memory, numbers)? {
-            Asked::Answered(answered) => Ok(answered),
-            Asked::Waiting(answer) => self.host_answered(door.ask(answer)),
+        match (self.ask_host(memory, numbers)?, self.door.clone()) {
+            (Asked::Waiting(answer), Some(door)) => self.host_answered(door.ask(answer)),
+            (Asked::Answered(answered), _) => Ok(answered),
+            (Asked::Waiting(_), None) => {
+                Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into())
+            }
         }
     }
 
@@ -508,6 +550,7 @@ impl ModuleState {
     #[inline]
     pub(crate) fn begin(&mut self, options: Option<&CallOptions>) {
         self.budget.begin(&self.limits, options);
+        self.growth.forget_refused();
         self.responded = false;
         self.guest_error = None;
         self.host_error.clear();

@@ -55,9 +55,9 @@ pub trait WebAssemblyEngineProvider: Send + Sync {
         Box::pin(ready(self.init(state)))
     }
 
-    /// Hears that a host runs this provider's code from now on, and may move it
-    /// over to a better provider of the same module when there is one, at once
-    /// or from another thread. By default there never is.
+    /// Hears that a host is about to run this provider's code, and may move it
+    /// over to new instances when it makes better ones. By default it never
+    /// does. To be returned from at once: a swap waits for it.
     fn promote(&self, promotion: Promotion) {
         drop(promotion);
     }

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -187,7 +187,7 @@ impl<'h> Swap<'h> {
         ) -> Result<Arc<dyn WebAssemblyEngineProvider>, Error>,
     ) -> Result<(), Error> {
         let host = &*self.host.inner;
-        host.swap(provider, self.probe, None)
+        host.swap(provider, self.probe)
             .and_then(|number| match self.drain {
                 Some(limit) => host.drain(number, limit),
                 None => Ok(()),
@@ -208,34 +208,59 @@ impl fmt::Debug for Swap<'_> {
 
 impl Inner {
     /// Makes all that may fail, then publishes it. Returns its number.
-    /// Does nothing if the current code is not `only_from`.
-    pub(crate) fn swap(
+    fn swap(
         &self,
         provider: impl FnOnce(
             &Generation,
             Option<&Generation>,
         ) -> Result<Arc<dyn WebAssemblyEngineProvider>, Error>,
         probe: Option<Box<Probe<'_>>>,
-        only_from: Option<u64>,
     ) -> Result<u64, Error> {
-        let Some(swapping) = self.swaps.begin() else {
-            return Err(Error::Reentrant {
-                operation: "(swap)".to_owned(),
-                host_id: self.id(),
-            });
-        };
-        let (current, previous) = {
-            let published = self.published();
-            (Arc::clone(&published.current), published.previous.clone())
-        };
-        if only_from.is_some_and(|number| number != current.number) {
-            return Ok(current.number);
+        let _swapping = self.begin_swap()?;
+        let (current, previous) = self.current_and_previous();
+        let provider = provider(&current, previous.as_deref())?;
+        self.move_over(provider, probe, &current, Some(Arc::clone(&current)))
+    }
+
+    /// Makes the instances of `generation` anew, if it is still the current
+    /// one: the same code, so that what a rollback goes back to stays.
+    pub(crate) fn make_anew(&self, generation: &Weak<Generation>) -> Result<(), Error> {
+        let _swapping = self.begin_swap()?;
+        let (current, previous) = self.current_and_previous();
+        if !Weak::ptr_eq(generation, &Arc::downgrade(&current)) {
+            return Ok(());
         }
+        let provider = Arc::clone(&current.provider);
+        self.move_over(provider, None, &current, previous)?;
+        Ok(())
+    }
+
+    fn begin_swap(&self) -> Result<Swapping<'_>, Error> {
+        self.swaps.begin().ok_or_else(|| Error::Reentrant {
+            operation: "(swap)".to_owned(),
+            host_id: self.id(),
+        })
+    }
+
+    fn current_and_previous(&self) -> (Arc<Generation>, Option<Arc<Generation>>) {
+        let published = self.published();
+        (Arc::clone(&published.current), published.previous.clone())
+    }
+
+    fn move_over(
+        &self,
+        provider: Arc<dyn WebAssemblyEngineProvider>,
+        probe: Option<Box<Probe<'_>>>,
+        current: &Generation,
+        previous: Option<Arc<Generation>>,
+    ) -> Result<u64, Error> {
+        let number = current.number + 1;
         let candidate = Arc::new(Generation {
-            number: current.number + 1,
-            provider: provider(&current, previous.as_deref())?,
+            number,
+            provider,
             ready: Mutex::default(),
         });
+        self.await_promotion(&candidate);
         if let Some(probe) = probe {
             self.try_out(&candidate, probe)?;
         }
@@ -244,11 +269,8 @@ impl Inner {
             let instance = self.instance(&candidate, place)?;
             candidate.ready.lock().push(instance);
         }
-        let number = candidate.number;
-        self.publish(Arc::clone(&candidate));
-        drop(swapping);
+        self.publish(candidate, previous);
         self.retire_all_before(number);
-        self.await_promotion(&candidate);
         Ok(number)
     }
 

@@ -3,6 +3,7 @@
 
 use std::{
     fmt, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     thread,
 };
@@ -11,7 +12,7 @@ use parking_lot::Mutex;
 
 use crate::{
     BoxFuture, EngineError, GuestInstance, Interruption, ModuleState, WebAssemblyEngineProvider,
-    host::Inner,
+    host::{Generation, Inner},
 };
 
 /// A provider that answers with its first tier at once, while its second tier
@@ -35,10 +36,11 @@ use crate::{
 /// keep from call to call is lost once. So tiers are for guests that can be
 /// called afresh.
 ///
-/// If the second tier refuses the module, the host stays on the first one; the
-/// observer hears of it, and a warning is logged.
+/// If the second tier refuses the module, or cannot be interrupted as the first
+/// one can, the host stays on the first one; the observer hears of it, and a
+/// warning is logged.
 pub struct Tiers {
-    makers: Makers,
+    makers: Arc<Makers>,
     first: Box<dyn WebAssemblyEngineProvider>,
     second: Arc<Second>,
 }
@@ -49,11 +51,29 @@ type Make = dyn Fn(&[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineEr
 /// What hears how the second tier came out.
 type Observe = dyn Fn(Result<(), &EngineError>) + Send + Sync;
 
-#[derive(Clone)]
+/// What a module and those that replace it have in common.
 struct Makers {
-    first: Arc<Make>,
-    second: Arc<Make>,
-    observer: Arc<Observe>,
+    first: Box<Make>,
+    second: Box<Make>,
+    observer: Box<Observe>,
+    queue: Mutex<Queue>,
+}
+
+/// The modules whose second tier is to be made, one after the other: modules
+/// that come faster than they compile must not come to a thread each.
+#[derive(Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    /// A thread is at work on them.
+    running: bool,
+}
+
+struct Job {
+    module: Vec<u8>,
+    /// What the second tier must be interruptible by.
+    needed: Interruption,
+    /// Gone when no host can come to run the module any more.
+    second: Weak<Second>,
 }
 
 /// The second tier, once it is there.
@@ -66,9 +86,6 @@ struct Second {
 struct State {
     provider: Option<Arc<dyn WebAssemblyEngineProvider>>,
     failed: bool,
-    /// The last version of the host's code of which there is an instance of
-    /// the first tier.
-    first_serves: u64,
     /// The hosts that wait for it.
     promotions: Vec<Promotion>,
 }
@@ -112,30 +129,86 @@ impl Tiers {
         + 'static,
         observer: impl Fn(Result<(), &EngineError>) + Send + Sync + 'static,
     ) -> Result<Self, EngineError> {
-        let makers = Makers {
-            first: Arc::new(first),
-            second: Arc::new(second),
-            observer: Arc::new(observer),
-        };
+        let makers = Arc::new(Makers {
+            first: Box::new(first),
+            second: Box::new(second),
+            observer: Box::new(observer),
+            queue: Mutex::default(),
+        });
         makers.tiers(module)
     }
 }
 
 impl Makers {
-    fn tiers(&self, module: &[u8]) -> Result<Tiers, EngineError> {
+    fn tiers(self: &Arc<Self>, module: &[u8]) -> Result<Tiers, EngineError> {
         let first = (self.first)(module)?;
         let second = Arc::new(Second::default());
-        let (makers, made, module) = (self.clone(), Arc::clone(&second), module.to_vec());
-        thread::Builder::new()
-            .name("wapc-tier".to_owned())
-            .spawn(move || made.finish((makers.second)(&module), &*makers.observer))
-            .map_err(|error| EngineError::Other(error.into()))?;
+        self.enqueue(Job {
+            module: module.to_vec(),
+            needed: first.interruption(),
+            second: Arc::downgrade(&second),
+        })?;
         Ok(Tiers {
-            makers: self.clone(),
+            makers: Arc::clone(self),
             first,
             second,
         })
     }
+
+    fn enqueue(self: &Arc<Self>, job: Job) -> Result<(), EngineError> {
+        let mut queue = self.queue.lock();
+        queue.jobs.retain(|job| job.second.strong_count() > 0);
+        queue.jobs.push(job);
+        if !queue.running {
+            let makers = Arc::clone(self);
+            thread::Builder::new()
+                .name("wapc-tier".to_owned())
+                .spawn(move || makers.work())
+                .map_err(|error| EngineError::Other(error.into()))?;
+            queue.running = true;
+        }
+        Ok(())
+    }
+
+    /// Makes second tiers until there are none to make.
+    fn work(&self) {
+        loop {
+            let mut queue = self.queue.lock();
+            let Some(job) = queue.jobs.pop() else {
+                queue.running = false;
+                return;
+            };
+            drop(queue);
+            // That a maker panics must not keep other modules from their tier.
+            let made = catch_unwind(AssertUnwindSafe(|| self.make(&job)));
+            if made.is_err() {
+                log::error!("making a second tier panicked; the first one serves on");
+            }
+        }
+    }
+
+    fn make(&self, job: &Job) {
+        if job.second.strong_count() == 0 {
+            return;
+        }
+        let made = (self.second)(&job.module).and_then(|second| interruptible(second, job.needed));
+        if let Some(second) = job.second.upgrade() {
+            second.finish(made, &*self.observer);
+        }
+    }
+}
+
+/// Refuses a second tier under which the host's limits would mean less.
+fn interruptible(
+    second: Box<dyn WebAssemblyEngineProvider>,
+    needed: Interruption,
+) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+    let can = second.interruption();
+    if needed.by_time() && !can.by_time() || needed.by_fuel() && !can.by_fuel() {
+        let words = format!("the first tier can be interrupted by {needed:?}, this one by {can:?}");
+        return Err(EngineError::Other(words.into()));
+    }
+    Ok(second)
 }
 
 impl Second {
@@ -147,13 +220,12 @@ impl Second {
         match made {
             Ok(provider) => {
                 observer(Ok(()));
-                let provider: Arc<dyn WebAssemblyEngineProvider> = provider.into();
                 let mut state = self.state.lock();
-                state.provider = Some(Arc::clone(&provider));
+                state.provider = Some(provider.into());
                 let promotions = mem::take(&mut state.promotions);
                 drop(state);
                 for promotion in promotions {
-                    promotion.fulfil(&provider);
+                    promotion.fulfil();
                 }
             }
             Err(error) => {
@@ -169,21 +241,11 @@ impl Second {
     fn provider(&self) -> Option<Arc<dyn WebAssemblyEngineProvider>> {
         self.state.lock().provider.clone()
     }
-
-    /// What makes an instance of the code `generation`; `None` is the first
-    /// tier.
-    fn provider_for(&self, generation: u64) -> Option<Arc<dyn WebAssemblyEngineProvider>> {
-        let mut state = self.state.lock();
-        if state.provider.is_none() {
-            state.first_serves = generation.max(state.first_serves);
-        }
-        state.provider.clone()
-    }
 }
 
 impl WebAssemblyEngineProvider for Tiers {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        match self.second.provider_for(state.generation()) {
+        match self.second.provider() {
             Some(second) => second.init(state),
             None => self.first.init(state),
         }
@@ -193,7 +255,7 @@ impl WebAssemblyEngineProvider for Tiers {
         &self,
         state: ModuleState,
     ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
-        match self.second.provider_for(state.generation()) {
+        match self.second.provider() {
             Some(second) => Box::pin(async move { second.init_async(state).await }),
             None => self.first.init_async(state),
         }
@@ -209,15 +271,8 @@ impl WebAssemblyEngineProvider for Tiers {
 
     fn promote(&self, promotion: Promotion) {
         let mut state = self.second.state.lock();
-        match state.provider.clone() {
-            None if state.failed => {}
-            None => state.promotions.push(promotion),
-            // It got ready while the host's instances were made.
-            Some(second) if state.first_serves == promotion.generation => {
-                drop(state);
-                promotion.fulfil(&second);
-            }
-            Some(_) => {}
+        if !state.failed && state.provider.is_none() {
+            state.promotions.push(promotion);
         }
     }
 }
@@ -230,28 +285,29 @@ impl fmt::Debug for Tiers {
     }
 }
 
-/// The right to replace one version of a host's code by a better provider of
-/// the same module, once; see [`WebAssemblyEngineProvider::promote`].
+/// The right to make a host's instances anew, once, when a provider makes
+/// better ones than before; see [`WebAssemblyEngineProvider::promote`].
 #[derive(Debug)]
 pub struct Promotion {
     host: Weak<Inner>,
-    generation: u64,
+    generation: Weak<Generation>,
 }
 
 impl Promotion {
-    pub(crate) const fn new(host: Weak<Inner>, generation: u64) -> Self {
+    pub(crate) const fn new(host: Weak<Inner>, generation: Weak<Generation>) -> Self {
         Self { host, generation }
     }
 
-    /// Moves the host over to `provider` by a swap, unless it has gone on to
-    /// other code meanwhile. To be called on a thread that may block. That it
-    /// fails is logged: the code before serves on.
-    pub fn fulfil(self, provider: &Arc<dyn WebAssemblyEngineProvider>) {
+    /// Moves the host over to new instances of the provider that was given
+    /// this, by a swap, unless it has gone on to other code meanwhile. A
+    /// rollback goes back to the code before, not to the instances before. To
+    /// be called on a thread that may block. That it fails is logged: the
+    /// instances before serve on.
+    pub fn fulfil(self) {
         let Some(host) = self.host.upgrade() else {
             return;
         };
-        let swapped = host.swap(|_, _| Ok(Arc::clone(provider)), None, Some(self.generation));
-        if let Err(error) = swapped {
+        if let Err(error) = host.make_anew(&self.generation) {
             let cause = std::error::Error::source(&error)
                 .map(|cause| format!(": {cause}"))
                 .unwrap_or_default();
@@ -264,13 +320,14 @@ impl Promotion {
 #[cfg(test)]
 mod tests {
     use std::sync::{
-        Barrier,
+        Barrier, OnceLock,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     };
 
     use super::*;
     use crate::{
-        ModuleError, WapcHost,
+        Error, ModuleError, WapcHost,
         scripted::{ScriptedProvider, answer},
     };
 
@@ -316,12 +373,20 @@ mod tests {
         }
         assert_eq!(host.call("", b"").unwrap(), b"second 1");
 
-        host.rollback().unwrap();
-        assert_eq!(
-            host.call("", b"").unwrap(),
-            b"second 1",
-            "it is there already"
+        assert!(
+            matches!(host.rollback(), Err(Error::NoPrevious)),
+            "there was no other code"
         );
+        host.replace_module(b"3").unwrap();
+        assert_eq!(host.call("", b"").unwrap(), b"first 3");
+        begin.wait();
+        done.wait();
+        while host.generation() == 3 {
+            thread::yield_now();
+        }
+        assert_eq!(host.call("", b"").unwrap(), b"second 3");
+        host.rollback().unwrap();
+        assert_eq!(host.call("", b"").unwrap(), b"second 1");
 
         host.swap_provider(Box::new(
             Tiers::new(b"2", tier("first "), tier("second ")).unwrap(),
@@ -330,7 +395,7 @@ mod tests {
         while host.call("", b"").unwrap() != b"second 2" {
             thread::yield_now();
         }
-        assert_eq!(compiled.load(Ordering::SeqCst), 1);
+        assert_eq!(compiled.load(Ordering::SeqCst), 2);
     }
 
     #[test]
@@ -361,6 +426,44 @@ mod tests {
         assert_eq!(host.generation(), 2);
     }
 
+    /// It becomes ready while the swap makes an instance of the first tier.
+    #[test]
+    fn a_second_tier_that_is_ready_before_the_swap_is_done_serves() {
+        let second = Arc::new(OnceLock::<Arc<Second>>::new());
+        let awaited = Arc::clone(&second);
+        let begin = Arc::new(Barrier::new(2));
+        let hold = Arc::clone(&begin);
+        let tiers = Tiers::new(
+            b"",
+            move |_| {
+                let (begin, awaited) = (Arc::clone(&begin), Arc::clone(&awaited));
+                let mut first = ScriptedProvider::new(|guest, _, _| guest.respond(b"first"));
+                first.start = Arc::new(move |_| {
+                    begin.wait();
+                    while awaited.get().unwrap().provider().is_none() {
+                        thread::yield_now();
+                    }
+                    Ok(())
+                });
+                Ok(Box::new(first))
+            },
+            move |module| {
+                hold.wait();
+                tier("second")(module)
+            },
+        )
+        .unwrap();
+        _ = second.set(Arc::clone(&tiers.second));
+
+        let host = WapcHost::new(tier("other")(b"").unwrap(), answer).unwrap();
+        host.swap_provider(Box::new(tiers)).unwrap();
+        while host.call("", b"").unwrap() != b"second" {
+            thread::yield_now();
+        }
+        host.rollback().unwrap();
+        assert_eq!(host.call("", b"").unwrap(), b"other");
+    }
+
     #[test]
     fn a_second_tier_that_refuses_the_module_leaves_the_first_one() {
         let done = Arc::new(Barrier::new(2));
@@ -382,39 +485,31 @@ mod tests {
     }
 
     #[test]
-    fn a_second_tier_that_is_ready_while_a_swap_makes_instances_of_the_first_takes_over() {
-        let made = Arc::new(AtomicUsize::new(0));
-        let second_is_ready = Arc::new(Mutex::new(None::<Arc<Second>>));
-        let waits_for = Arc::clone(&second_is_ready);
-        let begin = Arc::new(Barrier::new(2));
-        let hold = Arc::clone(&begin);
-        let count = Arc::clone(&made);
-        let first = move |_: &[u8]| -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
-            let (waits_for, begin) = (Arc::clone(&waits_for), Arc::clone(&begin));
-            let count = Arc::clone(&count);
-            let mut provider = ScriptedProvider::new(|guest, _, _| guest.respond(b"first"));
-            provider.start = Arc::new(move |_| {
-                count.fetch_add(1, Ordering::SeqCst);
-                begin.wait();
-                let second = waits_for.lock().clone().unwrap();
-                while second.provider().is_none() {
-                    thread::yield_now();
-                }
-                Ok(())
-            });
-            Ok(Box::new(provider))
-        };
-        let tiers = Tiers::new(b"", first, move |module| {
-            hold.wait();
-            tier("second")(module)
-        })
+    fn a_second_tier_that_keeps_fewer_limits_is_refused() {
+        struct Off(Box<dyn WebAssemblyEngineProvider>);
+        impl WebAssemblyEngineProvider for Off {
+            fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+                self.0.init(state)
+            }
+
+            fn replace(
+                &self,
+                module: &[u8],
+            ) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+                self.0.replace(module)
+            }
+        }
+
+        let (tell, told) = mpsc::channel();
+        let tiers = Tiers::observed(
+            b"",
+            tier("first"),
+            |module| Ok(Box::new(Off(tier("second")(module)?))),
+            move |outcome| tell.send(outcome.is_err()).unwrap(),
+        )
         .unwrap();
-        *second_is_ready.lock() = Some(Arc::clone(&tiers.second));
-        let host = ScriptedProvider::echo().host();
-        host.swap_provider(Box::new(tiers)).unwrap();
-        assert_eq!(made.load(Ordering::SeqCst), 1);
-        assert_eq!(host.call("", b"").unwrap(), b"second");
-        host.rollback().unwrap();
-        assert_eq!(host.generation(), 4, "it is there already");
+        let host = WapcHost::new(Box::new(tiers), answer).unwrap();
+        assert!(told.recv().unwrap());
+        assert_eq!(host.call("", b"").unwrap(), b"first");
     }
 }

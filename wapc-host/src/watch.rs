@@ -39,12 +39,14 @@ use crate::{Error, WapcHost};
 pub struct ModuleWatch {
     path: PathBuf,
     interval: Duration,
-    swap: Box<SwapTo>,
-    observer: Box<dyn Fn(WatchEvent<'_>) + Send>,
+    swap: Box<SwapIn>,
+    observer: Box<Observer>,
 }
 
-/// What to do with new contents.
-type SwapTo = dyn Fn(&WapcHost, &[u8]) -> Result<(), Error> + Send;
+/// Swaps new contents in.
+type SwapIn = dyn Fn(&WapcHost, &[u8]) -> Result<(), Error> + Send;
+
+type Observer = dyn Fn(WatchEvent<'_>) + Send;
 
 /// What a [`ModuleWatch`] has seen.
 #[derive(Debug)]

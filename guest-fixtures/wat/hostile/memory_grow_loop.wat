@@ -1,5 +1,5 @@
 ;; Grows its memory page by page for ever, refused or not.
-;; expect: limit memory | limit fuel-or-deadline
+;; expect: limit fuel-or-deadline
 (module
   (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
   (memory (export "memory") 1)

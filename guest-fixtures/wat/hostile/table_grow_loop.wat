@@ -1,5 +1,5 @@
 ;; Grows its table by 1,000 elements for ever, refused or not.
-;; expect: limit table | limit fuel-or-deadline
+;; expect: limit fuel-or-deadline
 (module
   (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
   (memory (export "memory") 1)

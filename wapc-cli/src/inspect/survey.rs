@@ -3,7 +3,7 @@
 use std::{borrow::Cow, error::Error as StdError, iter, sync::Arc};
 
 use wapc_host::{
-    ModuleError, Start, WasiSettings,
+    Interruption, ModuleError, Start, WasiSettings,
     module::{self, GuestShape},
 };
 use wasmparser::{ExternalKind, MemoryType, TableType};
@@ -180,7 +180,7 @@ impl Verdict {
         Self {
             engine: engine.name(),
             refusal: engine
-                .provider(module, WasiSettings::new())
+                .provider(module, WasiSettings::new(), Interruption::Off)
                 .err()
                 .map(|error| with_causes(&error)),
         }

@@ -68,6 +68,33 @@ fn each_way_to_fail_has_its_exit_code_and_names_its_cause() {
 }
 
 #[test]
+fn a_guest_that_meets_a_limit_has_an_exit_code_of_its_own() {
+    let endless = "(loop (br 0)) (unreachable)";
+    let endless_start = r#"(func (export "wapc_init") (loop (br 0)))"#;
+    #[rustfmt::skip]
+    let table: &[(&str, String, &[&str], &str)] = &[
+        ("time",       guest("", endless),                   &["--timeout", "50ms"],      "did not end within 50ms"),
+        ("start_time", guest(endless_start, FINE),           &["--timeout", "50ms"],      "the time of 50ms is over"),
+        ("fuel",       guest("", endless),                   &["--fuel", "100000"],       "100000 units of fuel"),
+        ("only_fuel",  guest("", endless),                   &["--timeout", "none", "--fuel", "100000"], "100000 units of fuel"),
+        ("memory",     guest("(memory 100)", FINE),          &["--max-memory", "128KiB"], "above the limit of 131072 bytes"),
+        ("none",       guest("", FINE),                      &["--timeout", "none"],      ""),
+    ];
+    for (name, text, flags, words) in table {
+        let module = file("limits", &format!("{name}.wat"), text);
+        call_on_each_engine(&module, flags, |engine, outcome| {
+            let code = if words.is_empty() { 0 } else { 10 };
+            assert_eq!(outcome.code, code, "{engine}::{name}: {}", outcome.stderr);
+            assert!(
+                outcome.stderr.contains(words),
+                "{engine}::{name}: {}",
+                outcome.stderr
+            );
+        });
+    }
+}
+
+#[test]
 fn what_cannot_be_read_is_told_apart_from_what_is_refused() {
     let module = file("unreadable", "fine.wat", guest("", FINE));
     let nowhere = directory("unreadable").join("nowhere");
@@ -97,6 +124,8 @@ fn a_wrong_command_line_is_told_apart_too() {
         &["call", "module", "op", "--host-response", "a/b=c"],
         &["call", "module", "op", "--env", "HOME"],
         &["call", "module", "op", "--dir", ":"],
+        &["call", "module", "op", "--timeout", "10"],
+        &["call", "module", "op", "--max-memory", "1kb"],
     ];
     for args in table {
         let outcome = wapc(*args);
@@ -112,6 +141,10 @@ fn help_documents_the_exit_codes() {
         assert_eq!(outcome.code, 0);
         let help = String::from_utf8(outcome.stdout).unwrap();
         assert!(help.contains("9  the guest exited"), "{args:?}: {help}");
+        assert!(
+            help.contains("10  the guest met a limit"),
+            "{args:?}: {help}"
+        );
     }
 }
 

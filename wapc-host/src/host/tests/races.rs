@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::*;
-use crate::{BoxFuture, CallOptions, Promotion, awaiting::block_on, scripted::Guest};
+use crate::{BoxFuture, CallOptions, awaiting::block_on, scripted::Guest};
 
 /// Waits until `done`; fails after half a minute.
 fn until(mut done: impl FnMut() -> bool) {
@@ -95,40 +95,6 @@ fn a_swap_within_a_swap_is_refused() {
         ));
         assert_eq!(host.generation(), 1);
         host.replace_module(b"echo").unwrap();
-    });
-}
-
-/// Has something better to offer as soon as a host asks.
-struct Eager(ScriptedProvider);
-
-impl WebAssemblyEngineProvider for Eager {
-    fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        self.0.init(state)
-    }
-
-    fn replace(&self, _: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
-        Ok(Box::new(Self(self.0.clone())))
-    }
-
-    fn interruption(&self) -> Interruption {
-        Interruption::TimeAndFuel
-    }
-
-    fn promote(&self, promotion: Promotion) {
-        let better: Arc<dyn WebAssemblyEngineProvider> = Arc::new(ScriptedProvider::echo());
-        promotion.fulfil(&better);
-    }
-}
-
-#[test]
-fn a_promotion_may_be_fulfilled_at_once() {
-    in_time(|| {
-        let host = WapcHost::new(Box::new(Eager(versatile())), answer).unwrap();
-        assert_eq!(host.call("count", b"x").unwrap(), b"x");
-        assert_eq!(host.generation(), 2);
-        host.swap_provider(Box::new(Eager(versatile()))).unwrap();
-        assert_eq!(host.call("count", b"x").unwrap(), b"x");
-        assert_eq!(host.generation(), 4);
     });
 }
 

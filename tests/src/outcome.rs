@@ -1,10 +1,12 @@
 //! How a call ended, in the words of `guest-fixtures/wat/README.md`.
 
-use conformance::chain;
 use wapc_host::{EngineError, Error, LimitError, ModuleError, ProtocolError, Stop, TrapCode};
 
+use crate::chain;
+
 /// `ok TEXT`, `trap KIND`, `protocol KIND` and so on.
-pub(crate) fn outcome(result: &Result<Vec<u8>, Error>) -> String {
+#[must_use]
+pub fn outcome(result: &Result<Vec<u8>, Error>) -> String {
     match result {
         Ok(response) => format!("ok {}", response.escape_ascii()).trim().to_owned(),
         Err(Error::Guest { message, .. }) => format!("guest-error {message}").trim().to_owned(),
@@ -16,6 +18,21 @@ pub(crate) fn outcome(result: &Result<Vec<u8>, Error>) -> String {
         Err(Error::Engine { .. }) => "engine".to_owned(),
         Err(Error::Init(error)) => init_outcome(error),
         Err(error) => format!("unexpected: {}", chain(error)),
+    }
+}
+
+/// The whole error, but for the backtrace, which only some engines have, and
+/// for what an engine says of itself.
+#[must_use]
+pub fn words(error: &Error) -> String {
+    match error {
+        Error::Trapped { trap, .. } => format!("{error}: {}", trap.code),
+        Error::Engine { .. } => error.to_string(),
+        Error::Init(EngineError::Start { function, cause }) => match &**cause {
+            EngineError::Trap(trap) => format!("{error}: {function}: {}", trap.code),
+            _ => chain(error),
+        },
+        error => chain(error),
     }
 }
 

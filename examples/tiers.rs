@@ -1,0 +1,30 @@
+//! Two tiers: the interpreter answers at once, while the compiler works in the
+//! background; then compiled code takes over.
+
+use std::time::Instant;
+
+use provider_wasmi::WasmiEngineProvider;
+use provider_wasmtime::WasmtimeEngineProvider;
+use wapc_host::{BoxError, Tiers, WapcHost};
+
+fn main() -> Result<(), BoxError> {
+    let start = Instant::now();
+    let tiers = Tiers::new(
+        guest_fixtures::HELLO_RUST,
+        |module| Ok(Box::new(WasmiEngineProvider::new(module)?)),
+        |module| Ok(Box::new(WasmtimeEngineProvider::new(module)?)),
+    )?;
+    let host = WapcHost::new(Box::new(tiers), |_, _, _, _, _| {
+        Err("this host answers nothing".into())
+    })?;
+
+    for (generation, engine) in [(1, "wasmi"), (2, "wasmtime")] {
+        // No call waits for the compiler.
+        while host.generation() < generation {
+            host.call("hello", b"World")?;
+        }
+        let answer = String::from_utf8(host.call("hello", b"World")?)?;
+        println!("{} ms, {engine}: {answer}", start.elapsed().as_millis());
+    }
+    Ok(())
+}

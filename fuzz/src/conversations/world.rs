@@ -1,0 +1,309 @@
+//! What a conversation's parts share: the plan, the model of the host, and
+//! what has gone wrong.
+
+use std::{
+    any::Any,
+    collections::BTreeSet,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Arc, OnceLock, Weak},
+};
+
+use conformance::chain;
+use parking_lot::Mutex;
+use wapc_host::{BoxError, Error, HostCall, HostCallback, ProtocolError, Trap, WapcHost};
+
+use super::model::{Call, Said};
+use crate::random::Random;
+
+/// The bytes that the scripted engine takes for a module, and those that it
+/// refuses.
+pub(super) const MODULE: &[u8] = b"module";
+const NO_MODULE: &[u8] = b"no module";
+
+/// A panic on purpose. It is raised without the panic hook.
+struct OnPurpose(u64);
+
+pub(super) struct World {
+    pub(super) shared: Mutex<Shared>,
+    pub(super) host: OnceLock<Weak<WapcHost>>,
+}
+
+/// All in a conversation happens on one thread; the lock is for the types.
+/// It is never held while the host is called.
+pub(super) struct Shared {
+    pub(super) random: Random,
+    /// From now on nothing goes wrong in guests.
+    pub(super) good: bool,
+    pub(super) difference: Option<String>,
+    pub(super) model: HostModel,
+    /// What the caller of the host has lent.
+    pub(super) lent: (String, Vec<u8>),
+    /// How instances have started; taken by whoever has caused it.
+    pub(super) started: Vec<Started>,
+    /// How the guest's call ended.
+    pub(super) ended: Option<Ended>,
+    /// What the callback is about to be asked, and will do.
+    pub(super) expected_call: Option<(Call, Answer)>,
+    /// The instances that are alive.
+    pub(super) live: BTreeSet<u64>,
+    pub(super) host_id: Option<u64>,
+    numbers: u64,
+    swaps_under_way: usize,
+}
+
+/// What the host must be at.
+#[derive(Debug)]
+pub(super) struct HostModel {
+    pub(super) generation: u64,
+    /// The instance that waits since the last swap.
+    pub(super) first: Option<u64>,
+    pub(super) slot: Option<u64>,
+    /// The instance that a panic of the engine has left in the slot.
+    pub(super) spoiled: Option<u64>,
+    pub(super) slot_generation: u64,
+    /// A call or a check-out is under way.
+    pub(super) busy: bool,
+}
+
+/// How an instance's start functions ended.
+#[derive(Debug)]
+pub(super) enum Started {
+    Instance(u64),
+    /// The engine's error, in words.
+    Failed(String),
+    Panicked(u64),
+}
+
+/// How a guest's call ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) instance: u64,
+    pub(super) ending: Ending,
+    pub(super) responses: Vec<Vec<u8>>,
+}
+
+#[derive(Debug)]
+pub(super) enum Ending {
+    Responded,
+    Guest(Said),
+    Trapped(Trap, Option<Said>),
+    Exited(i32),
+    Protocol(ProtocolError),
+    /// The engine's error, in words.
+    Engine(String),
+    CallbackPanic(u64),
+    EnginePanic(u64),
+}
+
+/// What the callback does.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) kind: AnswerKind,
+    /// It calls the host before it answers.
+    pub(super) reenters: bool,
+    /// It swaps the module before it answers.
+    pub(super) swaps: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum AnswerKind {
+    Bytes(Vec<u8>),
+    /// Fails with this text, after it has put these bytes into the response.
+    Failure(String, Vec<u8>),
+    Panic(u64),
+}
+
+impl World {
+    pub(super) fn new(random: Random) -> Arc<Self> {
+        Arc::new(Self {
+            shared: Mutex::new(Shared {
+                random,
+                good: false,
+                difference: None,
+                model: HostModel {
+                    generation: 1,
+                    first: None,
+                    slot: None,
+                    spoiled: None,
+                    slot_generation: 1,
+                    busy: false,
+                },
+                lent: Default::default(),
+                started: vec![],
+                ended: None,
+                expected_call: None,
+                live: BTreeSet::new(),
+                host_id: None,
+                numbers: 0,
+                swaps_under_way: 0,
+            }),
+            host: OnceLock::new(),
+        })
+    }
+
+    /// A random sequence of one's own.
+    pub(super) fn random(&self) -> Random {
+        self.shared.lock().random.fork()
+    }
+
+    /// A number that nothing else in this conversation has.
+    pub(super) fn number(&self) -> u64 {
+        let mut shared = self.shared.lock();
+        shared.numbers += 1;
+        shared.numbers
+    }
+
+    /// Takes note that something is not as it must be. The first note counts.
+    pub(super) fn differ(&self, difference: impl Into<String>) {
+        self.shared
+            .lock()
+            .difference
+            .get_or_insert(difference.into());
+    }
+
+    pub(super) fn same<T: PartialEq + fmt::Debug>(&self, what: &str, found: &T, expected: &T) {
+        if found != expected {
+            self.differ(format!("{what}: expected {expected:?}, found {found:?}"));
+        }
+    }
+
+    pub(super) fn host(&self) -> Option<Arc<WapcHost>> {
+        self.host.get()?.upgrade()
+    }
+
+    /// Swaps the module, and checks what comes of it.
+    pub(super) fn swap(&self, host: &WapcHost) {
+        let refused = {
+            let mut shared = self.shared.lock();
+            if shared.swaps_under_way == MOST_NESTED_SWAPS {
+                return;
+            }
+            shared.swaps_under_way += 1;
+            !shared.good && shared.random.one_in(4)
+        };
+        let module = if refused { NO_MODULE } else { MODULE };
+        let result = catch_unwind(AssertUnwindSafe(|| host.replace_module(module)));
+
+        let mut shared = self.shared.lock();
+        shared.swaps_under_way -= 1;
+        let started = if refused { None } else { shared.started.pop() };
+        let as_expected = match (&started, &result) {
+            (None, Ok(Err(Error::Init(_)))) => refused,
+            (Some(Started::Instance(instance)), Ok(Ok(()))) => {
+                let model = &mut shared.model;
+                model.generation += 1;
+                model.first = Some(*instance);
+                if !model.busy && model.slot_generation < model.generation {
+                    model.slot = None;
+                    model.spoiled = None;
+                }
+                true
+            }
+            (Some(Started::Failed(words)), Ok(Err(Error::Init(error)))) => chain(error) == *words,
+            (Some(Started::Panicked(number)), Err(panic)) => is_on_purpose(&**panic, *number),
+            _ => false,
+        };
+        let generation = shared.model.generation;
+        drop(shared);
+        self.same("the generation", &host.generation(), &generation);
+        if !as_expected {
+            self.differ(format!(
+                "a swap that came to {started:?} gave {}",
+                words_of(&result)
+            ));
+        }
+    }
+
+    /// Calls the host from within one of its calls.
+    pub(super) fn reenter(&self, host: &WapcHost) {
+        let errors = [
+            host.call("again", b"").err(),
+            host.call_with("again", b"", |_| ()).err(),
+            host.check_out().err(),
+        ];
+        for (error, its_operation) in errors.iter().zip(["again", "again", "(check-out)"]) {
+            match error {
+                Some(Error::Reentrant { operation, host_id })
+                    if operation == its_operation && *host_id == host.id() => {}
+                error => self.differ(format!("called from within, the host gave {error:?}")),
+            }
+        }
+    }
+
+    /// Answers a guest's call as planned.
+    fn answer(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError> {
+        let (expected, host_id) = {
+            let mut shared = self.shared.lock();
+            (shared.expected_call.take(), shared.host_id)
+        };
+        let Some((expected, answer)) = expected else {
+            self.differ(format!("the callback was asked unexpectedly: {call:?}"));
+            return Ok(());
+        };
+        let found = Call {
+            binding: call.binding.to_owned(),
+            namespace: call.namespace.to_owned(),
+            operation: call.operation.to_owned(),
+            payload: call.payload.to_vec(),
+        };
+        self.same("the callback", &found, &expected);
+        self.same("the callback's host", &Some(call.host_id), &host_id);
+        if !response.is_empty() {
+            self.differ("the callback's response was not empty");
+        }
+        if let Some(host) = self.host() {
+            if answer.reenters {
+                self.reenter(&host);
+            }
+            if answer.swaps {
+                self.swap(&host);
+            }
+        }
+        match answer.kind {
+            AnswerKind::Bytes(bytes) => {
+                response.extend_from_slice(&bytes);
+                Ok(())
+            }
+            AnswerKind::Failure(text, bytes) => {
+                response.extend_from_slice(&bytes);
+                Err(text.into())
+            }
+            AnswerKind::Panic(number) => panic_on_purpose(number),
+        }
+    }
+}
+
+/// A start function may swap the module whose start functions may do so too.
+const MOST_NESTED_SWAPS: usize = 2;
+
+/// The callback that does as the [`World`] has planned.
+pub(super) struct Callback(pub(super) Arc<World>);
+
+impl HostCallback for Callback {
+    fn call(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError> {
+        self.0.answer(call, response)
+    }
+}
+
+pub(super) fn panic_on_purpose(number: u64) -> ! {
+    resume_unwind(Box::new(OnPurpose(number)))
+}
+
+pub(super) fn is_on_purpose(panic: &(dyn Any + Send), number: u64) -> bool {
+    matches!(panic.downcast_ref(), Some(OnPurpose(its_number)) if *its_number == number)
+}
+
+/// A result or panic for people.
+pub(super) fn words_of<T: fmt::Debug>(
+    result: &Result<Result<T, Error>, Box<dyn Any + Send>>,
+) -> String {
+    match result {
+        Ok(Ok(value)) => format!("{value:?}"),
+        Ok(Err(error)) => format!("the error: {}", chain(error)),
+        Err(panic) => match panic.downcast_ref() {
+            Some(OnPurpose(number)) => format!("the panic {number}"),
+            None => "a panic that is not on purpose".to_owned(),
+        },
+    }
+}

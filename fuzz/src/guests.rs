@@ -1,0 +1,351 @@
+//! Generated guests, on both engines alike.
+//!
+//! One execution is one module of wasm-smith's, with the imports and exports
+//! of a waPC guest, called three times on each engine. Compared are how each
+//! start and call ended, in words, the responses, and what the guest told the
+//! host: its calls, log lines and, of a softened module, its memory and
+//! globals. See [`Guests`] for what is not compared.
+
+mod plan;
+mod softener;
+
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use conformance::outcome::{outcome, words};
+use parking_lot::Mutex;
+use provider_wasmi::WasmiEngineProvider;
+use provider_wasmtime::WasmtimeEngineProvider;
+use wapc_host::{
+    BoxError, Error, HostCall, HostCallback, ModuleError, WapcHost, WebAssemblyEngineProvider,
+};
+use wasmtime::{Config, Engine, OptLevel};
+
+use self::plan::Plan;
+use crate::{log_lines, random::Random, runner::Tally, study::keep};
+
+/// Runs generated guests.
+///
+/// What may differ by engine, and is kept out of the comparison:
+///
+/// - The bits of a NaN, which WebAssembly leaves open: modules make them all
+///   the same.
+/// - How deep calls may go: wasmi counts calls, wasmtime the bytes of its
+///   stack. A module that exhausts either stack is not compared.
+/// - How far a memory or table can grow: all have a small maximum.
+/// - Instructions that wasmi 2.0.0 gets wrong: see `softener.rs`.
+/// - Backtraces, which only wasmtime has, and what an engine says of a failure
+///   of its own: left out of the words.
+///
+/// Modules count what they do and trap when it is too much: the host has no
+/// limits yet, and engines would count in other units.
+pub struct Guests {
+    engine: Engine,
+    out: PathBuf,
+}
+
+impl fmt::Debug for Guests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guests")
+            .field("out", &self.out)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Guests {
+    /// Writes modules whose engines differ into the folder `out`.
+    #[must_use]
+    pub fn new(out: &Path) -> Self {
+        Self {
+            engine: engine(),
+            out: out.to_owned(),
+        }
+    }
+
+    /// Writes the module of this seed into the folder and does not run it: one
+    /// that ends the process must be looked at from outside.
+    ///
+    /// # Errors
+    ///
+    /// There is no module of this seed, or it cannot be written.
+    pub fn write(&self, seed: u64) -> Result<(), String> {
+        let (plan, input) = plan(seed);
+        let module = plan.module(&input).ok_or("this seed has no module")?;
+        println!("{}", keep(&self.out, &file_name(seed), &module, "not run"));
+        Ok(())
+    }
+
+    /// One generated guest.
+    ///
+    /// # Errors
+    ///
+    /// The first difference, with the name of the file that has the module.
+    pub fn execute(&self, seed: u64, tally: &mut Tally) -> Result<(), String> {
+        let (plan, input) = plan(seed);
+        let mut count = |what: String| *tally.entry(what).or_default() += 1;
+        let Some(module) = plan.module(&input) else {
+            count("no module".to_owned());
+            return Ok(());
+        };
+        count(format!(
+            "modules, {}",
+            if plan.is_soft() { "softened" } else { "raw" }
+        ));
+        let difference = match self.compare(&module) {
+            Compared::Same(events) => {
+                for event in &events {
+                    count(event.kind());
+                }
+                return Ok(());
+            }
+            Compared::Masked => {
+                count("modules that exhausted the stack: not compared".to_owned());
+                return Ok(());
+            }
+            Compared::Different(difference) => difference,
+        };
+
+        let (module, difference) = self.shrink(&plan, input).unwrap_or((module, difference));
+        Err(keep(&self.out, &file_name(seed), &module, &difference))
+    }
+
+    fn compare(&self, module: &[u8]) -> Compared {
+        let wasmtime = WasmtimeEngineProvider::builder()
+            .engine(self.engine.clone())
+            .build(module)
+            .map(|provider| Box::new(provider) as _);
+        let wasmi = WasmiEngineProvider::builder()
+            .engines(NonZeroUsize::MIN)
+            .build(module)
+            .map(|provider| Box::new(provider) as _);
+        let wasmtime = events_of(wasmtime);
+        let wasmi = events_of(wasmi);
+        if wasmtime.iter().chain(&wasmi).any(Event::is_stack_overflow) {
+            return Compared::Masked;
+        }
+        let differing = wasmtime
+            .iter()
+            .zip(&wasmi)
+            .find(|(one, other)| one != other);
+        match differing {
+            Some((one, other)) => Compared::Different(format!("wasmtime {one}, wasmi {other}")),
+            None if wasmtime.len() != wasmi.len() => Compared::Different(format!(
+                "wasmtime came to {} events, wasmi to {}",
+                wasmtime.len(),
+                wasmi.len()
+            )),
+            None => Compared::Same(wasmtime),
+        }
+    }
+
+    /// A smaller module whose engines differ, if one is found quickly.
+    fn shrink(&self, plan: &Plan, mut input: Vec<u8>) -> Option<(Vec<u8>, String)> {
+        let mut smallest: Option<(Vec<u8>, String)> = None;
+        let mut attempts = 0;
+        let mut differs = |input: &[u8]| {
+            attempts += 1;
+            let module = plan.module(input).filter(|_| attempts <= MOST_ATTEMPTS);
+            let Some(module) = module else { return false };
+            if let Some((smallest, _)) = &smallest
+                && module.len() >= smallest.len()
+            {
+                return false;
+            }
+            match self.compare(&module) {
+                Compared::Different(difference) => {
+                    smallest = Some((module, difference));
+                    true
+                }
+                _ => false,
+            }
+        };
+        let mut cut = input.len() / 2;
+        while cut > 0 {
+            let (begin, _) = input.split_at(input.len() - cut);
+            match differs(begin) {
+                true => input.truncate(input.len() - cut),
+                false => cut /= 2,
+            }
+            cut = cut.min(input.len() / 2);
+        }
+        let mut size = input.len() / 2;
+        while size > 0 {
+            let mut place = 0;
+            while place < input.len() {
+                let mut without = input.clone();
+                without.drain(place..(place + size).min(input.len()));
+                match differs(&without) {
+                    true => input = without,
+                    false => place += size,
+                }
+            }
+            size /= 2;
+        }
+        smallest
+    }
+}
+
+/// What a seed comes to.
+fn plan(seed: u64) -> (Plan, Vec<u8>) {
+    let mut random = Random::new(seed);
+    let plan = Plan::new(&mut random);
+    let size = 200 + random.below(6000);
+    let input = random.bytes(size);
+    (plan, input)
+}
+
+fn file_name(seed: u64) -> String {
+    format!("guest-{seed}.wasm")
+}
+
+/// Each takes two compilations.
+const MOST_ATTEMPTS: usize = 1000;
+
+enum Compared {
+    Same(Vec<Event>),
+    Different(String),
+    Masked,
+}
+
+/// What is seen of a guest.
+#[derive(PartialEq, Eq)]
+enum Event {
+    /// It was compiled, started or called, and it ended so.
+    Ended {
+        what: &'static str,
+        outcome: String,
+        words: String,
+    },
+    HostCall {
+        names: [String; 3],
+        payload: Vec<u8>,
+    },
+    Logged(String),
+}
+
+impl Event {
+    fn is_stack_overflow(&self) -> bool {
+        matches!(self, Self::Ended { outcome, .. } if outcome.ends_with(" stack-overflow"))
+    }
+
+    /// For counting.
+    fn kind(&self) -> String {
+        match self {
+            Self::Ended { what, outcome, .. } => {
+                let words = match outcome.starts_with("ok") || outcome.starts_with("guest-error") {
+                    true => 1,
+                    false => 2,
+                };
+                let outcome: Vec<_> = outcome.split(' ').take(words).collect();
+                format!("{what}: {}", outcome.join(" "))
+            }
+            Self::HostCall { .. } => "host call".to_owned(),
+            Self::Logged(_) => "log line".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let part = |text: &str| text.chars().take(SHOWN_CHARS).collect::<String>();
+        match self {
+            Self::Ended {
+                what,
+                outcome,
+                words,
+            } => write!(f, "{what}: {} ({})", part(outcome), part(words)),
+            Self::HostCall { names, payload } => {
+                let payload_text = payload.escape_ascii().to_string();
+                write!(
+                    f,
+                    "host call {names:?} of {} bytes {}",
+                    payload.len(),
+                    part(&payload_text)
+                )
+            }
+            Self::Logged(line) => write!(f, "logged {:?}", part(line)),
+        }
+    }
+}
+
+const SHOWN_CHARS: usize = 200;
+
+type Events = Arc<Mutex<Vec<Event>>>;
+
+/// Starts a guest and calls it.
+fn events_of(provider: Result<Box<dyn WebAssemblyEngineProvider>, ModuleError>) -> Vec<Event> {
+    let events = Events::default();
+    let callback = Callback(Arc::clone(&events));
+    drop(log_lines::take());
+    let host = provider
+        .map_err(|error| Error::Init(error.into()))
+        .and_then(|provider| WapcHost::with_callback(provider, callback));
+    let note = |what, result: &Result<Vec<u8>, Error>| {
+        let mut events = events.lock();
+        // The host's number differs from engine to engine.
+        events.extend(log_lines::take().iter().map(|line| {
+            let line = line.split_once("] ").map_or(&**line, |(_, line)| line);
+            Event::Logged(line.to_owned())
+        }));
+        events.push(Event::Ended {
+            what,
+            outcome: outcome(result),
+            words: result.as_ref().map_or_else(words, |_| String::new()),
+        });
+    };
+    match host {
+        Err(error) => note("start", &Err(error)),
+        Ok(host) => {
+            note("start", &Ok(vec![]));
+            for (operation, payload) in CALLS {
+                note("call", &host.call(operation, payload));
+            }
+        }
+    }
+    std::mem::take(&mut *events.lock())
+}
+
+const CALLS: [(&str, &[u8]); 3] = [
+    ("operation", b"payload"),
+    ("", b""),
+    ("another", &[0xa5; 300]),
+];
+
+/// Writes down what it is asked. Its answer depends on nothing else.
+struct Callback(Events);
+
+impl HostCallback for Callback {
+    fn call(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError> {
+        self.0.lock().push(Event::HostCall {
+            names: [call.binding, call.namespace, call.operation].map(str::to_owned),
+            payload: call.payload.to_vec(),
+        });
+        if call.payload.len() % 4 == 3 {
+            return Err(format!("refused {} bytes", call.payload.len()).into());
+        }
+        response.extend(call.payload.iter().rev().take(512));
+        response.extend_from_slice(call.operation.as_bytes());
+        Ok(())
+    }
+}
+
+/// The engine of `provider-wasmtime`'s own making, but that it compiles
+/// quickly, and on one thread: the others have executions of their own.
+fn engine() -> Engine {
+    let mut config = Config::new();
+    config
+        .cranelift_opt_level(OptLevel::None)
+        .parallel_compilation(false)
+        .wasm_exceptions(false)
+        .wasm_function_references(false)
+        .wasm_gc(false)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_custom_page_sizes(false);
+    Engine::new(&config).expect("these settings go together, as in provider-wasmtime")
+}

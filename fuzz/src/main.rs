@@ -1,0 +1,78 @@
+//! The command `fuzz`; see its library for what it does.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, ValueEnum};
+use fuzz::{
+    conversations,
+    guests::Guests,
+    inspect,
+    runner::{Execute, Run},
+};
+
+/// Seeded fuzzing of the waPC host.
+#[derive(Debug, Parser)]
+#[command(name = "fuzz")]
+struct Arguments {
+    /// What to fuzz
+    #[arg(value_enum)]
+    target: Target,
+
+    /// How many executions to run
+    #[arg(long, value_name = "N")]
+    executions: u64,
+
+    /// The first execution's seed; those after it have the seeds after it
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Where to write what has failed
+    #[arg(long, value_name = "DIR", default_value = "target/fuzz")]
+    out: PathBuf,
+
+    /// Write the modules of `guests` there and do not run them
+    #[arg(long)]
+    write: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Target {
+    /// The host under a scripted engine, against a model
+    Conversations,
+    /// Generated guests, on both engines alike
+    Guests,
+    /// Any bytes, through the reports of `wapc inspect`
+    Inspect,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let execute: Box<Execute<'_>> = match arguments.target {
+        Target::Conversations => Box::new(conversations::execute),
+        Target::Guests => {
+            let guests = Guests::new(&arguments.out);
+            let write = arguments.write;
+            Box::new(move |seed, tally| match write {
+                true => guests.write(seed),
+                false => guests.execute(seed, tally),
+            })
+        }
+        Target::Inspect => Box::new(|seed, tally| inspect::execute(&arguments.out, seed, tally)),
+    };
+    let mut run = Run::new(arguments.seed, arguments.executions);
+    run.progress = true;
+    let summary = run.run(&execute);
+    for (met, count) in &summary.tally {
+        println!("{count:>12} {met}");
+    }
+    let seconds = summary.elapsed.as_secs_f64();
+    println!(
+        "{:.0} executions/s in {seconds:.1} s",
+        summary.executions as f64 / seconds
+    );
+    println!("{summary}");
+    match summary.is_clean() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}

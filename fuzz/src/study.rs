@@ -1,0 +1,14 @@
+//! Keeps what has failed, for study.
+
+use std::{fs, path::Path};
+
+/// Writes `bytes` to the file `name` in the folder `out`, and says so behind
+/// `difference`.
+pub(crate) fn keep(out: &Path, name: &str, bytes: &[u8], difference: &str) -> String {
+    let path = out.join(name);
+    let written = fs::create_dir_all(out).and_then(|()| fs::write(&path, bytes));
+    match written {
+        Ok(()) => format!("{difference}; see {}", path.display()),
+        Err(error) => format!("{difference}; {name} cannot be written: {error}"),
+    }
+}

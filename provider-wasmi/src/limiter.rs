@@ -1,0 +1,58 @@
+//! Asks the host's limits when memories and tables grow.
+
+use wasmi::{
+    ResourceLimiter,
+    errors::{MemoryError, TableError},
+};
+use wasmi_core::LimiterError;
+
+use crate::imports::Data;
+
+impl ResourceLimiter for Data {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool, LimiterError> {
+        // What the memory's own type forbids is not the limits' doing.
+        Ok(within(desired, maximum) && self.state.grow_memory(current, desired))
+    }
+
+    /// Comes too when the slice of fuel is used up: then the guest asks again.
+    fn memory_grow_failed(&mut self, _error: &MemoryError) -> Result<(), LimiterError> {
+        self.state.memory_growth_failed();
+        Ok(())
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> Result<bool, LimiterError> {
+        Ok(within(desired, maximum) && self.state.grow_table(current, desired))
+    }
+
+    fn table_grow_failed(&mut self, error: &TableError) -> Result<(), LimiterError> {
+        self.state.table_growth_failed();
+        self.table_starved = matches!(error, TableError::OutOfFuel { .. });
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+
+    fn tables(&self) -> usize {
+        self.state.limits().max_tables
+    }
+
+    fn memories(&self) -> usize {
+        self.state.limits().max_memories
+    }
+}
+
+fn within(desired: usize, maximum: Option<usize>) -> bool {
+    maximum.is_none_or(|maximum| desired <= maximum)
+}

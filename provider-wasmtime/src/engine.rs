@@ -1,0 +1,98 @@
+//! The engines that code is compiled on, and the ticks that they need.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use wapc_host::{Interruption, clock};
+use wasmtime::{Config, Engine, EngineWeak, Error};
+
+/// The process's engine for all providers that bring none of their own and
+/// want this kind: code and settings are then in the process once.
+pub(crate) fn shared(interruption: Interruption) -> Engine {
+    static OFF: OnceLock<Engine> = OnceLock::new();
+    static TIME: OnceLock<Engine> = OnceLock::new();
+    static FUEL: OnceLock<Engine> = OnceLock::new();
+    static TIME_AND_FUEL: OnceLock<Engine> = OnceLock::new();
+
+    let engine = match (interruption.by_time(), interruption.by_fuel()) {
+        (false, false) => &OFF,
+        (true, false) => &TIME,
+        (false, true) => &FUEL,
+        (true, true) => &TIME_AND_FUEL,
+    };
+    let new = || {
+        Engine::new(&config(interruption))
+            .expect("these settings go together on every platform that wasmtime compiles for")
+    };
+    engine.get_or_init(new).clone()
+}
+
+/// An engine for one provider, whose guests have so much stack.
+pub(crate) fn with_stack(interruption: Interruption, bytes: usize) -> Result<Engine, Error> {
+    let mut config = config(interruption);
+    config
+        .max_wasm_stack(bytes)
+        // The engine wants the stacks of asynchronous calls to be larger.
+        .async_stack_size(bytes.saturating_add(HOST_STACK_BYTES).max(2 << 20));
+    Engine::new(&config)
+}
+
+/// What host functions get of the stack of an asynchronous call.
+const HOST_STACK_BYTES: usize = 512 << 10;
+
+fn config(interruption: Interruption) -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(interruption.by_time())
+        .consume_fuel(interruption.by_fuel())
+        .wasm_exceptions(false)
+        .wasm_function_references(false)
+        .wasm_gc(false)
+        .wasm_memory64(false)
+        .wasm_relaxed_simd(false)
+        .wasm_wide_arithmetic(false)
+        .wasm_custom_page_sizes(false);
+    config
+}
+
+/// What of `wanted` the engine was made for.
+pub(crate) fn interruption(engine: &Engine, wanted: Option<Interruption>) -> Interruption {
+    let wanted = wanted.unwrap_or(Interruption::TimeAndFuel);
+    match (
+        wanted.by_time() && engine.get_epoch_interruption(),
+        wanted.by_fuel() && engine.get_consume_fuel(),
+    ) {
+        (false, false) => Interruption::Off,
+        (true, false) => Interruption::Time,
+        (false, true) => Interruption::Fuel,
+        (true, true) => Interruption::TimeAndFuel,
+    }
+}
+
+/// Lets the epoch of `engine` advance with the host's clock, for as long as
+/// the engine lives.
+pub(crate) fn tick(engine: &Engine) {
+    static TICKING: Mutex<Vec<EngineWeak>> = Mutex::new(Vec::new());
+
+    let mut ticking = TICKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = false;
+    ticking.retain(|other| match other.upgrade() {
+        Some(other) => {
+            known |= Engine::same(&other, engine);
+            true
+        }
+        None => false,
+    });
+    if known {
+        return;
+    }
+    ticking.push(engine.weak());
+    drop(ticking);
+    let weak = engine.weak();
+    clock::observe(move || match weak.upgrade() {
+        Some(engine) => {
+            engine.increment_epoch();
+            true
+        }
+        None => false,
+    });
+}

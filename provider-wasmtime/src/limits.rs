@@ -1,0 +1,111 @@
+//! Keeps a guest under its host's limits.
+
+use wapc_host::{EngineError, Interruption};
+use wasmtime::{Error, ResourceLimiter, Store, UpdateDeadline};
+
+use crate::imports::Data;
+
+/// Puts a new store under its limits, before anything runs in it.
+pub(crate) fn install(
+    store: &mut Store<Data>,
+    interruption: Interruption,
+) -> Result<(), EngineError> {
+    store.limiter(|data| data);
+    // An engine may have been made for more than the provider uses. Its guests
+    // would then end at once.
+    if store.engine().get_epoch_interruption() {
+        store.set_epoch_deadline(FAR);
+        store.epoch_deadline_callback(|mut store| {
+            let state = &mut store.data_mut().state;
+            state.check()?;
+            #[cfg(feature = "async")]
+            if state.pause_due() {
+                return Ok(UpdateDeadline::Yield(1));
+            }
+            Ok(UpdateDeadline::Continue(1))
+        });
+    }
+    if store.engine().get_consume_fuel() {
+        store.set_fuel(u64::MAX).map_err(other)?;
+    }
+    arm(store, interruption)
+}
+
+/// Sets out what the call that begins may use, or the start functions.
+#[inline]
+pub(crate) fn arm(store: &mut Store<Data>, interruption: Interruption) -> Result<(), EngineError> {
+    if interruption.by_time() {
+        let ticks = match store.data().state.is_timed() {
+            true => 1,
+            false => FAR,
+        };
+        store.set_epoch_deadline(ticks);
+    }
+    if interruption.by_fuel() {
+        let fuel = store.data().state.fuel().unwrap_or(u64::MAX);
+        store.set_fuel(fuel).map_err(other)?;
+    }
+    Ok(())
+}
+
+/// Tells the state what [`arm`] had given and is used up.
+#[inline]
+pub(crate) fn count_fuel(store: &mut Store<Data>, interruption: Interruption) {
+    if interruption.by_fuel()
+        && let Ok(left) = store.get_fuel()
+    {
+        let state = &mut store.data_mut().state;
+        let had = state.fuel().unwrap_or(u64::MAX);
+        state.set_fuel_used(had.saturating_sub(left));
+    }
+}
+
+/// An epoch that does not come: the engine adds the present one to it.
+const FAR: u64 = u64::MAX / 2;
+
+fn other(error: Error) -> EngineError {
+    EngineError::Other(error.into())
+}
+
+impl ResourceLimiter for Data {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        // What the memory's own type forbids is refused by the engine anyway.
+        // It is not the limits' doing.
+        Ok(within(desired, maximum) && self.state.grow_memory(current, desired))
+    }
+
+    fn memory_grow_failed(&mut self, _: Error) -> wasmtime::Result<()> {
+        self.state.memory_growth_failed();
+        Ok(())
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(within(desired, maximum) && self.state.grow_table(current, desired))
+    }
+
+    fn instances(&self) -> usize {
+        1
+    }
+
+    fn memories(&self) -> usize {
+        self.state.limits().max_memories
+    }
+
+    fn tables(&self) -> usize {
+        self.state.limits().max_tables
+    }
+}
+
+fn within(desired: usize, maximum: Option<usize>) -> bool {
+    maximum.is_none_or(|maximum| desired <= maximum)
+}

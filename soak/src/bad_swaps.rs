@@ -1,0 +1,199 @@
+//! Swaps to modules that cannot serve.
+
+use std::{sync::Arc, time::Duration};
+
+use clap::Args;
+use wapc_host::{BoxError, EngineError, Error, Limits, ModuleError, Stop as Stopped, WapcHost};
+
+use crate::{
+    common::{Common, Failures, chain, no_host_calls, wait_for_promotion},
+    engine::{self, Engine},
+    guests,
+    load::{Stop, under_load},
+    report::Report,
+    tally::Tally,
+};
+
+/// What `soak bad-swaps` takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    common: Common,
+
+    /// Swap so often to each bad module
+    #[arg(long, default_value_t = 100, value_name = "N")]
+    rounds: u64,
+}
+
+/// A swap that must fail.
+struct Bad {
+    name: &'static str,
+    module: Vec<u8>,
+    /// Whether a probe refuses the module.
+    probe: bool,
+    /// Whether this is the error for it.
+    expected: fn(&Error) -> bool,
+}
+
+fn all_bad() -> [Bad; 5] {
+    let bad = |name, module, expected| Bad {
+        name,
+        module,
+        probe: false,
+        expected,
+    };
+    [
+        bad("garbage", b"neither binary nor text".to_vec(), |error| {
+            matches!(
+                error,
+                Error::Init(EngineError::Module(ModuleError::NotWasm { .. }))
+            )
+        }),
+        bad(
+            "an import that nobody has",
+            guests::lacking_an_import(),
+            |error| {
+                matches!(
+                    error,
+                    Error::Init(EngineError::Module(ModuleError::UnknownImport { .. }))
+                )
+            },
+        ),
+        bad(
+            "a trap at start",
+            guests::starting_with("(unreachable)"),
+            |error| is_start(error, |cause| matches!(cause, EngineError::Trap(_))),
+        ),
+        Bad {
+            probe: true,
+            ..bad("a probe that fails", guests::version(1), |error| {
+                matches!(error, Error::Probe(_))
+            })
+        },
+        bad(
+            "a start without end",
+            guests::starting_with("(loop $again (br $again))"),
+            |error| {
+                is_start(error, |cause| {
+                    matches!(cause, EngineError::Stopped(Stopped::TimedOut { .. }))
+                })
+            },
+        ),
+    ]
+}
+
+fn is_start(error: &Error, is_cause: impl FnOnce(&EngineError) -> bool) -> bool {
+    match error {
+        Error::Init(EngineError::Start { cause, .. }) => is_cause(cause),
+        _ => false,
+    }
+}
+
+pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
+    let threads = options.common.threads();
+    let mut report = Report::new(
+        format!("Swaps that must fail, {threads} threads"),
+        &[
+            "engine",
+            "swap to",
+            "swaps",
+            "refused",
+            "for the right reason",
+            "calls meanwhile",
+        ],
+    );
+    for engine in options.common.engines() {
+        soak(&mut report, engine, options.rounds, threads)?;
+    }
+    Ok(report)
+}
+
+fn soak(report: &mut Report, engine: Engine, rounds: u64, threads: usize) -> Result<(), BoxError> {
+    let tally = Arc::new(Tally::default());
+    let provider = engine.provider(&guests::version(0), &tally)?;
+    let host = engine::host(provider, threads)
+        .limits(Limits::default().start_timeout(START_TIMEOUT))
+        .build(no_host_calls)?;
+    if engine == Engine::Tiered && !wait_for_promotion(&host, 1) {
+        return Err("the second tier does not come".into());
+    }
+    let generation = host.generation();
+
+    let mut failures = Failures::default();
+    let (mut reasons, mut serves) = (true, true);
+    for bad in all_bad() {
+        let mut row = vec![engine.to_string(), bad.name.to_owned()];
+        let (called, (refused, right)) = under_load(
+            threads,
+            |thread, stop| calls(&host, thread, stop),
+            || {
+                let mut refused = 0;
+                let mut right = 0;
+                for _ in 0..rounds {
+                    if let Err(error) = swap(&host, &bad) {
+                        refused += 1;
+                        match (bad.expected)(&error) {
+                            true => right += 1,
+                            false => report.notes.push(format!(
+                                "{engine}: {}: {}",
+                                bad.name,
+                                chain(&error)
+                            )),
+                        }
+                    }
+                }
+                (refused, right)
+            },
+        );
+        let mut count = 0;
+        for (calls, failed) in called {
+            count += calls;
+            failures.merge(failed);
+        }
+        reasons &= right == rounds;
+        serves &= host.generation() == generation;
+        for number in [rounds, refused, right, count] {
+            row.push(number.to_string());
+        }
+        report.table.push(row);
+    }
+    report.judge(engine, "refused", reasons);
+    report.judge(engine, "calls", failures.count == 0);
+    report.judge(engine, "old version serves", serves);
+    let notes = failures.words.into_iter();
+    report
+        .notes
+        .extend(notes.map(|words| format!("{engine}: {words}")));
+    Ok(())
+}
+
+/// For a module that hangs at its start.
+const START_TIMEOUT: Duration = Duration::from_millis(50);
+
+fn swap(host: &WapcHost, bad: &Bad) -> Result<(), Box<Error>> {
+    let swap = match bad.probe {
+        true => host.swap().probe(|candidate| {
+            candidate.call("echo", b"")?;
+            Err("not wanted".into())
+        }),
+        false => host.swap(),
+    };
+    swap.module(&bad.module).map_err(Box::new)
+}
+
+/// Calls until it is to stop: how often, and what went wrong.
+fn calls(host: &WapcHost, thread: usize, stop: &Stop) -> (u64, Failures) {
+    let (mut calls, mut failures) = (0, Failures::default());
+    while !stop.is_set() {
+        let payload = format!("{thread}:{calls};");
+        calls += 1;
+        match host.call("echo", payload.as_bytes()) {
+            Ok(answer) if guests::version_of(&answer, payload.as_bytes()) == Some(0) => {}
+            Ok(answer) => {
+                failures.add(|| format!("{payload} was answered by {}", answer.escape_ascii()));
+            }
+            Err(error) => failures.add(|| chain(&error)),
+        }
+    }
+    (calls, failures)
+}

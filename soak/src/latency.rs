@@ -1,0 +1,282 @@
+//! How long calls take while large modules are swapped in.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use wapc_host::{BoxError, WapcHost};
+
+use crate::{
+    common::{Common, Failures, chain, no_host_calls},
+    engine::{self, Engine},
+    guests,
+    histogram::Histogram,
+    load::{Stop, under_load},
+    plot::{self, Axis, Chart},
+    report::Report,
+    tally::Tally,
+};
+
+/// What `soak latency` takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    common: Common,
+
+    /// How many phases without swaps, each followed by one with swaps
+    #[arg(long, default_value_t = 5, value_name = "N")]
+    rounds: u64,
+
+    /// How long a phase is
+    #[arg(long, default_value_t = 1000, value_name = "MILLISECONDS")]
+    phase: u64,
+
+    /// How long from the beginning of one swap to that of the next
+    #[arg(long, default_value_t = 100, value_name = "MILLISECONDS")]
+    every: u64,
+
+    /// How many times as long half of the calls may take in a phase with swaps
+    #[arg(long, default_value_t = 1.5, value_name = "RATIO")]
+    max_ratio: f64,
+}
+
+/// What calls are counted to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    WarmUp,
+    Steady,
+    Swapping,
+}
+
+impl Phase {
+    const fn of(number: usize) -> Self {
+        match number {
+            1 => Self::Steady,
+            2 => Self::Swapping,
+            _ => Self::WarmUp,
+        }
+    }
+}
+
+/// How many calls a thread has done, on a cache line of its own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Progress(AtomicU64);
+
+/// One swap, as seen from outside.
+struct Swapped {
+    took: Duration,
+    /// How many calls the thread did meanwhile that did the fewest.
+    calls: u64,
+}
+
+#[derive(Default)]
+struct Measured {
+    steady: Histogram,
+    swapping: Histogram,
+    failures: Failures,
+}
+
+pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
+    let threads = options.common.threads();
+    let mut report = Report::new(
+        format!(
+            "Calls while a guest of 400 KB is swapped in every {} ms, {threads} threads",
+            options.every
+        ),
+        &["engine", "phase", "calls", "p50", "p99", "p99.9", "max"],
+    );
+    let mut chart = Chart::new(
+        "Calls by their latency: steady (dashed), and while modules of 400 KB are swapped in",
+        Axis::logarithmic(plot::nanos),
+        Axis::logarithmic(plot::share),
+    );
+    for engine in options.common.engines() {
+        soak(&mut report, &mut chart, engine, options, threads)?;
+    }
+    report.charts.push(chart);
+    Ok(report)
+}
+
+fn soak(
+    report: &mut Report,
+    chart: &mut Chart,
+    engine: Engine,
+    options: &Options,
+    threads: usize,
+) -> Result<(), BoxError> {
+    let tally = Arc::new(Tally::default());
+    let [first, second] = [guests::large(1), guests::large(2)];
+    let host = engine::host(engine.provider(&first, &tally)?, threads).build(no_host_calls)?;
+    let phase = AtomicUsize::new(Phase::WarmUp as usize);
+    let progress: Vec<Progress> = (0..threads).map(|_| Progress::default()).collect();
+
+    let (measured, swaps) = under_load(
+        threads,
+        |thread, stop| calls(&host, stop, &phase, progress.get(thread)),
+        || -> Result<Vec<Swapped>, BoxError> {
+            let length = Duration::from_millis(options.phase);
+            let mut swaps = Vec::new();
+            thread::sleep(length);
+            for _ in 0..options.rounds {
+                phase.store(Phase::Steady as usize, Ordering::Relaxed);
+                thread::sleep(length);
+                phase.store(Phase::Swapping as usize, Ordering::Relaxed);
+                let began = Instant::now();
+                let mut next = began;
+                while next < began + length {
+                    thread::sleep(next.saturating_duration_since(Instant::now()));
+                    let module = match swaps.len() % 2 {
+                        0 => &second,
+                        _ => &first,
+                    };
+                    swaps.push(swap(&host, module, &progress)?);
+                    next += Duration::from_millis(options.every);
+                    next = next.max(Instant::now());
+                }
+                // A second tier goes on compiling after the swap.
+                phase.store(Phase::WarmUp as usize, Ordering::Relaxed);
+                thread::sleep(length);
+            }
+            Ok(swaps)
+        },
+    );
+    let mut swaps = swaps?;
+    let mut all = Measured::default();
+    for one in measured {
+        all.steady.merge(&one.steady);
+        all.swapping.merge(&one.swapping);
+        all.failures.merge(one.failures);
+    }
+    for (phase, histogram) in [("steady", &all.steady), ("swapping", &all.swapping)] {
+        let mut row = vec![
+            engine.to_string(),
+            phase.to_owned(),
+            histogram.count().to_string(),
+        ];
+        for duration in [
+            histogram.quantile(0.5),
+            histogram.quantile(0.99),
+            histogram.quantile(0.999),
+            histogram.max(),
+        ] {
+            row.push(words(duration));
+        }
+        report.table.push(row);
+    }
+    chart.dashed(engine, &format!("{engine}, steady"), all.steady.shares());
+    chart.line(
+        engine,
+        &format!("{engine}, swapping"),
+        all.swapping.shares(),
+    );
+
+    let [steady, swapping] =
+        [&all.steady, &all.swapping].map(|histogram| histogram.quantile(0.5).as_secs_f64());
+    let ratio = swapping / steady.max(1e-9);
+    swaps.sort_by_key(|swap| swap.took);
+    let took = |nth: usize| swaps.get(nth).map_or(Duration::ZERO, |swap| swap.took);
+    let mut fewest: Vec<u64> = swaps.iter().map(|swap| swap.calls).collect();
+    fewest.sort_unstable();
+    report.notes.push(format!(
+        "{engine}: p50 {ratio:.2} times; {} swaps took {} (median; from {} to {}), and half of the time no thread ended fewer than {} calls meanwhile",
+        swaps.len(),
+        words(took(swaps.len() / 2)),
+        words(took(0)),
+        words(took(swaps.len().saturating_sub(1))),
+        fewest.get(fewest.len() / 2).unwrap_or(&0),
+    ));
+    // A call that waited for a compiler would keep its thread from ending any
+    // other call in the meantime. Swaps shorter than a time slice or two show
+    // nothing, and a busy machine keeps a thread off its cores for longer now
+    // and then.
+    let long = || swaps.iter().filter(|swap| swap.took >= LONG_SWAP);
+    let stalled = long().filter(|swap| swap.calls == 0).count();
+    report.judge(engine, "calls", all.failures.count == 0);
+    report.judge(
+        engine,
+        "no wait for a compiler",
+        stalled * 20 <= long().count(),
+    );
+    // A swap brings the first of two tiers back, until the second one has
+    // compiled.
+    if engine != Engine::Tiered {
+        report.judge(engine, "p50", ratio <= options.max_ratio);
+    }
+    let notes = all.failures.words.into_iter();
+    report
+        .notes
+        .extend(notes.map(|failure| format!("{engine}: {failure}")));
+    Ok(())
+}
+
+/// Long enough that each thread must have had its turn on a core.
+const LONG_SWAP: Duration = Duration::from_millis(50);
+
+fn swap(host: &WapcHost, module: &[u8], progress: &[Progress]) -> Result<Swapped, BoxError> {
+    let done = || -> Vec<u64> {
+        let each = progress.iter();
+        each.map(|done| done.0.load(Ordering::Relaxed)).collect()
+    };
+    let (before, began) = (done(), Instant::now());
+    host.replace_module(module).map_err(|error| chain(&error))?;
+    let took = began.elapsed();
+    let fewest = done()
+        .iter()
+        .zip(before)
+        .map(|(after, before)| after - before)
+        .min();
+    Ok(Swapped {
+        took,
+        calls: fewest.unwrap_or(0),
+    })
+}
+
+fn calls(
+    host: &WapcHost,
+    stop: &Stop,
+    phase: &AtomicUsize,
+    progress: Option<&Progress>,
+) -> Measured {
+    let mut measured = Measured::default();
+    let payload = 1_u32.to_le_bytes();
+    let expected = guests::large_result(1).to_le_bytes();
+    let mut answer = Vec::new();
+    let mut done = 0;
+    let mut began = Instant::now();
+    while !stop.is_set() {
+        let phase_before = Phase::of(phase.load(Ordering::Relaxed));
+        let result = host.call_into("compute", &payload, &mut answer);
+        let ended = Instant::now();
+        match phase_before {
+            Phase::WarmUp => {}
+            Phase::Steady => measured.steady.record(ended - began),
+            Phase::Swapping => measured.swapping.record(ended - began),
+        }
+        match result {
+            Ok(()) if answer == expected => {}
+            Ok(()) => measured.failures.add(|| format!("answered {answer:?}")),
+            Err(error) => measured.failures.add(|| chain(&error)),
+        }
+        done += 1;
+        if let Some(progress) = progress {
+            progress.0.store(done, Ordering::Relaxed);
+        }
+        began = ended;
+    }
+    measured
+}
+
+/// In words with the digits that count.
+fn words(duration: Duration) -> String {
+    match duration.as_secs_f64() {
+        seconds @ 0.001.. => format!("{:.1} ms", seconds * 1e3),
+        seconds => format!("{:.1} µs", seconds * 1e6),
+    }
+}

@@ -1,0 +1,92 @@
+//! What the host promises, proved under load: each subcommand of `soak`
+//! drives hosts on each engine from many threads, and judges what it saw.
+//!
+//! ```
+//! use clap::Parser;
+//! use soak::Arguments;
+//!
+//! let arguments = Arguments::parse_from(["soak", "swaps", "--engine", "wasmi", "--calls", "100", "--swaps", "10"]);
+//! let report = soak::run(&arguments)?;
+//! println!("{report}");
+//! assert!(report.all_kept());
+//! # Ok::<(), wapc_host::BoxError>(())
+//! ```
+
+mod bad_swaps;
+mod common;
+mod engine;
+mod guests;
+mod histogram;
+mod latency;
+mod load;
+mod memory;
+mod plot;
+mod process;
+mod report;
+mod swaps;
+mod tally;
+mod tiers;
+mod traps;
+
+use std::{fs, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+use wapc_host::BoxError;
+
+pub use engine::Engine;
+pub use plot::{Axis, Chart, Line};
+pub use report::{Report, Verdict};
+
+/// The command line.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "soak", about = "What the host promises, proved under load")]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Draw what was measured into this file
+    #[arg(long, global = true, value_name = "PATH")]
+    svg: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Calls across swaps: none fails, none is answered by old code
+    Swaps(swaps::Options),
+    /// Swaps to modules that cannot serve: the old code serves on
+    BadSwaps(bad_swaps::Options),
+    /// How long calls take while large modules are swapped in
+    Latency(latency::Options),
+    /// Memory over very many swaps
+    Memory(memory::Options),
+    /// How soon and how fast two tiers answer, beside one
+    Tiers(tiers::Options),
+    /// Memory over very many calls that end badly
+    Traps(traps::Options),
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+///
+/// What keeps a run from its end: a host that cannot be made, or a file that
+/// cannot be written. A broken promise is no error; see
+/// [`Report::all_kept`].
+pub fn run(arguments: &Arguments) -> Result<Report, BoxError> {
+    let report = match &arguments.command {
+        Command::Swaps(options) => swaps::run(options),
+        Command::BadSwaps(options) => bad_swaps::run(options),
+        Command::Latency(options) => latency::run(options),
+        Command::Memory(options) => memory::run(options),
+        Command::Tiers(options) => tiers::run(options),
+        Command::Traps(options) => traps::run(options),
+    }?;
+    if let Some(path) = &arguments.svg {
+        if report.charts.is_empty() {
+            return Err("this subcommand measures nothing to draw".into());
+        }
+        fs::write(path, plot::svg(&report.charts))
+            .map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(report)
+}

@@ -1,0 +1,162 @@
+//! Memory over very many swaps.
+
+use std::{sync::Arc, time::Instant};
+
+use clap::Args;
+use wapc_host::BoxError;
+
+use crate::{
+    common::{Common, Failures, PATIENCE, chain, no_host_calls},
+    engine::{self, Engine},
+    guests,
+    load::under_load,
+    plot::{self, Axis, Chart},
+    process::{ADDRESS_SLACK, Course, Memory, RESIDENT_SLACK, is_flat},
+    report::Report,
+    tally::Tally,
+};
+
+/// What `soak memory` takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    common: Common,
+
+    /// How many swaps
+    #[arg(long, default_value_t = 100_000, value_name = "N")]
+    swaps: u64,
+}
+
+pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
+    let threads = options.common.threads();
+    let mut report = Report::new(
+        format!("Memory over {} swaps, {threads} threads", options.swaps),
+        HEAD,
+    );
+    let mut charts = charts("swaps");
+    for engine in options.common.engines() {
+        soak(&mut report, &mut charts, engine, options, threads)?;
+    }
+    report.charts.extend(charts);
+    Ok(report)
+}
+
+fn soak(
+    report: &mut Report,
+    charts: &mut [Chart; 2],
+    engine: Engine,
+    options: &Options,
+    threads: usize,
+) -> Result<(), BoxError> {
+    let modules: Vec<Vec<u8>> = (0..16).map(guests::version).collect();
+    let module = |number: u64| {
+        let nth = usize::try_from(number).unwrap_or_default() % modules.len();
+        modules.get(nth).map_or(&[][..], Vec::as_slice)
+    };
+    let tally = Arc::new(Tally::default());
+    let host = engine::host(engine.provider(module(0), &tally)?, threads).build(no_host_calls)?;
+    let began = Instant::now();
+    let (failures, course) = under_load(
+        threads,
+        |_, stop| {
+            let mut failures = Failures::default();
+            let mut answer = Vec::new();
+            while !stop.is_set() {
+                match host.call_into("echo", b"payload", &mut answer) {
+                    Ok(()) if guests::version_of(&answer, b"payload").is_some() => {}
+                    Ok(()) => failures.add(|| format!("answered {}", answer.escape_ascii())),
+                    Err(error) => failures.add(|| chain(&error)),
+                }
+            }
+            failures
+        },
+        || -> Result<Course, BoxError> {
+            let mut course = Course::default();
+            for number in 1..=options.swaps {
+                host.replace_module(module(number))
+                    .map_err(|error| chain(&error))?;
+                if number % options.swaps.div_ceil(SAMPLES) == 0 {
+                    course.sample(number);
+                }
+            }
+            Ok(course)
+        },
+    );
+    let seconds = began.elapsed().as_secs_f64();
+    drop(host);
+    let dropped = tally.wait_until_all_dropped(PATIENCE);
+    let failures = failures
+        .into_iter()
+        .fold(Failures::default(), |mut all, one| {
+            all.merge(one);
+            all
+        });
+    judge(report, charts, engine, "swaps", &course?, seconds);
+    report.judge(engine, "calls", failures.count == 0);
+    report.judge(engine, "drops", dropped.all_dropped());
+    let notes = failures.words.into_iter();
+    report
+        .notes
+        .extend(notes.map(|words| format!("{engine}: {words}")));
+    Ok(())
+}
+
+/// How often memory is looked at in a run.
+pub(crate) const SAMPLES: u64 = 400;
+
+/// What [`judge`] writes into a report's table.
+pub(crate) const HEAD: &[&str] = &[
+    "engine",
+    "over",
+    "resident, 2nd tenth",
+    "last tenth",
+    "address space, 2nd tenth",
+    "last tenth",
+    "seconds",
+];
+
+/// What [`judge`] draws: resident memory and address space.
+pub(crate) fn charts(over: &str) -> [Chart; 2] {
+    ["Resident memory", "Address space"].map(|what| {
+        Chart::new(
+            &format!("{what} over {over}"),
+            Axis::linear(plot::count),
+            Axis::linear(plot::kibibytes),
+        )
+    })
+}
+
+/// Adds to the report whether memory was flat.
+pub(crate) fn judge(
+    report: &mut Report,
+    charts: &mut [Chart; 2],
+    engine: Engine,
+    over: &'static str,
+    course: &Course,
+    seconds: f64,
+) {
+    let resident = |memory: &Memory| memory.resident;
+    let address_space = |memory: &Memory| memory.address_space;
+    let mut row = vec![engine.to_string(), over.to_owned()];
+    match (course.tenths(resident), course.tenths(address_space)) {
+        (Some(in_ram), Some(reserved)) => {
+            for kibibytes in [in_ram.0, in_ram.1, reserved.0, reserved.1] {
+                row.push(format!("{:.1} MiB", kibibytes as f64 / 1024.0));
+            }
+            report.judge(engine, "resident", is_flat(in_ram, RESIDENT_SLACK));
+            report.judge(engine, "address space", is_flat(reserved, ADDRESS_SLACK));
+        }
+        _ => {
+            row.extend(["", "", "", ""].map(str::to_owned));
+            report.notes.push(
+                "memory is not known: this system has no /proc, or the run was too short"
+                    .to_owned(),
+            );
+        }
+    }
+    row.push(format!("{seconds:.1}"));
+    report.table.push(row);
+    let [ram, space] = charts;
+    ram.line(engine, engine.name(), course.points(resident));
+    space.line(engine, engine.name(), course.points(address_space));
+}

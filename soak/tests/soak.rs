@@ -1,0 +1,36 @@
+//! Each kind of run in small, on each engine.
+
+use clap::Parser;
+use soak::{Arguments, Report};
+
+fn run(arguments: &str) -> Report {
+    let words = ["soak"].into_iter().chain(arguments.split(' '));
+    let report = soak::run(&Arguments::parse_from(words)).expect("the soak runs");
+    assert!(report.all_kept(), "{report}");
+    report
+}
+
+#[test]
+fn no_call_fails_across_swaps() {
+    run("swaps --threads 3 --calls 20000 --swaps 100");
+}
+
+#[test]
+fn bad_swaps_are_refused_and_the_old_version_serves() {
+    run("bad-swaps --threads 2 --rounds 5");
+}
+
+#[test]
+fn two_tiers_answer_sooner_and_become_as_fast() {
+    run("tiers --threads 1 --length 4000");
+}
+
+#[test]
+fn charts_are_written() {
+    let path = std::env::temp_dir().join(format!("soak-{}.svg", std::process::id()));
+    let arguments = "memory --engine wasmi --threads 1 --swaps 50 --svg";
+    run(&format!("{arguments} {}", path.display()));
+    let svg = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(svg.matches("<polyline").count(), 2, "{svg}");
+}

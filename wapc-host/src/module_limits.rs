@@ -1,0 +1,319 @@
+//! What a module may cost to compile.
+
+use thiserror::Error as ThisError;
+use wasmparser::{FunctionBody, Operator, Parser, Payload};
+
+/// What a module may cost to compile: checked before a provider compiles it,
+/// since nothing can interrupt a compiler.
+///
+/// A compiler's work on one function grows faster than the function. Cranelift
+/// took 13 s for 60 KB of nested loops, over a minute for 15 KB of loops over
+/// many locals, and 55 s and 3.7 GiB for 7 MB of straight code. The defaults
+/// leave room for what compilers emit, and refuse such modules. Their sum over
+/// a module is bounded by its size alone: compile what nobody trusts where it
+/// can be waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ModuleLimits {
+    /// Bytes of the binary. Default: 128 MiB.
+    pub max_bytes: usize,
+    /// Bytes of one function's body. Default: 1 MiB.
+    pub max_function_bytes: usize,
+    /// Loops in loops in one function. Default: 1,000.
+    pub max_loop_depth: usize,
+    /// Loops times locals of one function. Default: 250,000.
+    pub max_loops_by_locals: usize,
+}
+
+impl Default for ModuleLimits {
+    fn default() -> Self {
+        Self {
+            max_bytes: 128 << 20,
+            max_function_bytes: 1 << 20,
+            max_loop_depth: 1_000,
+            max_loops_by_locals: 250_000,
+        }
+    }
+}
+
+impl ModuleLimits {
+    /// No limits at all: for modules that are trusted like the program itself.
+    #[must_use]
+    pub const fn unlimited() -> Self {
+        Self {
+            max_bytes: usize::MAX,
+            max_function_bytes: usize::MAX,
+            max_loop_depth: usize::MAX,
+            max_loops_by_locals: usize::MAX,
+        }
+    }
+
+    /// Sets [`max_bytes`](Self::max_bytes).
+    #[must_use]
+    pub const fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Sets [`max_function_bytes`](Self::max_function_bytes).
+    #[must_use]
+    pub const fn max_function_bytes(mut self, bytes: usize) -> Self {
+        self.max_function_bytes = bytes;
+        self
+    }
+
+    /// Sets [`max_loop_depth`](Self::max_loop_depth).
+    #[must_use]
+    pub const fn max_loop_depth(mut self, depth: usize) -> Self {
+        self.max_loop_depth = depth;
+        self
+    }
+
+    /// Sets [`max_loops_by_locals`](Self::max_loops_by_locals).
+    #[must_use]
+    pub const fn max_loops_by_locals(mut self, product: usize) -> Self {
+        self.max_loops_by_locals = product;
+        self
+    }
+
+    /// Checks a binary that is about to be compiled. For engines.
+    ///
+    /// What does not parse is let through: the engine says what is wrong with
+    /// it. Most functions are only looked through for the byte that a loop
+    /// begins with, at the speed of memory.
+    ///
+    /// # Errors
+    ///
+    /// The first limit that the module is above.
+    pub fn check(&self, binary: &[u8]) -> Result<(), ModuleLimitError> {
+        if binary.len() > self.max_bytes {
+            return Err(ModuleLimitError::Bytes {
+                bytes: binary.len(),
+                limit: self.max_bytes,
+            });
+        }
+        if *self == Self::unlimited() {
+            return Ok(());
+        }
+        let mut function = 0;
+        for payload in Parser::new(0).parse_all(binary) {
+            match payload {
+                Ok(Payload::ImportSection(imports)) => {
+                    function += imports
+                        .into_imports()
+                        .flatten()
+                        .filter(|import| matches!(import.ty, wasmparser::TypeRef::Func(_)))
+                        .count();
+                }
+                Ok(Payload::CodeSectionEntry(body)) => {
+                    self.check_function(function, &body)?;
+                    function += 1;
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn check_function(
+        &self,
+        function: usize,
+        body: &FunctionBody<'_>,
+    ) -> Result<(), ModuleLimitError> {
+        let bytes = body.as_bytes();
+        if bytes.len() > self.max_function_bytes {
+            return Err(ModuleLimitError::FunctionBytes {
+                function,
+                bytes: bytes.len(),
+                limit: self.max_function_bytes,
+            });
+        }
+        let locals = locals(body);
+        // At least as many as there are loops.
+        let loops = bytes.iter().filter(|byte| **byte == LOOP).count();
+        if loops <= self.max_loop_depth && loops.saturating_mul(locals) <= self.max_loops_by_locals
+        {
+            return Ok(());
+        }
+        let Loops { count, depth } = Loops::of(body);
+        if depth > self.max_loop_depth {
+            return Err(ModuleLimitError::LoopDepth {
+                function,
+                depth,
+                limit: self.max_loop_depth,
+            });
+        }
+        let product = count.saturating_mul(locals);
+        if product > self.max_loops_by_locals {
+            return Err(ModuleLimitError::LoopsByLocals {
+                function,
+                product,
+                limit: self.max_loops_by_locals,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The opcode of `loop`.
+const LOOP: u8 = 0x03;
+
+fn locals(body: &FunctionBody<'_>) -> usize {
+    let Ok(groups) = body.get_locals_reader() else {
+        return 0;
+    };
+    groups
+        .into_iter()
+        .map_while(Result::ok)
+        .map(|(count, _)| usize::try_from(count).unwrap_or(usize::MAX))
+        .fold(0, usize::saturating_add)
+}
+
+/// The loops of a function.
+#[derive(Default)]
+struct Loops {
+    count: usize,
+    /// Of those in each other.
+    depth: usize,
+}
+
+impl Loops {
+    fn of(body: &FunctionBody<'_>) -> Self {
+        let mut found = Self::default();
+        // Of each block that is open, whether it is a loop.
+        let mut open = Vec::new();
+        let mut depth = 0;
+        let Ok(operators) = body.get_operators_reader() else {
+            return found;
+        };
+        for operator in operators.into_iter().map_while(Result::ok) {
+            match operator {
+                Operator::Loop { .. } => {
+                    open.push(true);
+                    depth += 1;
+                    found.count += 1;
+                    found.depth = found.depth.max(depth);
+                }
+                Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => {
+                    open.push(false);
+                }
+                Operator::End if open.pop() == Some(true) => depth -= 1,
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+/// Which of the [`ModuleLimits`] a module is above.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum ModuleLimitError {
+    /// The binary is longer than [`ModuleLimits::max_bytes`].
+    #[error("a module of {bytes} bytes is above the limit of {limit} bytes")]
+    Bytes {
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A function is longer than [`ModuleLimits::max_function_bytes`].
+    #[error("function {function} of {bytes} bytes is above the limit of {limit} bytes")]
+    FunctionBytes {
+        /// Its index in the module.
+        function: usize,
+        /// Its length.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Loops are deeper in each other than [`ModuleLimits::max_loop_depth`].
+    #[error("function {function} has loops in loops {depth} deep, above the limit of {limit}")]
+    LoopDepth {
+        /// Its index in the module.
+        function: usize,
+        /// How deep.
+        depth: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Loops times locals are more than
+    /// [`ModuleLimits::max_loops_by_locals`].
+    #[error(
+        "function {function}: its loops times its locals are {product}, above the limit of {limit}"
+    )]
+    LoopsByLocals {
+        /// Its index in the module.
+        function: usize,
+        /// The product.
+        product: usize,
+        /// The limit.
+        limit: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(code: &str) -> Result<(), ModuleLimitError> {
+        let text = format!(r#"(module (import "a" "b" (func)) (func) (func {code}))"#);
+        let limits = ModuleLimits::default()
+            .max_bytes(10_000)
+            .max_function_bytes(1_000)
+            .max_loop_depth(10)
+            .max_loops_by_locals(100);
+        limits.check(&wat::parse_str(text).unwrap())
+    }
+
+    #[test]
+    fn a_function_is_refused_by_its_index() {
+        assert_eq!(check(&"nop ".repeat(990)), Ok(()));
+        assert_eq!(
+            check(&"nop ".repeat(1_000)),
+            Err(ModuleLimitError::FunctionBytes {
+                function: 2,
+                bytes: 1_002,
+                limit: 1_000
+            })
+        );
+        assert!(matches!(
+            check(&"nop ".repeat(10_000)),
+            Err(ModuleLimitError::Bytes { .. })
+        ));
+    }
+
+    #[test]
+    fn loops_are_counted_in_each_other_and_by_locals() {
+        let nested = |count| "loop ".repeat(count) + &"end ".repeat(count);
+        assert_eq!(check(&nested(10)), Ok(()));
+        assert!(matches!(
+            check(&nested(11)),
+            Err(ModuleLimitError::LoopDepth { depth: 11, .. })
+        ));
+        assert_eq!(
+            check(&"loop end ".repeat(100)),
+            Ok(()),
+            "one after the other"
+        );
+        let locals = format!("(local {}) ", "i32 ".repeat(10));
+        assert_eq!(check(&format!("{locals}{}", nested(10))), Ok(()));
+        assert!(matches!(
+            check(&format!("{locals}{}", "loop end ".repeat(11))),
+            Err(ModuleLimitError::LoopsByLocals { product: 110, .. })
+        ));
+        let constants = "i32.const 3 drop ".repeat(100);
+        assert_eq!(check(&constants), Ok(()), "a 3 is not a loop");
+        let blocks = "block ".repeat(100) + &"end ".repeat(100);
+        assert_eq!(check(&format!("{}{blocks}", nested(10))), Ok(()));
+    }
+
+    #[test]
+    fn what_is_no_module_is_left_to_the_engine() {
+        assert_eq!(
+            ModuleLimits::default().check(b"\0asm\x01\0\0\0\xff\xff"),
+            Ok(())
+        );
+    }
+}

@@ -1,0 +1,149 @@
+//! The functions of WASI, as numbers and a memory.
+
+use wiggle::GuestMemory;
+
+use crate::{Ended, Wasi, ended::end, guarded};
+
+/// Lists the functions of WASI with their types, for the macro `$link`. For
+/// engines.
+///
+/// The macro is called twice, with the name of the module that guests import
+/// from, the module of this crate that has the functions, and their
+/// signatures:
+///
+/// ```
+/// macro_rules! names {
+///     (
+///         ($names:ident) $import_module:literal $module:ident {
+///             $($function:ident($($number:ident: $type:ty),*) -> $result:ty;)*
+///         }
+///     ) => {
+///         $($names.push(concat!($import_module, ".", stringify!($function)));)*
+///     };
+/// }
+///
+/// let mut names = vec![];
+/// wapc_wasi::for_each_function!(names!(names));
+/// assert_eq!(names.len(), 46 + 45);
+/// assert!(names.contains(&"wasi_unstable.fd_write"));
+/// ```
+#[macro_export]
+macro_rules! for_each_function {
+    ($link:ident!($($context:tt)*)) => {
+        $crate::for_each_function! {
+            @both $link ($($context)*) {
+                args_get(argv: i32, bytes: i32) -> i32;
+                args_sizes_get(count: i32, size: i32) -> i32;
+                clock_res_get(clock: i32, resolution: i32) -> i32;
+                clock_time_get(clock: i32, precision: i64, time: i32) -> i32;
+                environ_get(names: i32, bytes: i32) -> i32;
+                environ_sizes_get(count: i32, size: i32) -> i32;
+                fd_advise(fd: i32, offset: i64, len: i64, advice: i32) -> i32;
+                fd_allocate(fd: i32, offset: i64, len: i64) -> i32;
+                fd_close(fd: i32) -> i32;
+                fd_datasync(fd: i32) -> i32;
+                fd_fdstat_get(fd: i32, stat: i32) -> i32;
+                fd_fdstat_set_flags(fd: i32, flags: i32) -> i32;
+                fd_fdstat_set_rights(fd: i32, base: i64, inheriting: i64) -> i32;
+                fd_filestat_get(fd: i32, stat: i32) -> i32;
+                fd_filestat_set_size(fd: i32, size: i64) -> i32;
+                fd_filestat_set_times(fd: i32, access: i64, change: i64, flags: i32) -> i32;
+                fd_pread(fd: i32, vectors: i32, count: i32, offset: i64, read: i32) -> i32;
+                fd_prestat_dir_name(fd: i32, path: i32, len: i32) -> i32;
+                fd_prestat_get(fd: i32, stat: i32) -> i32;
+                fd_pwrite(fd: i32, vectors: i32, count: i32, offset: i64, written: i32) -> i32;
+                fd_read(fd: i32, vectors: i32, count: i32, read: i32) -> i32;
+                fd_readdir(fd: i32, buffer: i32, len: i32, cookie: i64, used: i32) -> i32;
+                fd_renumber(fd: i32, to: i32) -> i32;
+                fd_seek(fd: i32, offset: i64, whence: i32, position: i32) -> i32;
+                fd_sync(fd: i32) -> i32;
+                fd_tell(fd: i32, position: i32) -> i32;
+                fd_write(fd: i32, vectors: i32, count: i32, written: i32) -> i32;
+                path_create_directory(fd: i32, path: i32, len: i32) -> i32;
+                path_filestat_get(fd: i32, flags: i32, path: i32, len: i32, stat: i32) -> i32;
+                path_filestat_set_times(
+                    fd: i32, flags: i32, path: i32, len: i32,
+                    access: i64, change: i64, time_flags: i32
+                ) -> i32;
+                path_link(
+                    fd: i32, flags: i32, path: i32, len: i32,
+                    new_fd: i32, new_path: i32, new_len: i32
+                ) -> i32;
+                path_open(
+                    fd: i32, lookup: i32, path: i32, len: i32, flags: i32,
+                    base: i64, inheriting: i64, fd_flags: i32, opened: i32
+                ) -> i32;
+                path_readlink(
+                    fd: i32, path: i32, len: i32, buffer: i32, buffer_len: i32, used: i32
+                ) -> i32;
+                path_remove_directory(fd: i32, path: i32, len: i32) -> i32;
+                path_rename(
+                    fd: i32, path: i32, len: i32, new_fd: i32, new_path: i32, new_len: i32
+                ) -> i32;
+                path_symlink(target: i32, target_len: i32, fd: i32, path: i32, len: i32) -> i32;
+                path_unlink_file(fd: i32, path: i32, len: i32) -> i32;
+                poll_oneoff(subscriptions: i32, events: i32, count: i32, happened: i32) -> i32;
+                proc_exit(code: i32) -> ();
+                proc_raise(signal: i32) -> i32;
+                random_get(buffer: i32, len: i32) -> i32;
+                sched_yield() -> i32;
+                sock_recv(
+                    fd: i32, vectors: i32, count: i32, flags: i32, read: i32, read_flags: i32
+                ) -> i32;
+                sock_send(fd: i32, vectors: i32, count: i32, flags: i32, written: i32) -> i32;
+                sock_shutdown(fd: i32, how: i32) -> i32;
+            }
+        }
+    };
+    (@both $link:ident ($($context:tt)*) { $($both:tt)* }) => {
+        $link! {
+            ($($context)*) "wasi_snapshot_preview1" preview1 {
+                $($both)*
+                sock_accept(fd: i32, flags: i32, accepted: i32) -> i32;
+            }
+        }
+        $link! {
+            ($($context)*) "wasi_unstable" unstable { $($both)* }
+        }
+    };
+}
+
+macro_rules! define {
+    (
+        () $import_module:literal $module:ident {
+            $($function:ident($($number:ident: $type:ty),*) -> $result:ty;)*
+        }
+    ) => {
+        #[doc = concat!("The functions of `", $import_module, "`.")]
+        ///
+        /// Each takes the guest's whole memory and the numbers that the guest
+        /// passed, and returns what the guest gets: an errno.
+        pub mod $module {
+            #![allow(clippy::too_many_arguments, reason = "the signatures are WASI's")]
+
+            use super::*;
+
+            $(
+                #[doc = concat!("`", $import_module, ".", stringify!($function), "`.")]
+                ///
+                /// # Errors
+                ///
+                /// [`Ended`], if the guest's call has to end.
+                pub fn $function(
+                    wasi: &mut Wasi,
+                    memory: &mut [u8],
+                    $($number: $type),*
+                ) -> Result<$result, Ended> {
+                    let mut memory = GuestMemory::Unshared(memory);
+                    end(guarded::$module::$function(
+                        &mut wasi.context,
+                        &mut memory,
+                        $($number),*
+                    ))
+                }
+            )*
+        }
+    };
+}
+
+for_each_function!(define!());

@@ -1,0 +1,99 @@
+//! A guest's standard input.
+
+use std::{
+    any::Any,
+    io::{self, Cursor, IoSliceMut, IsTerminal, Read},
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use wasi_common::{Error, ErrorExt, WasiFile, file::FileType};
+use wiggle::async_trait;
+
+use crate::{feed::Feed, waits::Waits};
+
+/// The program's standard input, read from when a guest first asks for it.
+static STDIN: LazyLock<io::Result<Arc<Feed>>> = LazyLock::new(|| Feed::start(io::stdin()));
+
+pub(crate) struct Input(Source);
+
+enum Source {
+    Bytes(Mutex<Cursor<Arc<[u8]>>>),
+    Inherited(Waits),
+}
+
+impl Input {
+    /// These bytes, then the end.
+    pub(crate) fn bytes(bytes: &Arc<[u8]>) -> Self {
+        Self(Source::Bytes(Mutex::new(Cursor::new(Arc::clone(bytes)))))
+    }
+
+    /// The program's own.
+    pub(crate) const fn inherited(waits: Waits) -> Self {
+        Self(Source::Inherited(waits))
+    }
+
+    /// Whether a read would not wait.
+    pub(crate) fn is_ready(&self) -> bool {
+        match &self.0 {
+            Source::Bytes(_) => true,
+            Source::Inherited(_) => STDIN.as_ref().is_ok_and(|feed| feed.is_ready()),
+        }
+    }
+
+    /// Waits until a read would not wait, or for `longest`.
+    pub(crate) fn wait(&self, longest: Duration) {
+        if let (Source::Inherited(_), Ok(feed)) = (&self.0, &*STDIN) {
+            feed.wait(longest);
+        }
+    }
+}
+
+#[async_trait]
+impl WasiFile for Input {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn isatty(&self) -> bool {
+        matches!(self.0, Source::Inherited(_)) && io::stdin().is_terminal()
+    }
+
+    async fn get_filetype(&self) -> Result<FileType, Error> {
+        Ok(match self.isatty() {
+            true => FileType::CharacterDevice,
+            false => FileType::Pipe,
+        })
+    }
+
+    async fn read_vectored<'a>(&self, buffers: &mut [IoSliceMut<'a>]) -> Result<u64, Error> {
+        let Some(buffer) = buffers.first_mut() else {
+            return Ok(0);
+        };
+        let read = match &self.0 {
+            Source::Bytes(bytes) => bytes.lock().read(buffer)?,
+            Source::Inherited(waits) => {
+                let feed = STDIN.as_ref().map_err(|_| Error::io())?;
+                feed.read(buffer, waits)?
+            }
+        };
+        Ok(u64::try_from(read)?)
+    }
+
+    async fn seek(&self, _: io::SeekFrom) -> Result<u64, Error> {
+        Err(Error::seek_pipe())
+    }
+
+    fn num_ready_bytes(&self) -> Result<u64, Error> {
+        let ready = match &self.0 {
+            Source::Bytes(bytes) => {
+                let bytes = bytes.lock();
+                let whole = u64::try_from(bytes.get_ref().len())?;
+                return Ok(whole.saturating_sub(bytes.position()));
+            }
+            Source::Inherited(_) => STDIN.as_ref().map_or(0, |feed| feed.ready_bytes()),
+        };
+        Ok(u64::try_from(ready)?)
+    }
+}
