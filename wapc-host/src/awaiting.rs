@@ -35,6 +35,9 @@ impl WapcHost {
     /// guests runs them on a thread of their own; dropping the future lets such
     /// a guest run on to its next host call or the end of its time.
     ///
+    /// A future that waits for an instance keeps its turn: poll it when it is
+    /// woken, or drop it, since those behind it wait for it.
+    ///
     /// # Errors
     ///
     /// As [`WapcHost::call`].

@@ -152,7 +152,8 @@ pub enum Error {
 
     /// The caller is code that a call on this very host has led to: a host
     /// callback, or the reader of a lent response. The guest in between is
-    /// busy with that call, which goes on.
+    /// busy with that call, which goes on. Or a swap was begun from within
+    /// a swap of the same host.
     #[error("operation `{operation}` was called on host {host_id} from within one of its calls")]
     Reentrant {
         /// The operation that was called.

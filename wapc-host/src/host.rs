@@ -652,12 +652,33 @@ impl Inner {
             // its code is old.
             fence(Ordering::SeqCst);
             self.pool.for_each_free(|held| self.renew(held, generation));
+            fence(Ordering::SeqCst);
             // What was ready may be old by now, in a place that the next swap
             // has seen taken.
             match self.generation() {
                 newer if newer > generation => generation = newer,
                 _ => break,
             }
+        }
+    }
+
+    /// Retires old code that a swap has found busy, and that its caller has
+    /// left without seeing the swap. Returns whether there may be more.
+    fn retire_left(&self) -> bool {
+        let current = self.generation();
+        let may_hold_old = |place: &Place| place.may_hold_before(current);
+        if self.pool.places().iter().any(may_hold_old) {
+            self.retire_before(current);
+        }
+        self.pool.places().iter().any(may_hold_old)
+    }
+
+    /// Retires what is older than `generation`, now and as callers leave it.
+    pub(crate) fn retire_all_before(&self, generation: u64) {
+        self.retire_before(generation);
+        if self.retire_left() {
+            // It looks again. If it cannot start, callers do as a rule.
+            _ = clock::wake();
         }
     }
 
@@ -741,7 +762,7 @@ impl clock::Clocked for Inner {
     }
 
     fn tend(&self) -> bool {
-        self.retire_idle()
+        self.retire_left() | self.retire_idle()
     }
 }
 
@@ -774,6 +795,8 @@ struct RetireOld<'h> {
 impl Drop for RetireOld<'_> {
     #[inline]
     fn drop(&mut self) {
+        // On processors that we know, this load comes after the unlocking. For
+        // others the clock looks again; a fence would cost every call.
         let current = self.host.generation.load(Ordering::SeqCst);
         if self.place.holds_before(current) {
             self.host.retire_before(current);

@@ -78,6 +78,11 @@ impl Place {
         self.generation.load(Ordering::Acquire) >= generation
     }
 
+    /// Whether there is an instance of code before `generation`, or may be soon.
+    pub(crate) fn may_hold_before(&self, generation: u64) -> bool {
+        self.holds_before(generation) || (self.is_taken() && !self.has_reached(generation))
+    }
+
     /// Says what code an instance is about to be made of. Called under the lock.
     pub(crate) fn expect(&self, generation: u64) {
         self.generation.store(generation, Ordering::Release);
@@ -355,8 +360,8 @@ impl Line {
             .lock()
             .waiting
             .front_mut()
-            .map(|next| next.waker.take());
-        if let Some(Some(waker)) = next {
+            .and_then(|next| next.waker.take());
+        if let Some(waker) = next {
             waker.wake();
         }
     }

@@ -270,7 +270,7 @@ impl Inner {
             candidate.ready.lock().push(instance);
         }
         self.publish(candidate, previous);
-        self.retire_before(number);
+        self.retire_all_before(number);
         Ok(number)
     }
 

@@ -66,8 +66,9 @@ mod model {
             guard
         }
 
-        pub(crate) fn is_locked(&self) -> bool {
-            self.try_lock().is_none()
+        /// Shuttle's lock does not say. It may be, at any time.
+        pub(crate) const fn is_locked(&self) -> bool {
+            true
         }
     }
 }
