@@ -295,6 +295,7 @@ impl Driver<'_> {
                     operation,
                     trap,
                     guest_error,
+                    ..
                 })),
             ) => {
                 let said = match (said, guest_error) {
@@ -303,13 +304,13 @@ impl Driver<'_> {
                 };
                 ("trap", is_operation(operation) && trap == its_trap && said)
             }
-            (Ending::Exited(its_code), None, Ok(Err(Error::Exited { operation, code }))) => {
+            (Ending::Exited(its_code), None, Ok(Err(Error::Exited { operation, code, .. }))) => {
                 ("exit", is_operation(operation) && code == its_code)
             }
-            (Ending::Protocol(error), None, Ok(Err(Error::Protocol { operation, source }))) => {
+            (Ending::Protocol(error), None, Ok(Err(Error::Protocol { operation, source, .. }))) => {
                 ("protocol", is_operation(operation) && source == error)
             }
-            (Ending::Engine(words), None, Ok(Err(Error::Engine { operation, source }))) => {
+            (Ending::Engine(words), None, Ok(Err(Error::Engine { operation, source, .. }))) => {
                 ("engine", is_operation(operation) && chain(source) == *words)
             }
             _ => ("something else", false),

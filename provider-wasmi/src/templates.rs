@@ -1,11 +1,16 @@
 //! One module on several engines.
 
-use std::{num::NonZeroUsize, sync::OnceLock};
+use std::{
+    num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::OnceLock,
+};
 
 use wapc_host::{Interruption, ModuleError, module};
-use wasmi::{Config, CustomFuelCosts, Engine, Module, Store};
+use wasmi::{CompilationMode, Config, CustomFuelCosts, Engine, Module, Store};
 
 use crate::{
+    defects::check,
     instance::{Origin, Template},
     rewrite::rewrite,
 };
@@ -92,7 +97,9 @@ impl Templates {
 
 impl Further {
     fn template(&self) -> Option<Template> {
-        let module = Module::new(&self.settings.engine(), &self.binary).ok()?;
+        let module = translate(&self.settings.engine(), &self.binary)
+            .ok()?
+            .ok()?;
         Template::new(module, self.settings.interruption, self.origin.clone()).ok()
     }
 }
@@ -106,7 +113,8 @@ struct Code {
 
 impl Code {
     fn of(engine: &Engine, binary: &[u8]) -> Result<Self, ModuleError> {
-        let module = Module::new(engine, binary).map_err(|error| module::refusal(binary, error))?;
+        check(binary).map_err(|defect| ModuleError::Refused(defect.into()))?;
+        let module = translate(engine, binary)?.map_err(|error| module::refusal(binary, error))?;
         // Only now, so that what the engine refuses is refused for what it is.
         let Some(rewritten) = rewrite(binary) else {
             return Ok(Self {
@@ -118,7 +126,7 @@ impl Code {
             });
         };
         Ok(Self {
-            module: Module::new(engine, &rewritten.binary)
+            module: translate(engine, &rewritten.binary)?
                 .map_err(|error| ModuleError::Refused(error.into()))?,
             origin: Origin::Provider {
                 start_section: rewritten.start,
@@ -126,6 +134,15 @@ impl Code {
             rewritten: Some(rewritten.binary),
         })
     }
+}
+
+/// Translates a binary, all of it at once.
+///
+/// A translator that panics refuses the module by it: wasmi 2.0's does for some
+/// (`hostile/engine_store_itself`), and a guest must not make its host panic.
+fn translate(engine: &Engine, binary: &[u8]) -> Result<Result<Module, wasmi::Error>, ModuleError> {
+    catch_unwind(AssertUnwindSafe(|| Module::new(engine, binary)))
+        .map_err(|_| ModuleError::Refused("wasmi has panicked at its translation".into()))
 }
 
 /// What engines of the provider's own are made with.
@@ -139,6 +156,8 @@ impl EngineSettings {
     fn engine(self) -> Engine {
         let mut config = Config::default();
         config.wasm_simd(true).wasm_relaxed_simd(false);
+        // Not when a function is first called: see `translate`.
+        config.compilation_mode(CompilationMode::Eager);
         config
             .set_min_stack_height(FIRST_STACK_BYTES.min(self.stack_bytes))
             .set_max_stack_height(self.stack_bytes)

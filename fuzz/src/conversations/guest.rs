@@ -5,7 +5,7 @@ use std::{mem, sync::Arc};
 
 use conformance::chain;
 use wapc_host::{
-    EngineError, GuestInstance, ModuleError, ModuleState, ProtocolError, Start, Trap, TrapCode,
+    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, ProtocolError, Start, Stop, Trap, TrapCode,
     WebAssemblyEngineProvider,
 };
 
@@ -39,6 +39,11 @@ impl WebAssemblyEngineProvider for Provider {
             true => Ok(Box::new(Self(Arc::clone(&self.0)))),
             false => Err(ModuleError::Empty.into()),
         }
+    }
+
+    /// Scripted guests end by themselves.
+    fn interruption(&self) -> Interruption {
+        Interruption::TimeAndFuel
     }
 }
 
@@ -119,7 +124,7 @@ impl Guest {
         Ok(())
     }
 
-    fn step(&mut self, random: &mut Random) -> Result<(), ProtocolError> {
+    fn step(&mut self, random: &mut Random) -> Result<(), Stop> {
         let size = self.memory.len();
         match random.below(15) {
             0 | 1 => {
@@ -188,19 +193,19 @@ impl Guest {
         }
     }
 
-    fn guest_request(&mut self, op_ptr: i32, ptr: i32) -> Result<(), ProtocolError> {
+    fn guest_request(&mut self, op_ptr: i32, ptr: i32) -> Result<(), Stop> {
         let expected = self.model.guest_request(op_ptr, ptr);
         let found = self.state.guest_request(&mut self.memory, op_ptr, ptr);
         self.agree("guest_request", found, expected)
     }
 
-    fn guest_response(&mut self, ptr: i32, len: i32) -> Result<(), ProtocolError> {
+    fn guest_response(&mut self, ptr: i32, len: i32) -> Result<(), Stop> {
         let expected = self.model.guest_response(ptr, len);
         let found = self.state.guest_response(&self.memory, ptr, len);
         self.agree("guest_response", found, expected)
     }
 
-    fn host_call(&mut self, random: &mut Random) -> Result<(), ProtocolError> {
+    fn host_call(&mut self, random: &mut Random) -> Result<(), Stop> {
         let ranges @ [(b, b_len), (n, n_len), (o, o_len), (p, p_len)] =
             [(); 4].map(|()| random.range(self.memory.len()));
         let planned = self.plan_call(ranges, random);
@@ -279,10 +284,11 @@ impl Guest {
     fn agree<T: PartialEq + std::fmt::Debug>(
         &self,
         method: &str,
-        found: Result<T, ProtocolError>,
+        found: Result<T, Stop>,
         expected: Result<T, ProtocolError>,
-    ) -> Result<T, ProtocolError> {
-        self.world.same(method, &found, &expected);
+    ) -> Result<T, Stop> {
+        self.world
+            .same(method, &found, &expected.map_err(Stop::Protocol));
         if self.memory != self.model.memory {
             self.world
                 .differ(format!("{method}: the memory is not what it must be"));
@@ -342,7 +348,7 @@ impl Guest {
             (Ok(returned), _) => Ending::Protocol(ProtocolError::Returned(*returned)),
             (Err(EngineError::Trap(trap)), said) => Ending::Trapped(trap.clone(), said),
             (Err(EngineError::Exit(code)), _) => Ending::Exited(*code),
-            (Err(EngineError::Protocol(error)), _) => match self.callback_panic {
+            (Err(EngineError::Stopped(Stop::Protocol(error))), _) => match self.callback_panic {
                 Some(number) => Ending::CallbackPanic(number),
                 None => Ending::Protocol(error.clone()),
             },
@@ -361,7 +367,7 @@ impl Drop for Guest {
             (requested, "__guest_request"),
             (responded, "__guest_response"),
         ] {
-            let expected = Err(ProtocolError::NoCall { import });
+            let expected = Err(Stop::Protocol(ProtocolError::NoCall { import }));
             self.world.same("outside a call", &result, &expected);
         }
     }
