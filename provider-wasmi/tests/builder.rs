@@ -75,7 +75,7 @@ fn the_start_section_of_a_module_of_ones_own_cannot_await() {
             (start $start)
             (func (export "__guest_call") (param i32 i32) (result i32) (i32.const 0)))"#,
     );
-    let module = Module::new(&metered(), &binary.expect("text")).expect("a module");
+    let module = Module::new(&metered(), binary.expect("text")).expect("a module");
     let provider = WasmiEngineProvider::builder()
         .interruption(Interruption::Time)
         .build_compiled(module)
