@@ -1,10 +1,15 @@
 //! What a provider can be made of.
 
-use std::num::NonZeroUsize;
+use std::{
+    num::NonZeroUsize,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
 
 use provider_wasmi::WasmiEngineProvider;
 use wapc_host::{
-    BoxError, Error, Interruption, Limits, ModuleError, WapcHost, WebAssemblyEngineProvider,
+    BoxError, Error, Interruption, Limits, ModuleError, OwnedHostCall, WapcHost,
+    WebAssemblyEngineProvider,
 };
 use wasmi::{Config, Engine, Module};
 
@@ -53,6 +58,35 @@ fn a_module_of_ones_own_brings_its_engine() {
         .expect("a guest");
     assert!(Engine::same(provider.engine(), &engine));
     echoes(provider);
+}
+
+#[test]
+fn the_start_section_of_a_module_of_ones_own_cannot_await() {
+    let binary = wapc_host::module::binary(
+        br#"(module
+            (import "wapc" "__host_call"
+              (func $host_call (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (func $start
+              (drop
+                (call $host_call
+                  (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+                  (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))))
+            (start $start)
+            (func (export "__guest_call") (param i32 i32) (result i32) (i32.const 0)))"#,
+    );
+    let module = Module::new(&metered(), binary.expect("text")).expect("a module");
+    let provider = WasmiEngineProvider::builder()
+        .interruption(Interruption::Time)
+        .build_compiled(module)
+        .expect("a guest");
+    let builder = WapcHost::builder(Box::new(provider));
+    let host = builder.build_async(|call: OwnedHostCall| async { Ok(call.into_payload()) });
+    let Poll::Ready(host) = pin!(host).poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("it waits");
+    };
+    let refused = format!("{:?}", host.expect_err("it cannot start"));
+    assert!(refused.contains("CallbackAwaits"), "{refused}");
 }
 
 #[test]
