@@ -304,15 +304,27 @@ impl Driver<'_> {
                 };
                 ("trap", is_operation(operation) && trap == its_trap && said)
             }
-            (Ending::Exited(its_code), None, Ok(Err(Error::Exited { operation, code, .. }))) => {
-                ("exit", is_operation(operation) && code == its_code)
-            }
-            (Ending::Protocol(error), None, Ok(Err(Error::Protocol { operation, source, .. }))) => {
-                ("protocol", is_operation(operation) && source == error)
-            }
-            (Ending::Engine(words), None, Ok(Err(Error::Engine { operation, source, .. }))) => {
-                ("engine", is_operation(operation) && chain(source) == *words)
-            }
+            (
+                Ending::Exited(its_code),
+                None,
+                Ok(Err(Error::Exited {
+                    operation, code, ..
+                })),
+            ) => ("exit", is_operation(operation) && code == its_code),
+            (
+                Ending::Protocol(error),
+                None,
+                Ok(Err(Error::Protocol {
+                    operation, source, ..
+                })),
+            ) => ("protocol", is_operation(operation) && source == error),
+            (
+                Ending::Engine(words),
+                None,
+                Ok(Err(Error::Engine {
+                    operation, source, ..
+                })),
+            ) => ("engine", is_operation(operation) && chain(source) == *words),
             _ => ("something else", false),
         };
         *self.tally.entry(met.to_owned()).or_default() += 1;

@@ -19,7 +19,7 @@ pub struct ModuleLimits {
     pub max_bytes: usize,
     /// Bytes of one function's body. Default: 1 MiB.
     pub max_function_bytes: usize,
-    /// Loops in loops in one function. Default: 1,000.
+    /// Loops in loops in one function. Default: 4,000.
     pub max_loop_depth: usize,
     /// Loops times locals of one function. Default: 250,000.
     pub max_loops_by_locals: usize,
@@ -30,7 +30,7 @@ impl Default for ModuleLimits {
         Self {
             max_bytes: 128 << 20,
             max_function_bytes: 1 << 20,
-            max_loop_depth: 1_000,
+            max_loop_depth: 4_000,
             max_loops_by_locals: 250_000,
         }
     }

@@ -5,8 +5,8 @@ use std::{mem, sync::Arc};
 
 use conformance::chain;
 use wapc_host::{
-    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, ProtocolError, Start, Stop, Trap, TrapCode,
-    WebAssemblyEngineProvider,
+    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, ProtocolError, Start, Stop,
+    Trap, TrapCode, WebAssemblyEngineProvider,
 };
 
 use super::{
