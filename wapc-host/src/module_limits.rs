@@ -268,6 +268,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "long texts take Miri minutes")]
     fn a_function_is_refused_by_its_index() {
         assert_eq!(check(&"nop ".repeat(990)), Ok(()));
         assert_eq!(
@@ -285,6 +286,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "long texts take Miri minutes")]
     fn loops_are_counted_in_each_other_and_by_locals() {
         let nested = |count| "loop ".repeat(count) + &"end ".repeat(count);
         assert_eq!(check(&nested(10)), Ok(()));
