@@ -22,8 +22,8 @@ use crate::{
 /// ```
 /// # use wapc_host::{EngineError, Tiers, WebAssemblyEngineProvider};
 /// # type Provider = Result<Box<dyn WebAssemblyEngineProvider>, EngineError>;
-/// # fn interpret(module: &[u8]) -> Provider { unimplemented!() }
-/// # fn compile(module: &[u8]) -> Provider { unimplemented!() }
+/// # fn interpret(_: &[u8]) -> Provider { Err(wapc_host::ModuleError::Empty.into()) }
+/// # fn compile(_: &[u8]) -> Provider { Err(wapc_host::ModuleError::Empty.into()) }
 /// # fn example(module: &[u8]) -> Result<(), EngineError> {
 /// // interpret: |module| Ok(Box::new(WasmiEngineProvider::new(module)?))
 /// // compile: |module| Ok(Box::new(WasmtimeEngineProvider::new(module)?))
