@@ -32,6 +32,7 @@ pub fn words(error: &Error) -> String {
             EngineError::Trap(trap) => format!("{error}: {function}: {}", trap.code),
             _ => chain(error),
         },
+        ModuleError::Refused(_) => "refused".to_owned(),
         error => chain(error),
     }
 }

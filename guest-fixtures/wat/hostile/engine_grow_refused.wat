@@ -1,6 +1,5 @@
 ;; Grows its memory to no avail a million times, and answers "good".
 ;; expect: ok good
-;; needs: run it apart, in a process of its own, which wasmi 2.0.0 aborts
 (module
   (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
   (memory (export "memory") 2 2)
