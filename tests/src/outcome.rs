@@ -32,7 +32,6 @@ pub fn words(error: &Error) -> String {
             EngineError::Trap(trap) => format!("{error}: {function}: {}", trap.code),
             _ => chain(error),
         },
-        ModuleError::Refused(_) => "refused".to_owned(),
         error => chain(error),
     }
 }
@@ -70,6 +69,7 @@ fn module_kind(error: &ModuleError) -> String {
         }
         ModuleError::ImportType { module, name, .. } => format!("import-type {module}.{name}"),
         ModuleError::Invalid { .. } | ModuleError::Component => "invalid".to_owned(),
+        ModuleError::Refused(_) => "refused".to_owned(),
         error => chain(error),
     }
 }
