@@ -123,7 +123,7 @@ impl Driver<'_> {
             Ok(Ok(guest)) => guest,
             failed => {
                 check_start(self.world, started.as_ref(), &failed);
-                self.world.shared.lock().model.busy = false;
+                self.world.shared.lock().model.leave();
                 return;
             }
         };
@@ -139,7 +139,7 @@ impl Driver<'_> {
             }
         }
         drop(guest);
-        self.world.shared.lock().model.busy = false;
+        self.world.shared.lock().model.leave();
     }
 
     /// Calls the host, or the instance that it has handed out.
@@ -193,10 +193,17 @@ impl Driver<'_> {
         };
         let Some(ended) = ended else {
             *self.tally.entry("no instance".to_owned()).or_default() += 1;
-            return check_start(self.world, started.as_ref(), &result);
+            check_start(self.world, started.as_ref(), &result);
+            if !checked_out {
+                self.world.shared.lock().model.leave();
+            }
+            return;
         };
         let reader = (way == 2).then_some((reader, seen));
         self.check_call(&ended, operation, &result, reader);
+        if !checked_out {
+            self.world.shared.lock().model.leave();
+        }
         if self.world.shared.lock().good && !matches!(ended.ending, Ending::Responded) {
             self.world.differ("the last call was not answered");
         }

@@ -21,7 +21,8 @@ use parking_lot::Mutex;
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{
-    BoxError, Error, HostCall, HostCallback, ModuleError, WapcHost, WebAssemblyEngineProvider,
+    BoxError, Error, HostCall, HostCallback, Limits, ModuleError, WapcHost,
+    WebAssemblyEngineProvider,
 };
 use wasmtime::{Config, Engine, OptLevel};
 
@@ -304,7 +305,13 @@ fn events_of(provider: Result<Box<dyn WebAssemblyEngineProvider>, ModuleError>) 
     drop(log_lines::take());
     let host = provider
         .map_err(|error| Error::Init(error.into()))
-        .and_then(|provider| WapcHost::with_callback(provider, callback));
+        .and_then(|provider| {
+            WapcHost::builder(provider)
+                // The modules end by themselves, and some engines here do not
+                // look at the time.
+                .limits(Limits::default().timeout(None).start_timeout(None))
+                .build_with(callback)
+        });
     let note = |what, result: &Result<Vec<u8>, Error>| {
         let mut events = events.lock();
         // The host's number differs from engine to engine.

@@ -66,6 +66,17 @@ pub(super) struct HostModel {
     pub(super) busy: bool,
 }
 
+impl HostModel {
+    /// A call or a check-out is over: old code and what a panic has left go.
+    pub(super) fn leave(&mut self) {
+        self.busy = false;
+        self.spoiled = None;
+        if self.slot_generation != self.generation {
+            self.slot = None;
+        }
+    }
+}
+
 /// How an instance's start functions ended.
 #[derive(Debug)]
 pub(super) enum Started {
@@ -174,28 +185,39 @@ impl World {
 
     /// Swaps the module, and checks what comes of it.
     pub(super) fn swap(&self, host: &WapcHost) {
-        let refused = {
+        let (refused, nested) = {
             let mut shared = self.shared.lock();
             if shared.swaps_under_way == MOST_NESTED_SWAPS {
                 return;
             }
             shared.swaps_under_way += 1;
-            !shared.good && shared.random.one_in(4)
+            let refused = !shared.good && shared.random.one_in(4);
+            (refused, shared.swaps_under_way > 1)
         };
         let module = if refused { NO_MODULE } else { MODULE };
         let result = catch_unwind(AssertUnwindSafe(|| host.replace_module(module)));
 
         let mut shared = self.shared.lock();
         shared.swaps_under_way -= 1;
+        if nested {
+            drop(shared);
+            if !matches!(result, Ok(Err(Error::Reentrant { .. }))) {
+                self.differ("a swap within a swap was not refused");
+            }
+            return;
+        }
         let started = if refused { None } else { shared.started.pop() };
         let as_expected = match (&started, &result) {
             (None, Ok(Err(Error::Init(_)))) => refused,
             (Some(Started::Instance(instance)), Ok(Ok(()))) => {
                 let model = &mut shared.model;
                 model.generation += 1;
-                model.first = Some(*instance);
-                if !model.busy && model.slot_generation < model.generation {
-                    model.slot = None;
+                if model.busy {
+                    model.first = Some(*instance);
+                } else {
+                    model.slot = Some(*instance);
+                    model.slot_generation = model.generation;
+                    model.first = None;
                     model.spoiled = None;
                 }
                 true
