@@ -237,8 +237,12 @@ impl World {
         }
     }
 
-    /// Calls the host from within one of its calls.
+    /// Calls the host from within one of its calls. From the start functions of
+    /// a swap it would be an ordinary call.
     pub(super) fn reenter(&self, host: &WapcHost) {
+        if !self.shared.lock().model.busy {
+            return;
+        }
         let errors = [
             host.call("again", b"").err(),
             host.call_with("again", b"", |_| ()).err(),
