@@ -20,7 +20,7 @@ use std::{
 };
 
 use conformance::chain;
-use wapc_host::{CheckedOut, Error, WapcHost};
+use wapc_host::{CheckedOut, Error, Limits, WapcHost};
 
 use self::{
     guest::Provider,
@@ -63,7 +63,11 @@ fn new_host(world: &Arc<World>) -> Option<Arc<WapcHost>> {
     let provider = Box::new(Provider(Arc::clone(world)));
     let callback = Callback(Arc::clone(world));
     let result = catch_unwind(AssertUnwindSafe(|| {
-        WapcHost::with_callback(provider, callback)
+        WapcHost::builder(provider)
+            // Without timeouts the clock sleeps: what it does in between, now
+            // and then, is not in the model.
+            .limits(Limits::default().timeout(None).start_timeout(None))
+            .build_with(callback)
     }));
     let mut shared = world.shared.lock();
     let started = shared.started.pop();
