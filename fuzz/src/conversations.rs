@@ -17,6 +17,8 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
 use conformance::chain;
@@ -45,6 +47,11 @@ pub fn execute(seed: u64, tally: &mut Tally) -> Result<(), String> {
         driver.drive();
         drop(host);
     }
+    // The clock may be looking at the host, and be the last to let go of it.
+    let begun = Instant::now();
+    while !world.shared.lock().live.is_empty() && begun.elapsed() < LETTING_GO {
+        thread::yield_now();
+    }
     let mut shared = world.shared.lock();
     match shared.difference.take() {
         Some(difference) => Err(difference),
@@ -55,6 +62,9 @@ pub fn execute(seed: u64, tally: &mut Tally) -> Result<(), String> {
         )),
     }
 }
+
+/// How long the clock has to let go of a host: much longer than it needs.
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// A result of the host's, or its panic.
 type Caught<T> = Result<Result<T, Error>, Box<dyn Any + Send>>;
