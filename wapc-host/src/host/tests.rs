@@ -5,18 +5,22 @@
 )]
 
 use std::{
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Barrier,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use super::*;
 use crate::{
-    CancelHandle, Start, Trap, TrapCode,
+    CancelHandle, EngineError, GuestInstance, Interruption, ModuleState, ProtocolError, Reuse,
+    Start, Stop, Trap, TrapCode, clock,
     scripted::{ScriptedProvider, answer},
+    sync::Mutex,
 };
 
 /// Compiles if a `WapcHost` may be shared between threads.

@@ -1,0 +1,434 @@
+//! One call after the other on an instance that is held.
+
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::inner::{Generation, Inner};
+use crate::{
+    builder::Reuse,
+    callback::Within,
+    clock,
+    error::{EngineError, Error, ProtocolError, Spent, Stop},
+    lent::{Loan, Sink},
+    limits::Limits,
+    module_state::{ModuleState, PanicSlot},
+    options::CallOptions,
+    pool::{Held, Place},
+    provider::{GuestInstance, Interruption},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// The exclusive use of an instance.
+pub(crate) struct Turn<'h> {
+    pub(crate) host: &'h Inner,
+    pub(crate) held: Held<'h>,
+    /// What a lost instance is replaced from, if not from the current code.
+    pub(crate) code: Option<Arc<Generation>>,
+    // Dropped after `held`: a swap that has found the place taken is not
+    // missed.
+    _leave: RetireOld<'h>,
+}
+
+/// Retires what a caller has left if a swap has made it old.
+struct RetireOld<'h> {
+    host: &'h Inner,
+    place: &'h Place,
+}
+
+impl Drop for RetireOld<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // On processors that we know, this load comes after the unlocking. For
+        // others the clock looks again; a fence would cost every call.
+        let current = self.host.generation.load(Ordering::SeqCst);
+        if self.place.holds_before(current) {
+            self.host.retire_before(current);
+        }
+    }
+}
+
+impl<'h> Turn<'h> {
+    #[inline]
+    pub(crate) fn new(host: &'h Inner, held: Held<'h>) -> Self {
+        Self {
+            host,
+            code: None,
+            _leave: RetireOld {
+                host,
+                place: held.place,
+            },
+            held,
+        }
+    }
+
+    /// Whether the instance is of other code than the current one.
+    #[inline]
+    pub(crate) fn is_stale(&self) -> bool {
+        self.held.slot.generation != self.host.generation()
+    }
+
+    #[inline]
+    pub(super) fn call(
+        &mut self,
+        operation: &str,
+        payload: &[u8],
+        options: Option<&CallOptions>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut response = Vec::new();
+        self.call_into(operation, payload, &mut response, options)?;
+        Ok(response)
+    }
+
+    #[inline]
+    pub(super) fn call_into(
+        &mut self,
+        operation: &str,
+        payload: &[u8],
+        response: &mut Vec<u8>,
+        options: Option<&CallOptions>,
+    ) -> Result<(), Error> {
+        self.converse(operation, payload, options, &mut |bytes| {
+            response.clear();
+            response.extend_from_slice(bytes);
+        })
+    }
+
+    #[inline]
+    pub(super) fn call_with<R: Send>(
+        &mut self,
+        operation: &str,
+        payload: &[u8],
+        mut read: impl FnMut(&[u8]) -> R + Send,
+        options: Option<&CallOptions>,
+    ) -> Result<R, Error> {
+        let host_id = self.host.id;
+        let mut result = None;
+        let outcome = self.converse(operation, payload, options, &mut |bytes| {
+            // The guest has done nothing wrong: it finishes its call first.
+            result = Some(catch_unwind(AssertUnwindSafe(|| {
+                let _within = Within::enter(host_id);
+                read(bytes)
+            })));
+        });
+        match (outcome, result) {
+            (_, Some(Err(panic))) => resume_unwind(panic),
+            (Err(error), _) => Err(error),
+            (Ok(()), Some(Ok(result))) => Ok(result),
+            (Ok(()), None) => Err(Error::Protocol {
+                operation: operation.to_owned(),
+                source: ProtocolError::NoResponse,
+                spent: Spent::default(),
+            }),
+        }
+    }
+
+    /// One call: lends the caller's bytes, runs the guest, and looks at how it
+    /// went.
+    #[inline]
+    fn converse(
+        &mut self,
+        operation: &str,
+        payload: &[u8],
+        options: Option<&CallOptions>,
+        mut sink: &mut Sink<'_>,
+    ) -> Result<(), Error> {
+        if self.is_lost() {
+            self.fill().map_err(|error| self.host.counted(error))?;
+        }
+        let lengths = self.begin(operation, payload, options, self.host.timed)?;
+        let Some(instance) = &mut self.held.slot.instance else {
+            return Err(no_instance());
+        };
+        let mut loan = Loan::new(&mut **instance, operation, payload, &mut sink, options);
+        let returned = loan.instance().call(lengths.operation, lengths.payload);
+        let responded = loan.end().responded();
+        drop(loan);
+        self.end(operation, returned, responded)
+    }
+
+    /// Whether the call before this one lost the instance.
+    #[inline]
+    pub(crate) fn is_lost(&self) -> bool {
+        self.held.slot.instance.is_none() || self.held.slot.spoiled
+    }
+
+    /// What comes before the guest: the lengths, the options, the clock if the
+    /// call is `timed`.
+    #[inline]
+    pub(crate) fn begin(
+        &mut self,
+        operation: &str,
+        payload: &[u8],
+        options: Option<&CallOptions>,
+        timed: bool,
+    ) -> Result<Lengths, Error> {
+        let lengths = Lengths::of(operation, payload, &self.host.limits)
+            .map_err(|error| self.host.counted(error))?;
+        if let Some(options) = options {
+            self.admit(operation, options)
+                .map_err(|error| self.host.counted(error))?;
+        }
+        if timed || options.is_some() {
+            let running = &self.held.place.running;
+            running.store(true, Ordering::Relaxed);
+            clock::wake().map_err(|error| {
+                running.store(false, Ordering::Relaxed);
+                Error::Engine {
+                    operation: operation.to_owned(),
+                    source: EngineError::Other(error.into()),
+                    spent: Spent::default(),
+                }
+            })?;
+        }
+        self.held.slot.spoiled = true;
+        Ok(lengths)
+    }
+
+    #[cold]
+    fn admit(&self, operation: &str, options: &CallOptions) -> Result<(), Error> {
+        interruptible(
+            self.held.slot.interruption,
+            options.timeout.is_some() || options.deadline.is_some() || options.cancel.is_some(),
+            options.fuel.is_some(),
+        )?;
+        not_begun(operation, options)
+    }
+
+    /// What comes after the guest: whether its instance lives on, and what the
+    /// caller hears.
+    #[inline]
+    pub(crate) fn end(
+        &mut self,
+        operation: &str,
+        returned: Result<i32, EngineError>,
+        responded: bool,
+    ) -> Result<(), Error> {
+        let place = self.held.place;
+        let slot = &mut *self.held.slot;
+        place.running.store(false, Ordering::Relaxed);
+        bump(&place.calls, 1);
+        slot.uses += 1;
+        let Some(instance) = &mut slot.instance else {
+            return Err(no_instance());
+        };
+        let state = instance.state();
+        let ticks = state.ticks();
+        if ticks > 0 {
+            bump(&place.ticks, ticks);
+        }
+        if matches!(returned, Ok(1)) && responded {
+            slot.spoiled = false;
+            return Ok(());
+        }
+        let failure = Failure::of(operation, returned, state);
+        if matches!(failure, Failure::Error(Error::Guest { .. })) {
+            slot.spoiled = false;
+        } else {
+            drop(place.vacate(slot));
+        }
+        match failure {
+            Failure::Error(error) => Err(self.host.counted(error)),
+            Failure::Panic(panic) => resume_unwind(panic),
+        }
+    }
+
+    /// Puts a new instance into the place.
+    #[cold]
+    pub(crate) fn fill(&mut self) -> Result<(), Error> {
+        let code = self.vacate();
+        let instance = match code.ready() {
+            Some(instance) => instance,
+            None => self.host.instance(&code, self.held.number)?,
+        };
+        self.occupy(&code, instance);
+        Ok(())
+    }
+
+    /// Empties the place and returns what is to fill it.
+    pub(crate) fn vacate(&mut self) -> Arc<Generation> {
+        drop(self.held.place.vacate(&mut self.held.slot));
+        let code = match &self.code {
+            Some(code) => Arc::clone(code),
+            None => Arc::clone(&self.host.published().current),
+        };
+        self.held.place.expect(code.number);
+        code
+    }
+
+    pub(crate) fn occupy(&mut self, code: &Generation, instance: Box<dyn GuestInstance>) {
+        self.host.occupy(&mut self.held, code, instance);
+    }
+}
+
+impl Drop for Turn<'_> {
+    /// Drops an instance that must not be used again.
+    #[inline]
+    fn drop(&mut self) {
+        let slot = &self.held.slot;
+        let worn = match self.host.settings.reuse {
+            Reuse::Keep => false,
+            Reuse::Recycle(calls) => slot.uses >= calls.get(),
+            Reuse::Fresh => slot.uses > 0,
+        };
+        if worn || slot.spoiled {
+            self.held.place.running.store(false, Ordering::Relaxed);
+            drop(self.held.place.vacate(&mut self.held.slot));
+        }
+    }
+}
+
+impl fmt::Debug for Turn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Turn")
+            .field("host", &self.host)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Adds to a counter that only the holder of its place writes.
+#[inline]
+fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(
+        counter.load(Ordering::Relaxed).wrapping_add(by),
+        Ordering::Relaxed,
+    );
+}
+
+/// Refuses limits or options that a provider cannot keep: a guest that was
+/// thought to be stopped in time must be.
+pub(super) fn interruptible(
+    interruption: Interruption,
+    time: bool,
+    fuel: bool,
+) -> Result<(), Error> {
+    if time && !interruption.by_time() {
+        return Err(Error::NotInterruptible { what: "time" });
+    }
+    if fuel && !interruption.by_fuel() {
+        return Err(Error::NotInterruptible { what: "fuel" });
+    }
+    Ok(())
+}
+
+/// Refuses a call that is over before the guest is called.
+pub(crate) fn not_begun(operation: &str, options: &CallOptions) -> Result<(), Error> {
+    if options.is_cancelled() {
+        return Err(Error::Cancelled {
+            operation: operation.to_owned(),
+            spent: Spent::default(),
+        });
+    }
+    match options.deadline {
+        Some(deadline) if deadline <= Instant::now() => Err(Error::TimedOut {
+            operation: operation.to_owned(),
+            timeout: Duration::ZERO,
+            spent: Spent::default(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Lengths as they travel: unsigned 32-bit numbers in an `i32`.
+#[derive(Clone, Copy)]
+pub(crate) struct Lengths {
+    pub(crate) operation: i32,
+    pub(crate) payload: i32,
+}
+
+impl Lengths {
+    #[inline]
+    fn of(operation: &str, payload: &[u8], limits: &Limits) -> Result<Self, Error> {
+        let bytes = operation.len().saturating_add(payload.len());
+        let limit = limits.max_bytes_in.min(MAX_REQUEST_BYTES);
+        match (u32::try_from(operation.len()), u32::try_from(payload.len())) {
+            (Ok(operation), Ok(payload)) if bytes <= limit => Ok(Self {
+                operation: operation.cast_signed(),
+                payload: payload.cast_signed(),
+            }),
+            _ => Err(Error::TooLarge { bytes, limit }),
+        }
+    }
+}
+
+/// What fits the address space of a guest.
+const MAX_REQUEST_BYTES: usize = u32::MAX as usize;
+
+/// How a call went that has no response to show.
+enum Failure {
+    Error(Error),
+    Panic(Box<dyn Any + Send>),
+}
+
+impl Failure {
+    #[cold]
+    fn of(operation: &str, returned: Result<i32, EngineError>, state: &mut ModuleState) -> Self {
+        if let Some(panic) = state.panic_slot().take() {
+            return Self::Panic(panic);
+        }
+        let operation = operation.to_owned();
+        let spent = state.spent();
+        let guest_error = state.take_guest_error();
+        let protocol = |operation, source| Error::Protocol {
+            operation,
+            source,
+            spent,
+        };
+        Self::Error(match (returned, guest_error) {
+            (Ok(0 | 1), Some(message)) => Error::Guest { operation, message },
+            (Ok(0), None) => protocol(operation, ProtocolError::NoError),
+            (Ok(1), None) => protocol(operation, ProtocolError::NoResponse),
+            (Ok(other), _) => protocol(operation, ProtocolError::Returned(other)),
+            (Err(EngineError::Trap(trap)), guest_error) => Error::Trapped {
+                operation,
+                trap,
+                guest_error,
+                refused: state.refused().cloned(),
+                spent,
+            },
+            (Err(EngineError::Exit(code)), _) => Error::Exited {
+                operation,
+                code,
+                spent,
+            },
+            (Err(EngineError::Stopped(stop)), _) => match stop {
+                Stop::Protocol(source) => protocol(operation, source),
+                Stop::Limit(source) => Error::Limit {
+                    operation,
+                    source,
+                    spent,
+                },
+                Stop::TimedOut { timeout } => Error::TimedOut {
+                    operation,
+                    timeout,
+                    spent,
+                },
+                Stop::Cancelled => Error::Cancelled { operation, spent },
+            },
+            (Err(source), _) => Error::Engine {
+                operation,
+                source,
+                spent,
+            },
+        })
+    }
+}
+
+/// Why an instance could not be made; or the panic of the callback that its
+/// start functions called, which goes on.
+pub(crate) fn not_made(error: EngineError, panic: &PanicSlot) -> Error {
+    match panic.take() {
+        Some(panic) => resume_unwind(panic),
+        None => Error::Init(error),
+    }
+}
+
+/// A place that was filled a moment ago is empty: never seen.
+#[cold]
+pub(crate) fn no_instance() -> Error {
+    Error::Init(EngineError::Other("the instance is gone".into()))
+}
