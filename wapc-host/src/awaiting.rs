@@ -219,10 +219,10 @@ impl Turn<'_> {
             Some(call) => Some(call.await),
             None => None,
         };
-        let responded = loan.end().responded();
+        let conversed = loan.end();
         drop(loan);
         match returned {
-            Some(returned) => self.end(operation, returned, responded),
+            Some(returned) => self.end(operation, returned, conversed),
             None => {
                 self.converse_on_thread(operation, payload, options, response)
                     .await
@@ -253,7 +253,7 @@ impl Turn<'_> {
         let done = pin!(job).await;
         self.held.slot.instance = Some(done.instance);
         *response = done.response;
-        self.end(operation, done.returned, done.responded)
+        self.end(operation, done.returned, done.conversed)
     }
 
     async fn fill_async(&mut self) -> Result<(), Error> {

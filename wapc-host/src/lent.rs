@@ -1,6 +1,6 @@
 //! Lending the caller's bytes to a guest instance for the length of one call.
 //!
-//! A guest instance owns its [`ModuleState`], which therefore cannot hold a
+//! A guest instance owns its [`ModuleState`](crate::ModuleState), which therefore cannot hold a
 //! plain reference to the caller's operation name, payload and response sink:
 //! the instance outlives the call. Copying them in would cost a copy of the
 //! payload. So a [`Loan`] puts raw pointers into the state and takes them out
@@ -38,7 +38,7 @@ use std::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-use crate::{module_state::ModuleState, options::CallOptions, provider::GuestInstance};
+use crate::{module_state::Conversed, options::CallOptions, provider::GuestInstance};
 
 /// Where a response goes, called inside `__guest_response`.
 pub(crate) type Sink<'a> = dyn FnMut(&[u8]) + Send + 'a;
@@ -125,6 +125,7 @@ pub(crate) struct Loan<'a> {
 impl<'a> Loan<'a> {
     /// Lends `operation`, `payload` and `sink` to the instance's state, for a
     /// call with `options`.
+    #[inline]
     pub(crate) fn new<'s, 't>(
         instance: &'a mut dyn GuestInstance,
         operation: &'a str,
@@ -147,13 +148,15 @@ impl<'a> Loan<'a> {
     }
 
     /// The instance, to be called while the loan lasts.
+    #[inline]
     pub(crate) fn instance(&mut self) -> &mut dyn GuestInstance {
         self.instance
     }
 
-    /// Ends the loan and returns the state that it was lent to.
+    /// Ends the loan, and tells how the call went for the state that it was
+    /// lent to.
     #[inline]
-    pub(crate) fn end(&mut self) -> &ModuleState {
+    pub(crate) fn end(&mut self) -> Conversed {
         let state = self.instance.state();
         let lent = state.lent_mut();
         let sink = lent.sink.get_mut();
@@ -166,7 +169,7 @@ impl<'a> Loan<'a> {
         lent.operation.clear();
         lent.payload.clear();
         self.sink = 0;
-        state
+        state.conversed()
     }
 }
 

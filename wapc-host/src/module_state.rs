@@ -574,14 +574,13 @@ impl ModuleState {
         self.budget.spent()
     }
 
-    /// The clock's ticks since the call began.
+    /// How the call has gone so far.
     #[inline]
-    pub(crate) fn ticks(&self) -> u64 {
-        self.budget.ticks()
-    }
-
-    pub(crate) const fn responded(&self) -> bool {
-        self.responded
+    pub(crate) fn conversed(&self) -> Conversed {
+        Conversed {
+            responded: self.responded,
+            ticks: self.budget.ticks(),
+        }
     }
 
     pub(crate) const fn take_guest_error(&mut self) -> Option<String> {
@@ -591,6 +590,15 @@ impl ModuleState {
     pub(crate) const fn panic_slot(&self) -> &Arc<PanicSlot> {
         &self.panic
     }
+}
+
+/// What a call's conversation has come to.
+#[derive(Clone, Copy)]
+pub(crate) struct Conversed {
+    /// Whether the guest has set a response.
+    pub(crate) responded: bool,
+    /// The clock's ticks since the call began.
+    pub(crate) ticks: u64,
 }
 
 /// Where a callback's panic waits until the engine has unwound the guest.

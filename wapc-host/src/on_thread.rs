@@ -19,6 +19,7 @@ use crate::{
     error::{EngineError, Stop},
     host_answer::{Answer, AnswerKind, HostAnswer},
     lent::{Loan, Sink},
+    module_state::Conversed,
     options::CallOptions,
     provider::GuestInstance,
 };
@@ -34,7 +35,7 @@ pub(crate) struct OnThread {
 pub(crate) struct Done {
     pub(crate) instance: Box<dyn GuestInstance>,
     pub(crate) returned: Result<i32, EngineError>,
-    pub(crate) responded: bool,
+    pub(crate) conversed: Conversed,
     pub(crate) response: Vec<u8>,
 }
 
@@ -107,12 +108,12 @@ fn call(
         options.as_ref(),
     );
     let returned = loan.instance().call(op_length, msg_length);
-    let responded = loan.end().responded();
+    let conversed = loan.end();
     drop(loan);
     Done {
         instance,
         returned,
-        responded,
+        conversed,
         response,
     }
 }

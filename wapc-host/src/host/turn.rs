@@ -16,7 +16,7 @@ use crate::{
     error::{EngineError, Error, ProtocolError, Spent, Stop},
     lent::{Loan, Sink},
     limits::Limits,
-    module_state::{ModuleState, PanicSlot},
+    module_state::{Conversed, ModuleState, PanicSlot},
     options::CallOptions,
     pool::{Held, Place},
     provider::{GuestInstance, Interruption},
@@ -146,9 +146,9 @@ impl<'h> Turn<'h> {
         };
         let mut loan = Loan::new(&mut **instance, operation, payload, &mut sink, options);
         let returned = loan.instance().call(lengths.operation, lengths.payload);
-        let responded = loan.end().responded();
+        let conversed = loan.end();
         drop(loan);
-        self.end(operation, returned, responded)
+        self.end(operation, returned, conversed)
     }
 
     /// Whether the call before this one lost the instance.
@@ -206,26 +206,24 @@ impl<'h> Turn<'h> {
         &mut self,
         operation: &str,
         returned: Result<i32, EngineError>,
-        responded: bool,
+        conversed: Conversed,
     ) -> Result<(), Error> {
         let place = self.held.place;
         let slot = &mut *self.held.slot;
         place.running.store(false, Ordering::Relaxed);
         bump(&place.calls, 1);
         slot.uses += 1;
-        let Some(instance) = &mut slot.instance else {
-            return Err(no_instance());
-        };
-        let state = instance.state();
-        let ticks = state.ticks();
-        if ticks > 0 {
-            bump(&place.ticks, ticks);
+        if conversed.ticks > 0 {
+            bump(&place.ticks, conversed.ticks);
         }
-        if matches!(returned, Ok(1)) && responded {
+        if matches!(returned, Ok(1)) && conversed.responded {
             slot.spoiled = false;
             return Ok(());
         }
-        let failure = Failure::of(operation, returned, state);
+        let Some(instance) = &mut slot.instance else {
+            return Err(no_instance());
+        };
+        let failure = Failure::of(operation, returned, instance.state());
         if matches!(failure, Failure::Error(Error::Guest { .. })) {
             slot.spoiled = false;
         } else {
