@@ -38,12 +38,11 @@ use crate::{log_lines, random::Random, runner::Tally, study::keep};
 /// - How deep calls may go: wasmi counts calls, wasmtime the bytes of its
 ///   stack. A module that exhausts either stack is not compared.
 /// - How far a memory or table can grow: all have a small maximum.
-/// - Instructions that wasmi 2.0.0 gets wrong: see `softener.rs`.
 /// - Backtraces, which only wasmtime has, and what an engine says of a failure
 ///   of its own: left out of the words.
 ///
-/// Modules count what they do and trap when it is too much: the host has no
-/// limits yet, and engines would count in other units.
+/// Modules count what they do and trap when it is too much: engines count fuel
+/// in units of their own.
 pub struct Guests {
     engine: Engine,
     out: PathBuf,

@@ -20,11 +20,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod defects;
+mod edit;
 mod errors;
 mod imports;
 mod instance;
 mod limiter;
+mod mend;
 mod rewrite;
 mod run;
 mod templates;

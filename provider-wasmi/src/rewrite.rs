@@ -7,9 +7,11 @@
 //! So each `table.grow` becomes a call of a function that does nothing else,
 //! in which the beginning is the right place to go on.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use wasmparser::{BinaryReaderError, FunctionBody, Operator, Parser, Payload, RefType, TypeRef};
+
+use crate::edit::{Edit, HEADER_BYTES, SECTION_CODE, bytes, code_section, edited, number};
 
 /// A module that was rewritten.
 pub(crate) struct Rewritten {
@@ -39,7 +41,7 @@ pub(crate) fn rewrite(binary: &[u8]) -> Option<Rewritten> {
                     let mut export = Vec::new();
                     bytes(&mut export, name.as_bytes());
                     export.push(KIND_FUNCTION);
-                    number(&mut export, function);
+                    number(&mut export, function.into());
                     appended(contents, &[export])?
                 }
                 _ => contents.to_vec(),
@@ -153,17 +155,12 @@ impl<'m> Outline<'m> {
         {
             return None;
         }
-        let mut growth = Growth {
-            types: Vec::new(),
-            functions: Vec::new(),
-            code: Vec::new(),
-        };
-        let mut bodies = Vec::new();
+        let (mut types, mut functions, mut bodies) = (vec![], vec![], vec![]);
         let mut found = false;
         for body in &self.bodies {
-            let (body, grows) = self.without_growth(binary, body).ok()??;
-            found |= grows;
-            bodies.push(body);
+            let changed = edited(binary, body, |operator| self.without_growth(operator)).ok()?;
+            found |= changed.is_some();
+            bodies.push(changed.map_or(Cow::Borrowed(body.as_bytes()), Cow::Owned));
         }
         if !found {
             return None;
@@ -174,55 +171,31 @@ impl<'m> Outline<'m> {
                 RefType::EXTERNREF => TYPE_EXTERNREF,
                 _ => return None,
             };
-            growth
-                .types
-                .push(vec![TYPE_FUNCTION, 2, element, TYPE_I32, 1, TYPE_I32]);
+            types.push(vec![TYPE_FUNCTION, 2, element, TYPE_I32, 1, TYPE_I32]);
             let mut function = Vec::new();
-            number(&mut function, self.types.checked_add(index)?);
-            growth.functions.push(function);
+            number(&mut function, self.types.checked_add(index)?.into());
+            functions.push(function);
             let mut body = vec![NO_LOCALS, LOCAL_GET, 0, LOCAL_GET, 1];
             body.extend(TABLE_GROW);
-            number(&mut body, index);
+            number(&mut body, index.into());
             body.push(END);
-            bodies.push(body);
+            bodies.push(Cow::Owned(body));
         }
-        number(&mut growth.code, u32::try_from(bodies.len()).ok()?);
-        for body in bodies {
-            bytes(&mut growth.code, &body);
-        }
-        Some(growth)
+        Some(Growth {
+            types,
+            functions,
+            code: code_section(bodies.iter().map(Cow::as_ref)),
+        })
     }
 
-    /// `body` with calls in place of `table.grow`, and whether there was any.
-    fn without_growth(
-        &self,
-        binary: &[u8],
-        body: &FunctionBody<'_>,
-    ) -> Result<Option<(Vec<u8>, bool)>, BinaryReaderError> {
-        let range = body.range();
-        let mut copied = range.start;
-        let mut output = Vec::new();
-        let mut operators = body.get_operators_reader()?;
-        while !operators.eof() {
-            let (operator, at) = operators.read_with_offset()?;
-            let Operator::TableGrow { table } = operator else {
-                continue;
-            };
-            let (Some(before), Some(function)) =
-                (binary.get(copied..at), self.functions.checked_add(table))
-            else {
-                return Ok(None);
-            };
-            output.extend(before);
-            output.push(CALL);
-            number(&mut output, function);
-            copied = operators.original_position();
-        }
-        let Some(rest) = binary.get(copied..range.end) else {
-            return Ok(None);
+    /// What becomes of an instruction: a call in place of `table.grow`.
+    fn without_growth(&self, operator: &Operator<'_>) -> Option<Edit> {
+        let Operator::TableGrow { table } = operator else {
+            return None;
         };
-        output.extend(rest);
-        Ok(Some((output, copied != range.start)))
+        let mut call = vec![CALL];
+        number(&mut call, self.functions.checked_add(*table)?.into());
+        Some(Edit::Instead(call))
     }
 }
 
@@ -231,42 +204,18 @@ fn appended(vector: &[u8], items: &[Vec<u8>]) -> Option<Vec<u8>> {
     let mut reader = wasmparser::BinaryReader::new(vector, 0);
     let count = reader.read_var_u32().ok()?;
     let mut output = Vec::new();
-    number(
-        &mut output,
-        count.checked_add(u32::try_from(items.len()).ok()?)?,
-    );
+    let count = count.checked_add(u32::try_from(items.len()).ok()?)?;
+    number(&mut output, count.into());
     output.extend(vector.get(reader.original_position()..)?);
     output.extend(items.iter().flatten());
     Some(output)
 }
 
-/// Writes `contents` behind their length.
-fn bytes(output: &mut Vec<u8>, contents: &[u8]) {
-    // A module is no larger than its format allows: 4 GiB.
-    number(output, u32::try_from(contents.len()).unwrap_or(u32::MAX));
-    output.extend(contents);
-}
-
-/// Writes an unsigned number in LEB128.
-fn number(output: &mut Vec<u8>, mut value: u32) {
-    loop {
-        let [low, ..] = value.to_le_bytes();
-        value >>= 7;
-        if value == 0 {
-            output.push(low & 0x7f);
-            return;
-        }
-        output.push(low | 0x80);
-    }
-}
-
 // The binary format: <https://webassembly.github.io/spec/core/binary/>.
-const HEADER_BYTES: usize = 8;
 const SECTION_TYPE: u8 = 1;
 const SECTION_FUNCTION: u8 = 3;
 const SECTION_EXPORT: u8 = 7;
 const SECTION_START: u8 = 8;
-const SECTION_CODE: u8 = 10;
 const KIND_FUNCTION: u8 = 0;
 const TYPE_FUNCTION: u8 = 0x60;
 const TYPE_I32: u8 = 0x7f;

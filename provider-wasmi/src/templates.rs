@@ -10,8 +10,8 @@ use wapc_host::{Interruption, ModuleError, module};
 use wasmi::{CompilationMode, Config, CustomFuelCosts, Engine, Module, Store};
 
 use crate::{
-    defects::check,
     instance::{Origin, Template},
+    mend::mend,
     rewrite::rewrite,
 };
 
@@ -113,16 +113,25 @@ struct Code {
 
 impl Code {
     fn of(engine: &Engine, binary: &[u8]) -> Result<Self, ModuleError> {
-        check(binary).map_err(|defect| ModuleError::Refused(defect.into()))?;
-        let module = translate(engine, binary)?.map_err(|error| module::refusal(binary, error))?;
-        // Only now, so that what the engine refuses is refused for what it is.
-        let Some(rewritten) = rewrite(binary) else {
+        let mended = mend(binary);
+        let wasmi_gets = mended.as_deref().unwrap_or(binary);
+        let module = translate(engine, wasmi_gets)?.map_err(|error| match &mended {
+            // What is refused is refused for what it is.
+            Some(_) => match translate(engine, binary) {
+                Ok(Err(error)) => module::refusal(binary, error),
+                Ok(Ok(_)) => ModuleError::Refused(error.into()),
+                Err(panicked) => panicked,
+            },
+            None => module::refusal(binary, error),
+        })?;
+        // Only now, since a rewritten module may be valid where this one is not.
+        let Some(rewritten) = rewrite(wasmi_gets) else {
             return Ok(Self {
                 module,
                 origin: Origin::Provider {
                     start_section: None,
                 },
-                rewritten: None,
+                rewritten: mended,
             });
         };
         Ok(Self {
@@ -138,8 +147,8 @@ impl Code {
 
 /// Translates a binary, all of it at once.
 ///
-/// A translator that panics refuses the module by it: wasmi 2.0's does for some
-/// (`hostile/engine_store_itself`), and a guest must not make its host panic.
+/// A translator that panics refuses the module by it: a guest must not make its
+/// host panic.
 fn translate(engine: &Engine, binary: &[u8]) -> Result<Result<Module, wasmi::Error>, ModuleError> {
     catch_unwind(AssertUnwindSafe(|| Module::new(engine, binary)))
         .map_err(|_| ModuleError::Refused("wasmi has panicked at its translation".into()))

@@ -56,9 +56,9 @@ fn line<'t>(text: &'t str, key: &str) -> Option<&'t str> {
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
 }
 
-/// Guests that are listed and not run: wasmi 2.0.0 answers the first wrongly,
-/// and the second waits for this process's own standard input.
-const APART: [&str; 2] = ["hostile/engine_select_zero", "hostile/wasi_read_stdin"];
+/// Guests that are listed and not run: it waits for this process's own standard
+/// input.
+const APART: [&str; 1] = ["hostile/wasi_read_stdin"];
 
 /// The limits under which this guest does what is expected of it.
 fn limits_for(text: &str) -> Limits {

@@ -4,7 +4,7 @@
 use arbitrary::Unstructured;
 use wasm_smith::{Config, InstructionKind, InstructionKinds, MemoryOffsetChoices, Module};
 
-use super::softener;
+use super::softener::softened;
 use crate::random::Random;
 
 /// How a module is generated.
@@ -126,7 +126,10 @@ impl Plan {
         let mut module = Module::new(self.config.clone(), &mut input).ok()?;
         module.ensure_termination(self.fuel).ok()?;
         let binary = module.to_bytes();
-        Some(softener::prepared(&binary, self.soft))
+        Some(match self.soft {
+            Some(soft) => softened(&binary, soft),
+            None => binary,
+        })
     }
 
     /// Whether the module is softened.

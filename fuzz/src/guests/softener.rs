@@ -1,17 +1,6 @@
-//! What is done to generated modules before engines get them.
+//! Makes generated modules get somewhere.
 //!
-//! What wasmi 2.0.0 gets wrong is kept from it. Take this out once the pinned
-//! wasmi does better:
-//!
-//! - Each `select` gets `i32.and 1` before it. If its condition compares a
-//!   local with 0, wasmi leaves the comparison out and takes the number of
-//!   whatever instruction came before.
-//! - `i32.store`, `v128.store8_lane` and their like keep 16 bits of their
-//!   offset, and go to memory 0. With a larger offset or another memory, wasmi
-//!   panics where address and value are the same number, so that the process
-//!   aborts, and jumps to a wild address after storing a lane of 8 or 16 bits.
-//!
-//! And most modules are made to get somewhere, or softened. Random numbers are nearly never within a memory, so that a generated guest
+//! Random numbers are nearly never within a memory, so that a generated guest
 //! would end at its first import. So each import gets a function that masks
 //! its numbers and passes them on, and all calls go to those. `__guest_call`
 //! gets a function around it, which fetches the request, and in the end writes
@@ -21,79 +10,24 @@
 use std::convert::Infallible;
 
 use wasm_encoder::{
-    CodeSection, ExportKind, ExportSection, Function, FunctionSection, Instruction, MemArg,
-    MemArgTarget, Module,
+    CodeSection, ExportKind, ExportSection, Function, FunctionSection, MemArg, MemArgTarget,
+    Module,
     reencode::{Error, Reencode, utils},
 };
 use wasmparser::{
-    CodeSectionReader, Export, FunctionBody, FunctionSectionReader, Parser, Payload, TypeRef,
-    ValType,
+    CodeSectionReader, Export, FunctionSectionReader, Parser, Payload, TypeRef, ValType,
 };
 
 use super::plan::Soft;
 
-/// The module for engines; to be softened, it must have all imports.
-pub(super) fn prepared(binary: &[u8], soft: Option<Soft>) -> Vec<u8> {
-    match soft {
-        Some(soft) => {
-            let softener = Softener::of(binary, soft).expect("generated modules can be parsed");
-            reencoded(binary, softener)
-        }
-        None => reencoded(binary, Raw),
-    }
-}
-
-fn reencoded(binary: &[u8], mut reencoder: impl Reencode<Error = Infallible>) -> Vec<u8> {
+/// The module, softened; it must have all imports.
+pub(super) fn softened(binary: &[u8], soft: Soft) -> Vec<u8> {
+    let mut softener = Softener::of(binary, soft).expect("generated modules can be parsed");
     let mut module = Module::new();
-    reencoder
+    softener
         .parse_core_module(&mut module, Parser::new(0), binary)
         .expect("generated modules can be written again");
     module.finish()
-}
-
-/// Writes a function again, without what wasmi gets wrong.
-fn reencode_body<R: Reencode>(
-    reencoder: &mut R,
-    code: &mut CodeSection,
-    body: &FunctionBody<'_>,
-) -> Result<(), Error<R::Error>> {
-    let mut function = reencoder.new_function_with_parsed_locals(body)?;
-    let mut operators = body.get_operators_reader()?;
-    while !operators.eof() {
-        let mut instruction = reencoder.parse_instruction(&mut operators)?;
-        match &mut instruction {
-            Instruction::Select | Instruction::TypedSelect(_) => {
-                function.instructions().i32_const(1).i32_and();
-            }
-            Instruction::I32Store(memarg)
-            | Instruction::I32Store8(memarg)
-            | Instruction::I32Store16(memarg)
-            | Instruction::V128Store8Lane { memarg, .. }
-            | Instruction::V128Store16Lane { memarg, .. } => {
-                memarg.offset &= 0xffff;
-                memarg.target = MemArgTarget::Memory(0);
-            }
-            _ => {}
-        }
-        function.instruction(&instruction);
-    }
-    code.function(&function);
-    Ok(())
-}
-
-/// Leaves all else as it is.
-struct Raw;
-
-impl Reencode for Raw {
-    type Error = Infallible;
-
-    fn parse_function_body(
-        &mut self,
-        code: &mut CodeSection,
-        body: FunctionBody<'_>,
-    ) -> Result<(), Error<Infallible>> {
-        reencode_body(self, code, &body)
-    }
 }
 
 struct Softener {
@@ -297,14 +231,6 @@ impl Reencode for Softener {
         }
         functions.function(self.guest_call_type);
         Ok(())
-    }
-
-    fn parse_function_body(
-        &mut self,
-        code: &mut CodeSection,
-        body: FunctionBody<'_>,
-    ) -> Result<(), Error<Infallible>> {
-        reencode_body(self, code, &body)
     }
 
     fn parse_code_section(

@@ -1,6 +1,5 @@
 ;; Selects by whether a local is 0, and answers "good" if the selection is right.
 ;; expect: ok good
-;; needs: run it apart from wasmi 2.0.0, which answers "wron"
 (module
   (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
   (memory (export "memory") 2)
