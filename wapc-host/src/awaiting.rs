@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::{
     clock::{self, Alarm},
     error::{EngineError, Error, Spent, Stop},
-    host::{Generation, Inner, Turn, WapcHost, With, not_begun, not_made},
+    host::{CHECK_OUT, Generation, Inner, Turn, WapcHost, With, not_begun, not_made},
     host_answer::WaitLimits,
     lent::{Loan, Sink},
     on_thread::OnThread,
@@ -31,7 +31,8 @@ impl WapcHost {
     ///
     /// Dropping the future ends the call where it stands, drops the instance,
     /// and lets the next caller in. Limits, deadlines, cancel handles and swaps
-    /// mean what they do in blocking calls. An engine that cannot suspend its
+    /// mean what they do in blocking calls. Any executor will do: what takes
+    /// time is watched by the host itself. An engine that cannot suspend its
     /// guests runs them on a thread of their own; dropping the future lets such
     /// a guest run on to its next host call or the end of its time.
     ///
@@ -47,6 +48,25 @@ impl WapcHost {
     /// As [`WapcHost::call`].
     pub async fn call_async(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         self.inner.call_async(operation, payload, None).await
+    }
+
+    /// As [`WapcHost::check_out`], for async calls: an instance, for as many of
+    /// them as one likes without other callers in between.
+    ///
+    /// Waits for a free instance as [`WapcHost::call_async`] does, and may be
+    /// dropped while it waits. Whoever holds the only instance of a host and
+    /// calls that host waits for themselves, until
+    /// [`wait_limit`](crate::HostBuilder::wait_limit) is over.
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::check_out`].
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::check_out`].
+    pub async fn check_out_async(&self) -> Result<CheckedOutAsync<'_>, Error> {
+        self.inner.check_out_async(None).await
     }
 }
 
@@ -67,6 +87,68 @@ impl With<'_> {
     }
 }
 
+impl<'h> With<'h> {
+    /// As [`WapcHost::check_out_async`]; the options hold for each call of the
+    /// returned value, and for the time until an instance is free.
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::check_out`]; [`Error::TimedOut`] and
+    /// [`Error::Cancelled`] if no instance was free by then.
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::check_out`].
+    pub async fn check_out_async(&self) -> Result<CheckedOutAsync<'h>, Error> {
+        let host = &self.host().inner;
+        host.check_out_async(Some(self.options())).await
+    }
+}
+
+/// An instance, held for a sequence of async calls; see
+/// [`WapcHost::check_out_async`].
+///
+/// After a call that lost the instance, or whose future was dropped, the next
+/// one gets a new instance, of the host's current code.
+#[derive(Debug)]
+pub struct CheckedOutAsync<'h> {
+    turn: Turn<'h>,
+    options: Option<CallOptions>,
+}
+
+impl CheckedOutAsync<'_> {
+    /// The options of the calls from now on.
+    pub fn set_options(&mut self, options: CallOptions) {
+        self.options = Some(options);
+    }
+
+    /// As [`WapcHost::call_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::call`], but never [`Error::Reentrant`] and
+    /// [`Error::Busy`].
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::call`].
+    pub async fn call_async(&mut self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        let call = Unfinished(&mut self.turn);
+        call.0
+            .call_async(operation, payload, self.options.as_ref())
+            .await
+    }
+}
+
+/// A call whose future may be dropped before the turn ends.
+struct Unfinished<'t, 'h>(&'t mut Turn<'h>);
+
+impl Drop for Unfinished<'_, '_> {
+    fn drop(&mut self) {
+        self.0.discard_spoiled();
+    }
+}
+
 impl Inner {
     async fn call_async(
         &self,
@@ -74,11 +156,18 @@ impl Inner {
         payload: &[u8],
         options: Option<&CallOptions>,
     ) -> Result<Vec<u8>, Error> {
-        let mut response = Vec::new();
         let mut turn = self.turn_async(operation, options).await?;
-        turn.converse_async(operation, payload, options, &mut response)
-            .await?;
-        Ok(response)
+        turn.call_async(operation, payload, options).await
+    }
+
+    async fn check_out_async(
+        &self,
+        options: Option<&CallOptions>,
+    ) -> Result<CheckedOutAsync<'_>, Error> {
+        Ok(CheckedOutAsync {
+            turn: self.turn_async(CHECK_OUT, options).await?,
+            options: options.cloned(),
+        })
     }
 
     pub(crate) async fn first_instance_async(&self) -> Result<(), Error> {
@@ -190,6 +279,18 @@ impl Inner {
 }
 
 impl Turn<'_> {
+    async fn call_async(
+        &mut self,
+        operation: &str,
+        payload: &[u8],
+        options: Option<&CallOptions>,
+    ) -> Result<Vec<u8>, Error> {
+        let mut response = Vec::new();
+        self.converse_async(operation, payload, options, &mut response)
+            .await?;
+        Ok(response)
+    }
+
     /// As `Turn::converse`, around a future.
     async fn converse_async(
         &mut self,

@@ -204,7 +204,7 @@ impl WapcHost {
     }
 
     fn check_out_with(&self, options: Option<&CallOptions>) -> Result<CheckedOut<'_>, Error> {
-        let turn = self.inner.turn("(check-out)", options)?;
+        let turn = self.inner.turn(CHECK_OUT, options)?;
         Ok(CheckedOut::new(turn, options.cloned()))
     }
 
@@ -388,6 +388,9 @@ impl<'h> CheckedOut<'h> {
             .call_with(operation, payload, read, self.options.as_ref())
     }
 }
+
+/// What a check-out is called in errors.
+pub(crate) const CHECK_OUT: &str = "(check-out)";
 
 #[cfg(all(test, not(shuttle)))]
 mod tests;

@@ -89,6 +89,7 @@ mod tiers;
 mod wasi;
 mod watch;
 
+pub use awaiting::CheckedOutAsync;
 pub use budget::Watch;
 pub use builder::{HostBuilder, Reuse};
 pub use callback::{BoxError, HostCall, HostCallback};

@@ -711,7 +711,7 @@ mod on_a_thread {
     };
 
     use super::*;
-    use crate::{OwnedHostCall, awaiting::block_on};
+    use crate::{CheckedOutAsync, HostBuilder, OwnedHostCall, awaiting::block_on};
 
     /// Answers with what it was asked, after having been polled twice.
     async fn slow_answer(call: OwnedHostCall) -> Result<Vec<u8>, BoxError> {
@@ -860,11 +860,18 @@ mod on_a_thread {
         );
     }
 
-    /// Compiles if calls may move between threads.
-    const _: fn(&WapcHost) = |host| {
-        const fn sent<T: Send>(_: &T) {}
-        sent(&host.call_async("", b""));
-    };
+    /// Compiles if async calls may move between threads, and what they hold.
+    const _: fn(HostBuilder, &WapcHost, &CallOptions, CheckedOutAsync<'_>) =
+        |builder, host, options, mut held| {
+            const fn sent<T: Send>(_: &T) {}
+            sent(&builder.build_async(slow_answer));
+            sent(&host.call_async("", b""));
+            sent(&host.with(options).call_async("", b""));
+            sent(&host.check_out_async());
+            sent(&host.with(options).check_out_async());
+            sent(&held.call_async("", b""));
+            sent(&held);
+        };
 }
 
 mod races;

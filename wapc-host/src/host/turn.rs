@@ -258,6 +258,19 @@ impl<'h> Turn<'h> {
         code
     }
 
+    /// Drops an instance whose call has not ended well.
+    #[inline]
+    pub(crate) fn discard_spoiled(&mut self) {
+        if self.held.slot.spoiled {
+            self.discard();
+        }
+    }
+
+    fn discard(&mut self) {
+        self.held.place.running.store(false, Ordering::Relaxed);
+        drop(self.held.place.vacate(&mut self.held.slot));
+    }
+
     pub(crate) fn occupy(&mut self, code: &Generation, instance: Box<dyn GuestInstance>) {
         self.host.occupy(&mut self.held, code, instance);
     }
@@ -273,9 +286,9 @@ impl Drop for Turn<'_> {
             Reuse::Recycle(calls) => slot.uses >= calls.get(),
             Reuse::Fresh => slot.uses > 0,
         };
-        if worn || slot.spoiled {
-            self.held.place.running.store(false, Ordering::Relaxed);
-            drop(self.held.place.vacate(&mut self.held.slot));
+        match worn {
+            true => self.discard(),
+            false => self.discard_spoiled(),
         }
     }
 }
