@@ -18,23 +18,27 @@ pub enum Guest {
     Echo,
     /// Makes one host call with the payload, and answers with the host's answer.
     EchoHost,
+    /// Makes ten such host calls, one after the other.
+    EchoHostTen,
     /// Answers with the payload, and carries some 400 KB of other code.
     Large,
 }
 
 impl Guest {
     pub fn bytes(self, dialect: Dialect) -> Arc<[u8]> {
-        static WAPC: LazyLock<[Arc<[u8]>; 3]> = LazyLock::new(|| {
+        static WAPC: LazyLock<[Arc<[u8]>; 4]> = LazyLock::new(|| {
             [
                 assemble(include_str!("../../guest-fixtures/wat/echo.wat")),
                 assemble(include_str!("../../guest-fixtures/wat/echo_host.wat")),
+                assemble(include_str!("../guests/echo_host_10.wat")),
                 large_guest::generate(Dialect::Wapc).into(),
             ]
         });
-        static EXTISM: LazyLock<[Arc<[u8]>; 3]> = LazyLock::new(|| {
+        static EXTISM: LazyLock<[Arc<[u8]>; 4]> = LazyLock::new(|| {
             [
                 assemble(include_str!("../guests/extism_echo.wat")),
                 assemble(include_str!("../guests/extism_echo_host.wat")),
+                assemble(include_str!("../guests/extism_echo_host_10.wat")),
                 large_guest::generate(Dialect::Extism).into(),
             ]
         });

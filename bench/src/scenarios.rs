@@ -52,7 +52,7 @@ pub const GROUPS: &[Group] = &[
 impl Group {
     pub fn title(self) -> &'static str {
         match self {
-            Self::Call => "One call (the echo of a payload; one host call with 64 B)",
+            Self::Call => "One call (the echo of a payload; one and ten host calls with 64 B)",
             Self::Throughput => "Calls a second (echo of 64 B)",
             Self::Cold => "Cold start: from bytes to the first answer, engine and all",
             Self::Fresh => "A fresh instance for each call (echo of 64 B), calls a second",
@@ -78,6 +78,10 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         guest: Guest::EchoHost,
         ..echo("host-call", "host call", 64)
+    },
+    Scenario {
+        guest: Guest::EchoHostTen,
+        ..echo("host-calls-10", "10 host calls", 64)
     },
     Scenario {
         group: Group::Throughput,
@@ -146,6 +150,12 @@ pub const SCENARIOS: &[Scenario] = &[
         measure: Measure::Allocations,
         guest: Guest::EchoHost,
         ..echo("allocations-host-call", "one host call", 64)
+    },
+    Scenario {
+        group: Group::Allocations,
+        measure: Measure::Allocations,
+        guest: Guest::EchoHostTen,
+        ..echo("allocations-host-calls-10", "10 host calls", 64)
     },
 ];
 

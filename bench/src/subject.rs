@@ -4,6 +4,8 @@ use std::hint::black_box;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
+use tokio::runtime::{Builder, Runtime};
+
 use crate::guests::{Dialect, Guest};
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -172,6 +174,53 @@ pub fn repeat_call(
         let length = call(black_box(OPERATION), black_box(&payload))?;
         check_length(payload.len(), length)
     })
+}
+
+/// What `future` comes to, on a runtime of its own.
+pub fn awaited<T, E>(future: impl Future<Output = std::result::Result<T, E>>) -> Result<T>
+where
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    runtime()?.block_on(future).map_err(Into::into)
+}
+
+/// As [`repeat_call`] for a call that is awaited. One runtime for many calls: what a service
+/// has, whose tasks await their calls.
+pub fn repeat_awaited(
+    task: &Task,
+    call: impl AsyncFnMut(&str, &[u8]) -> Result<usize> + 'static,
+) -> Result<Box<dyn Work>> {
+    struct Awaited<F> {
+        runtime: Runtime,
+        payload: Payload,
+        call: F,
+    }
+    impl<F: AsyncFnMut(&str, &[u8]) -> Result<usize>> Work for Awaited<F> {
+        fn run(&mut self, times: u64) -> Result<()> {
+            let Self {
+                runtime,
+                payload,
+                call,
+            } = self;
+            runtime.block_on(async {
+                for _ in 0..times {
+                    let length = call(black_box(OPERATION), black_box(payload)).await?;
+                    check_length(payload.len(), length)?;
+                }
+                Ok(())
+            })
+        }
+    }
+    Ok(Box::new(Awaited {
+        runtime: runtime()?,
+        payload: task.payload.clone(),
+        call,
+    }))
+}
+
+/// tokio's, on the thread that polls.
+fn runtime() -> Result<Runtime> {
+    Ok(Builder::new_current_thread().build()?)
 }
 
 pub fn maker(

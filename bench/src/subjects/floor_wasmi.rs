@@ -179,7 +179,7 @@ struct Instance {
     guest_call: TypedFunc<(i32, i32), i32>,
 }
 
-type State = Conversation<Memory>;
+pub(super) type State = Conversation<Memory>;
 
 impl Loaded {
     fn instantiate(&self) -> Result<Instance> {
@@ -221,7 +221,7 @@ impl Instance {
 
 impl HostError for Broken {}
 
-fn linker(engine: &Engine, lent: bool) -> Result<Linker<State>> {
+pub(super) fn linker(engine: &Engine, lent: bool) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     linker.func_wrap(
         "wapc",
@@ -298,7 +298,7 @@ fn define_unused(linker: &mut Linker<State>) -> Result<()> {
 }
 
 #[inline]
-fn parts<'a>(
+pub(super) fn parts<'a>(
     caller: &'a mut Caller<'_, State>,
 ) -> std::result::Result<(&'a mut [u8], &'a mut State), Error> {
     let memory = caller.data().memory;

@@ -268,7 +268,7 @@ struct Instance {
     guest_call: TypedFunc<(i32, i32), i32>,
 }
 
-type State = Conversation<Memory>;
+pub(super) type State = Conversation<Memory>;
 
 impl Loaded {
     fn new(linker: &Linker<State>, module: Module) -> Result<Self> {
@@ -312,7 +312,7 @@ impl Instance {
     }
 }
 
-fn linker(engine: &Engine, lent: bool) -> Result<Linker<State>> {
+pub(super) fn linker(engine: &Engine, lent: bool) -> Result<Linker<State>> {
     let mut linker = Linker::new(engine);
     linker.func_wrap(
         "wapc",
@@ -385,7 +385,9 @@ fn define_unused(linker: &mut Linker<State>) -> Result<()> {
 }
 
 #[inline]
-fn parts<'a>(caller: &'a mut Caller<'_, State>) -> wasmtime::Result<(&'a mut [u8], &'a mut State)> {
+pub(super) fn parts<'a>(
+    caller: &'a mut Caller<'_, State>,
+) -> wasmtime::Result<(&'a mut [u8], &'a mut State)> {
     let memory = caller.data().memory;
     let memory = memory.ok_or_else(|| wasmtime::Error::msg("the guest has no memory"))?;
     Ok(memory.data_and_store_mut(caller))

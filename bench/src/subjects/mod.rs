@@ -2,7 +2,9 @@
 
 mod conversation;
 mod floor_wasmi;
+mod floor_wasmi_async;
 mod floor_wasmtime;
+mod floor_wasmtime_async;
 mod ours;
 #[cfg(feature = "peer-extism")]
 mod peer_extism;
@@ -17,7 +19,9 @@ use crate::subject::Subject;
 pub fn all() -> Vec<Box<dyn Subject>> {
     let mut subjects = Vec::new();
     subjects.extend(floor_wasmtime::subjects());
+    subjects.extend(floor_wasmtime_async::subjects());
     subjects.extend(floor_wasmi::subjects());
+    subjects.extend(floor_wasmi_async::subjects());
     subjects.extend(ours::subjects());
     #[cfg(feature = "peer-wapc")]
     subjects.extend(peer_wapc::subjects());

@@ -5,12 +5,15 @@ use std::sync::Arc;
 
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{BoxError, HostCall, HostCallback, WapcHost, WebAssemblyEngineProvider};
+use wapc_host::{
+    BoxError, HostCall, HostCallback, OwnedHostCall, WapcHost, WebAssemblyEngineProvider,
+};
 
 use super::conversation::read;
 use crate::guests::Dialect;
 use crate::subject::{
-    Action, Kind, Maker, OPERATION, Result, Subject, Task, maker, repeat, repeat_call,
+    Action, Kind, Maker, OPERATION, Result, Subject, Task, awaited, maker, repeat, repeat_awaited,
+    repeat_call,
 };
 
 pub fn subjects() -> Vec<Box<dyn Subject>> {
@@ -53,6 +56,20 @@ pub fn subjects() -> Vec<Box<dyn Subject>> {
             Form::Lend,
         ),
         ours(
+            "ours-wasmtime-async",
+            "`WapcHost::call_async`, the callback a closure that does not await",
+            Engine::Wasmtime,
+            "floor-wasmtime-async",
+            Form::Async,
+        ),
+        ours(
+            "ours-wasmtime-awaiting",
+            "the same, the callback an async closure",
+            Engine::Wasmtime,
+            "floor-wasmtime-async",
+            Form::Awaiting,
+        ),
+        ours(
             "ours-wasmi",
             "`WapcHost::call`, the callback a closure",
             Engine::Wasmi,
@@ -72,6 +89,20 @@ pub fn subjects() -> Vec<Box<dyn Subject>> {
             Engine::Wasmi,
             "floor-wasmi",
             Form::Hold,
+        ),
+        ours(
+            "ours-wasmi-async",
+            "`WapcHost::call_async`, the callback a closure that does not await",
+            Engine::Wasmi,
+            "floor-wasmi-async",
+            Form::Async,
+        ),
+        ours(
+            "ours-wasmi-awaiting",
+            "the same, the callback an async closure",
+            Engine::Wasmi,
+            "floor-wasmi-async",
+            Form::Awaiting,
         ),
     ]
 }
@@ -97,6 +128,9 @@ enum Form {
     Fill,
     Hold,
     Lend,
+    Async,
+    /// In a call that is awaited as well.
+    Awaiting,
 }
 
 impl Engine {
@@ -122,7 +156,11 @@ impl Provider {
             Self::Wasmi(provider) => Box::new(provider.clone()),
         };
         Ok(match form {
-            Form::Return => WapcHost::new(provider, answer_with_payload)?,
+            Form::Return | Form::Async => WapcHost::new(provider, answer_with_payload)?,
+            Form::Awaiting => awaited(
+                WapcHost::builder(provider)
+                    .build_async(|call: OwnedHostCall| async move { Ok(call.into_payload()) }),
+            )?,
             _ => WapcHost::with_callback(provider, Echo)?,
         })
     }
@@ -179,7 +217,10 @@ impl Subject for Ours {
         match task.action {
             Action::Call => maker(move || {
                 let host = provider.host(form)?;
-                task.check(&host.call(OPERATION, &task.payload)?)?;
+                task.check(&match form {
+                    Form::Awaiting => awaited(host.call_async(OPERATION, &task.payload))?,
+                    _ => host.call(OPERATION, &task.payload)?,
+                })?;
                 let mut buffer = Vec::new();
                 match form {
                     Form::Return => repeat_call(&task, move |operation, payload| {
@@ -203,6 +244,11 @@ impl Subject for Ours {
                             response.len()
                         })?)
                     }),
+                    Form::Async | Form::Awaiting => {
+                        repeat_awaited(&task, async move |operation, payload| {
+                            Ok(host.call_async(operation, payload).await?.len())
+                        })
+                    }
                 }
             }),
             Action::ColdStart => {

@@ -3,13 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use tokio::runtime::{Builder, Runtime};
 use wapc::{HostCallback, HostCallbackAsync, WapcHost, WapcHostAsync};
 use wasmtime_provider::{WasmtimeEngineProviderBuilder, WasmtimeEngineProviderPre};
 
 use crate::guests::Dialect;
 use crate::subject::{
-    Action, Kind, Maker, OPERATION, Result, Subject, Task, Work, check_length, maker, repeat,
+    Action, Kind, Maker, OPERATION, Result, Subject, Task, awaited, maker, repeat, repeat_awaited,
     repeat_call,
 };
 
@@ -136,7 +135,7 @@ impl Subject for Async {
     }
 
     fn floor(&self) -> &'static str {
-        "floor-wasmtime"
+        "floor-wasmtime-async"
     }
 
     fn prepare(&self, task: &Task) -> Result<Option<Maker>> {
@@ -149,37 +148,14 @@ impl Subject for Async {
             .build_async_pre()?;
         maker(move || {
             let provider = linked.rehydrate()?;
-            let runtime = Builder::new_current_thread().build()?;
-            let host = runtime.block_on(WapcHostAsync::new(
+            let host = awaited(WapcHostAsync::new(
                 Box::new(provider),
                 Some(answer_with_payload_async()),
             ))?;
-            task.check(&runtime.block_on(host.call(OPERATION, &task.payload))?)?;
-            Ok(Box::new(Awaited {
-                runtime,
-                host,
-                task: task.clone(),
-            }))
-        })
-    }
-}
-
-/// One `block_on` for many calls: what a service has, whose tasks await their calls.
-struct Awaited {
-    runtime: Runtime,
-    host: WapcHostAsync,
-    task: Task,
-}
-
-impl Work for Awaited {
-    fn run(&mut self, times: u64) -> Result<()> {
-        let payload = &self.task.payload;
-        self.runtime.block_on(async {
-            for _ in 0..times {
-                let answer = self.host.call(OPERATION, payload).await?;
-                check_length(payload.len(), answer.len())?;
-            }
-            Ok(())
+            task.check(&awaited(host.call(OPERATION, &task.payload))?)?;
+            repeat_awaited(&task, async move |operation, payload| {
+                Ok(host.call(operation, payload).await?.len())
+            })
         })
     }
 }

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::runtime::{Builder, Runtime};
-use wapc_pool::{HostPool, HostPoolBuilder};
+use wapc_pool::HostPoolBuilder;
 use wapc1::WapcHost;
 use wasmtime_provider1::WasmtimeEngineProviderBuilder;
 
 use crate::subject::{
-    Action, Kind, Maker, OPERATION, Result, Subject, Task, Work, check_length, maker,
+    Action, Kind, Maker, OPERATION, Result, Subject, Task, awaited, maker, repeat_awaited,
 };
 
 pub fn subjects() -> Vec<Box<dyn Subject>> {
@@ -54,33 +53,12 @@ impl Subject for Pool {
             .build();
         let pool = Arc::new(pool);
         maker(move || {
-            let runtime = Builder::new_current_thread().build()?;
             let call = pool.call(OPERATION, task.payload.to_vec());
-            task.check(&runtime.block_on(call)?)?;
-            Ok(Box::new(Caller {
-                runtime,
-                pool: pool.clone(),
-                task: task.clone(),
-            }))
-        })
-    }
-}
-
-struct Caller {
-    runtime: Runtime,
-    pool: Arc<HostPool>,
-    task: Task,
-}
-
-impl Work for Caller {
-    fn run(&mut self, times: u64) -> Result<()> {
-        let payload = &self.task.payload;
-        self.runtime.block_on(async {
-            for _ in 0..times {
-                let answer = self.pool.call(OPERATION, payload.to_vec()).await?;
-                check_length(payload.len(), answer.len())?;
-            }
-            Ok(())
+            task.check(&awaited(call)?)?;
+            let pool = pool.clone();
+            repeat_awaited(&task, async move |operation, payload| {
+                Ok(pool.call(operation, payload.to_vec()).await?.len())
+            })
         })
     }
 }
