@@ -27,7 +27,7 @@ use tokio::{
 };
 use wapc_host::{
     BoxError, CallOptions, CancelHandle, EngineError, Error, HostBuilder, Interruption, Limits,
-    OwnedHostCall, ProtocolError, Reuse, Stats, Stop, WapcHost,
+    OwnedHostCall, ProtocolError, Reuse, Stats, Stop, Tiers, WapcHost,
 };
 
 use crate::Case;
@@ -50,7 +50,13 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("callback_calls_another_host", callback_calls_another_host),
         Case::new("swaps_meanwhile", swaps_meanwhile),
         Case::new("swaps_while_one_waits", swaps_while_one_waits),
+        Case::new("tiers_meanwhile", tiers_meanwhile),
+        Case::new("checked_out", checked_out),
+        Case::new("checked_out_in_turn", checked_out_in_turn),
+        Case::new("checked_out_and_dropped", checked_out_and_dropped),
+        Case::new("checked_out_with_options", checked_out_with_options),
         Case::new("others_run_beside_a_loop", others_run_beside_a_loop),
+        Case::new("pauses_by_the_slice", pauses_by_the_slice),
         Case::new("cancelled_by_a_neighbour", cancelled_by_a_neighbour),
         Case::new("ends_as_a_blocking_call", ends_as_a_blocking_call),
         Case::new("fuel_is_the_same", fuel_is_the_same),
@@ -545,6 +551,221 @@ fn swaps_while_one_waits(engine: &Engine) {
         .expect("a good module");
     let answer = on_a_runtime(host.call_async("any", b""));
     assert_eq!(answer.expect("an answer"), b"start");
+}
+
+/// The host moves to another engine while its callback awaits.
+fn tiers_meanwhile(engine: &Engine) {
+    for first in ENGINES.iter().filter(|first| first.name != engine.name) {
+        let make = |engine: Engine| {
+            move |module: &[u8]| Ok(engine.interruptible(module, Interruption::Time))
+        };
+        let tiers = Tiers::new(text("echo_host"), make(*first), make(*engine));
+        let tiers = tiers.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let host = build(WapcHost::builder(Box::new(tiers)).max_instances(4), 2);
+        let host = Arc::new(host);
+        runtime(2).block_on(async {
+            let mut callers = JoinSet::new();
+            for _ in 0..8 {
+                let host = Arc::clone(&host);
+                callers.spawn(async move {
+                    let begun = Instant::now();
+                    while host.generation() == 1 {
+                        assert!(begun.elapsed() < LONG, "the second tier never comes");
+                        let answer = host.call_async("any", b"payload").await;
+                        let answer = answer.unwrap_or_else(|error| panic!("{}", chain(&error)));
+                        assert_eq!(answer, b"payload");
+                        pause().await;
+                    }
+                });
+            }
+            while let Some(caller) = callers.join_next().await {
+                caller.expect("no panic");
+            }
+        });
+        assert_answers(&host, b"after");
+        assert_eq!(host.stats().errors.total(), 0);
+    }
+}
+
+fn checked_out(engine: &Engine) {
+    let counting = builder(engine, "stateful").max_instances(2);
+    let host = build(counting, 0);
+    on_a_runtime(async {
+        let mut held = host.check_out_async().await.expect("an instance");
+        let mut last = Vec::new();
+        for payload in [&b"one"[..], b"two", b"three"] {
+            let answer = held.call_async("keep", payload).await;
+            assert_eq!(answer.expect("an answer"), last);
+            last = payload.to_vec();
+            // Others have the other instance.
+            let others = host.call_async("keep", b"other").await.expect("an answer");
+            assert!(others.is_empty() || others == b"other");
+        }
+        // A swap is for the next check-out.
+        let swapped = thread::scope(|scope| {
+            let swap = scope.spawn(|| host.replace_module(text("respond_twice")));
+            swap.join().expect("no panic")
+        });
+        swapped.expect("a good module");
+        let answer = held.call_async("keep", b"four").await;
+        assert_eq!(answer.expect("an answer"), b"three");
+        drop(held);
+        let mut held = host.check_out_async().await.expect("an instance");
+        let answer = held.call_async("keep", b"five").await;
+        assert_eq!(answer.expect("an answer"), b"last");
+        // After a trap comes a new instance.
+        host.replace_module(text("stateful"))
+            .expect("a good module");
+        drop(held);
+        let mut held = host.check_out_async().await.expect("an instance");
+        for _ in 0..2 {
+            for expected in [&b""[..], b"x"] {
+                let answer = held.call_async("keep", b"x").await;
+                assert_eq!(answer.expect("an answer"), expected);
+            }
+            let trapped = held.call_async("trap", b"").await;
+            assert!(matches!(trapped, Err(Error::Trapped { .. })), "{trapped:?}");
+        }
+    });
+    assert_eq!(host.stats().waiting, 0);
+}
+
+/// First come, first served, whether by a call or a check-out, a thread or a
+/// task.
+fn checked_out_in_turn(engine: &Engine) {
+    let host = build(builder(engine, "stateful"), 0);
+    let mut context = Context::from_waker(Waker::noop());
+    let first = poll_times(host.check_out_async(), 1);
+    let first = first.expect("it is free").expect("an instance");
+    let mut calls: Vec<_> = [&b"one"[..], b"two", b"three"]
+        .map(|payload| {
+            let host = &host;
+            Box::pin(async move {
+                let mut held = host.check_out_async().await?;
+                held.call_async("keep", payload).await
+            })
+        })
+        .into();
+    let mut last = Box::pin(host.call_async("keep", b"four"));
+    for call in &mut calls {
+        assert!(call.as_mut().poll(&mut context).is_pending());
+    }
+    assert!(last.as_mut().poll(&mut context).is_pending());
+    assert_eq!(places(&host.stats()), (1, 0, 4));
+    // Whoever leaves the line is not missed.
+    drop(calls.remove(1));
+    assert_eq!(places(&host.stats()), (1, 0, 3));
+    drop(first);
+    // It is not the last one's turn.
+    assert!(last.as_mut().poll(&mut context).is_pending());
+    let found: Vec<_> = on_a_runtime(async {
+        let mut found = vec![];
+        for call in calls {
+            found.push(call.await.expect("an answer"));
+        }
+        found.push(last.await.expect("an answer"));
+        found
+    });
+    assert_eq!(found, [&b""[..], b"one", b"three"]);
+    assert_eq!(places(&host.stats()), (1, 1, 0));
+    // A thread waits for a task.
+    thread::scope(|scope| {
+        let held = on_a_runtime(host.check_out_async()).expect("an instance");
+        let thread = scope.spawn(|| host.call("keep", b"five"));
+        while host.stats().waiting == 0 {
+            thread::yield_now();
+        }
+        drop(held);
+        let answer = thread.join().expect("no panic");
+        assert_eq!(answer.expect("an answer"), b"four");
+    });
+}
+
+fn checked_out_and_dropped(engine: &Engine) {
+    const YIELDS: usize = 3;
+    let counts = Counts::default();
+    let provider = engine.interruptible(text("echo_host"), Interruption::Time);
+    let host = build(WapcHost::builder(counts.count(provider)), YIELDS);
+    let mut held = on_a_runtime(host.check_out_async()).expect("an instance");
+    for polls in 1.. {
+        let answer = poll_times(held.call_async("any", b"x"), polls);
+        if let Some(answer) = answer {
+            assert_eq!(answer.expect("an answer"), b"x");
+            assert!(polls > YIELDS);
+            break;
+        }
+        // The instance is gone at once, and its place is still held.
+        assert_eq!(places(&host.stats()), (0, 0, 0), "after {polls}");
+        assert_eq!(counts.made(), counts.dropped());
+        let answer = on_a_runtime(held.call_async("any", b"y"));
+        assert_eq!(answer.expect("an answer"), b"y");
+        assert_eq!(places(&host.stats()), (1, 0, 0), "after {polls}");
+    }
+    drop(held);
+    assert_eq!(places(&host.stats()), (1, 1, 0));
+    // What is dropped while it waits, or is never polled, leaves nothing.
+    let held = on_a_runtime(host.check_out_async()).expect("an instance");
+    for polls in 0..3 {
+        assert!(poll_times(host.check_out_async(), polls).is_none());
+        assert_eq!(places(&host.stats()), (1, 0, 0), "after {polls}");
+    }
+    drop(held);
+    assert_answers(&host, b"after");
+    drop(host);
+    assert_eq!(counts.made(), counts.dropped());
+}
+
+fn checked_out_with_options(engine: &Engine) {
+    let host = build(builder(engine, "echo_host").wait_limit(SHORT), 1);
+    on_a_runtime(async {
+        let options = CallOptions::default().timeout(Duration::from_millis(20));
+        let mut held = host.with(&options).check_out_async().await;
+        let held = held.as_mut().expect("an instance");
+        for _ in 0..2 {
+            let result = held.call_async("any", b"never").await;
+            assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+            let answer = held.call_async("any", b"x").await;
+            assert_eq!(answer.expect("an answer"), b"x");
+        }
+        let cancel = CancelHandle::new();
+        held.set_options(CallOptions::default().cancel(&cancel));
+        let answer = held.call_async("any", b"y").await;
+        assert_eq!(answer.expect("an answer"), b"y");
+        // Whoever waits has a deadline, a handle, and the host's limit.
+        let options = CallOptions::default().deadline(Instant::now() + SHORT / 4);
+        let result = host.with(&options).check_out_async().await;
+        assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+        let other = CancelHandle::new();
+        other.cancel();
+        let options = CallOptions::default().cancel(&other);
+        let result = host.with(&options).check_out_async().await;
+        assert!(matches!(result, Err(Error::Cancelled { .. })), "{result:?}");
+        let result = host.check_out_async().await;
+        assert!(matches!(result, Err(Error::Busy { .. })), "{result:?}");
+        cancel.cancel();
+        let result = held.call_async("any", b"z").await;
+        assert!(matches!(result, Err(Error::Cancelled { .. })), "{result:?}");
+    });
+    assert_answers(&host, b"after");
+}
+
+fn pauses_by_the_slice(engine: &Engine) {
+    let polls = |slice| {
+        let host = build(builder(engine, "hostile/loop").slice(slice), 0);
+        let options = CallOptions::default().timeout(SHORT);
+        let with = host.with(&options);
+        let mut call = pin!(with.call_async("bad", b""));
+        let mut polls = 0_u32;
+        let result = on_a_runtime(poll_fn(|context| {
+            polls += 1;
+            call.as_mut().poll(context)
+        }));
+        assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+        polls
+    };
+    assert_eq!(polls(LONG), 1);
+    assert!((1..=6).contains(&polls(SHORT / 5)));
+    assert!(polls(Duration::ZERO) > 1);
 }
 
 fn others_run_beside_a_loop(engine: &Engine) {
