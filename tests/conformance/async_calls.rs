@@ -63,6 +63,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("without_interruption", without_interruption),
         Case::new("blocking_call_is_refused", blocking_call_is_refused),
         Case::new("blocking_calls_in_between", blocking_calls_in_between),
+        Case::new("on_a_thread_of_its_own", on_a_thread_of_its_own),
     ]
 }
 
@@ -959,4 +960,30 @@ fn blocking_calls_in_between(engine: &Engine) {
     let result = host.with(&options).call("bad", b"");
     assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
     assert_eq!(host.call("good", b"").expect("an answer"), b"good");
+}
+
+/// An engine behind a provider that knows of no async calls.
+fn on_a_thread_of_its_own(engine: &Engine) {
+    let counts = Counts::default();
+    let provider = engine.interruptible(text("echo_host"), Interruption::Time);
+    let builder = WapcHost::builder(counts.count_without_suspension(provider));
+    let host = build(builder.max_instances(2), 1);
+    for payload in [&b"one"[..], b"two", b"late"] {
+        assert_answers(&host, payload);
+    }
+    let result = on_a_runtime(host.call_async("any", b"fail"));
+    assert_eq!(outcome(&result), "guest-error the host refused");
+    for polls in 1..=3 {
+        assert!(poll_times(host.call_async("any", b"never"), polls).is_none());
+        assert_answers(&host, b"after");
+    }
+    let options = CallOptions::default().timeout(SHORT);
+    let result = on_a_runtime(host.with(&options).call_async("any", b"never"));
+    assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+    drop(host);
+    let begun = Instant::now();
+    while counts.left() > 0 {
+        assert!(begun.elapsed() < LONG, "{} are left", counts.left());
+        thread::yield_now();
+    }
 }

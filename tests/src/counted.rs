@@ -27,9 +27,28 @@ impl Counts {
         &self,
         provider: Box<dyn WebAssemblyEngineProvider>,
     ) -> Box<dyn WebAssemblyEngineProvider> {
+        self.wrap(provider, true)
+    }
+
+    /// The same of an engine that cannot suspend its guests: in async calls they
+    /// run on a thread each.
+    #[must_use]
+    pub fn count_without_suspension(
+        &self,
+        provider: Box<dyn WebAssemblyEngineProvider>,
+    ) -> Box<dyn WebAssemblyEngineProvider> {
+        self.wrap(provider, false)
+    }
+
+    fn wrap(
+        &self,
+        provider: Box<dyn WebAssemblyEngineProvider>,
+        suspends: bool,
+    ) -> Box<dyn WebAssemblyEngineProvider> {
         Box::new(Counted {
             provider,
             counts: self.clone(),
+            suspends,
         })
     }
 
@@ -44,19 +63,36 @@ impl Counts {
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::SeqCst)
     }
+
+    /// How many are there.
+    #[must_use]
+    pub fn left(&self) -> u64 {
+        // In this order: what is made in between is not missed.
+        let dropped = self.dropped();
+        self.made() - dropped
+    }
 }
 
 struct Counted {
     provider: Box<dyn WebAssemblyEngineProvider>,
     counts: Counts,
+    suspends: bool,
+}
+
+impl Counted {
+    fn instance(&self, instance: Box<dyn GuestInstance>) -> Box<dyn GuestInstance> {
+        self.counts.0.made.fetch_add(1, Ordering::SeqCst);
+        Box::new(CountedInstance {
+            instance,
+            suspends: self.suspends,
+            _dropped: Dropped(self.counts.clone()),
+        })
+    }
 }
 
 impl WebAssemblyEngineProvider for Counted {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        Ok(CountedInstance::of(
-            self.provider.init(state)?,
-            &self.counts,
-        ))
+        Ok(self.instance(self.provider.init(state)?))
     }
 
     fn init_async(
@@ -64,11 +100,13 @@ impl WebAssemblyEngineProvider for Counted {
         state: ModuleState,
     ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
         let instance = self.provider.init_async(state);
-        Box::pin(async move { Ok(CountedInstance::of(instance.await?, &self.counts)) })
+        Box::pin(async move { Ok(self.instance(instance.await?)) })
     }
 
     fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
-        Ok(self.counts.count(self.provider.replace(module)?))
+        Ok(self
+            .counts
+            .wrap(self.provider.replace(module)?, self.suspends))
     }
 
     fn interruption(&self) -> Interruption {
@@ -82,18 +120,9 @@ impl WebAssemblyEngineProvider for Counted {
 
 struct CountedInstance {
     instance: Box<dyn GuestInstance>,
+    suspends: bool,
     // The last field: counted when the instance is gone.
     _dropped: Dropped,
-}
-
-impl CountedInstance {
-    fn of(instance: Box<dyn GuestInstance>, counts: &Counts) -> Box<dyn GuestInstance> {
-        counts.0.made.fetch_add(1, Ordering::SeqCst);
-        Box::new(Self {
-            instance,
-            _dropped: Dropped(counts.clone()),
-        })
-    }
 }
 
 impl GuestInstance for CountedInstance {
@@ -106,7 +135,10 @@ impl GuestInstance for CountedInstance {
         op_length: i32,
         msg_length: i32,
     ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
-        self.instance.call_async(op_length, msg_length)
+        match self.suspends {
+            true => self.instance.call_async(op_length, msg_length),
+            false => None,
+        }
     }
 
     fn state(&mut self) -> &mut ModuleState {

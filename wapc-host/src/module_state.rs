@@ -301,7 +301,7 @@ impl ModuleState {
         let numbers = [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len];
         let callback = match callback {
             Callback::Blocking(callback) => callback,
-            Callback::Async(_) => return self.ask_through_door(memory, numbers),
+            Callback::Async(_) => return self.ask_without_waiting(memory, numbers),
         };
         let call = read_host_call(
             self.host_id,
@@ -324,7 +324,8 @@ impl ModuleState {
         self.conclude_host_call(answer)
     }
 
-    /// `__host_call` where the callback may await: begins to ask it.
+    /// `__host_call` where the callback may await: begins to ask it. Where the
+    /// guest has a thread of its own, waits for the answer as well.
     ///
     /// # Errors
     ///
@@ -360,25 +361,22 @@ impl ModuleState {
             let _within = Within::enter(self.host_id);
             callback.call(call)
         }));
-        match begun {
-            Ok(future) => Ok(Asked::Waiting(HostAnswer::new(
-                self.host_id,
-                future,
-                limits,
-            ))),
-            Err(panic) => Err(self.callback_panicked(panic)),
+        let answer = match begun {
+            Ok(future) => HostAnswer::new(self.host_id, future, limits),
+            Err(panic) => return Err(self.callback_panicked(panic)),
+        };
+        match self.door.clone() {
+            Some(door) => self.host_answered(door.ask(answer)).map(Asked::Answered),
+            None => Ok(Asked::Waiting(answer)),
         }
     }
 
-    /// `__host_call` of a guest that runs on a thread of its own.
+    /// `__host_call` of a guest that its engine cannot suspend here.
     #[cold]
-    fn ask_through_door(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<i32, Stop> {
-        match (self.ask_host(memory, numbers)?, self.door.clone()) {
-            (Asked::Waiting(answer), Some(door)) => self.host_answered(door.ask(answer)),
-            (Asked::Answered(answered), _) => Ok(answered),
-            (Asked::Waiting(_), None) => {
-                Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into())
-            }
+    fn ask_without_waiting(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<i32, Stop> {
+        match self.ask_host(memory, numbers)? {
+            Asked::Answered(answered) => Ok(answered),
+            Asked::Waiting(_) => Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into()),
         }
     }
 
