@@ -177,6 +177,13 @@ impl Builder {
     /// callback needs: running out of it aborts the process. Threads of Rust
     /// have 2 MiB by default.
     ///
+    /// In an async call (feature `async`) the guest, the host's functions and
+    /// its callback run on a stack of the guest's own instead, in either form
+    /// of callback. It is 512 KiB larger than what the guest may use, and 2 MiB
+    /// at the least, so that the host has 1.5 MiB of it by default. It takes
+    /// address space from the first such call until the instance is dropped,
+    /// and memory as far as it was used.
+    ///
     /// Another value than the default makes an engine for this provider alone.
     /// Without effect beside [`Builder::engine`] and for
     /// [`Builder::build_compiled`]. For 0, [`Builder::build`] answers

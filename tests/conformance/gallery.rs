@@ -123,7 +123,7 @@ fn assert_expected(expected: &str, found: &str, words: &str) {
 
 /// How a host is made and called.
 #[derive(Clone, Copy, Debug)]
-enum Driver {
+pub(crate) enum Driver {
     /// By blocking calls.
     Blocking,
     /// By async calls, with a callback that blocks.
@@ -140,7 +140,12 @@ impl Driver {
         }
     }
 
-    fn call(self, host: &WapcHost, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+    pub(crate) fn call(
+        self,
+        host: &WapcHost,
+        operation: &str,
+        payload: &[u8],
+    ) -> Result<Vec<u8>, Error> {
         match self {
             Self::Blocking => host.call(operation, payload),
             Self::Async | Self::Awaiting => on_a_runtime(host.call_async(operation, payload)),

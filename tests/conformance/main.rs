@@ -55,6 +55,7 @@ const SUBJECTS: &[(&str, Cases)] = &[
     ("gallery_async", gallery::async_cases),
     ("limits", limits::cases),
     ("operations", operations::cases),
+    ("operations_async", operations::async_cases),
     ("wasi", wasi::cases),
 ];
 

@@ -1,12 +1,25 @@
 //! Every operation of every guest that was built from a language.
 
-use conformance::{Engine, chain};
+use conformance::{Engine, answer, chain};
 use guest_fixtures::{WASM, wat};
-use wapc_host::{Error, WapcHost};
+use wapc_host::{Error, OwnedHostCall, WapcHost, WasiSettings};
 
-use crate::Case;
+use crate::{
+    Case,
+    async_calls::{on_a_runtime, pause},
+    gallery::Driver,
+};
 
 pub(crate) fn cases() -> Vec<Case> {
+    rows(&[Driver::Blocking])
+}
+
+/// The same by async calls, with either kind of callback.
+pub(crate) fn async_cases() -> Vec<Case> {
+    rows(&[Driver::Async, Driver::Awaiting])
+}
+
+fn rows(drivers: &'static [Driver]) -> Vec<Case> {
     let text = wat("hello").expect("there is a guest in text form");
     WASM.iter()
         .map(|(name, bytes)| (*name, *bytes))
@@ -14,14 +27,51 @@ pub(crate) fn cases() -> Vec<Case> {
         .flat_map(|(guest, bytes)| {
             OPERATIONS.iter().map(move |(operation, check)| {
                 Case::new(format!("{guest}::{operation}"), move |engine: &Engine| {
-                    check(guest, &engine.host(bytes));
+                    for driver in drivers {
+                        check(guest, &Called::new(engine, bytes, *driver));
+                    }
                 })
             })
         })
         .collect()
 }
 
-type Check = fn(&str, &WapcHost);
+/// A host, and how it is called.
+struct Called {
+    host: WapcHost,
+    driver: Driver,
+}
+
+impl Called {
+    fn new(engine: &Engine, module: &[u8], driver: Driver) -> Self {
+        let host = match driver {
+            Driver::Blocking | Driver::Async => engine.host(module),
+            Driver::Awaiting => {
+                let provider = engine.provider(module, WasiSettings::new());
+                let provider = provider.unwrap_or_else(|error| panic!("{}", chain(&error)));
+                let host =
+                    WapcHost::builder(provider).build_async(|call: OwnedHostCall| async move {
+                        pause().await;
+                        answer(
+                            call.host_id(),
+                            call.binding(),
+                            call.namespace(),
+                            call.operation(),
+                            call.payload(),
+                        )
+                    });
+                on_a_runtime(host).unwrap_or_else(|error| panic!("{}", chain(&error)))
+            }
+        };
+        Self { host, driver }
+    }
+
+    fn call(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        self.driver.call(&self.host, operation, payload)
+    }
+}
+
+type Check = fn(&str, &Called);
 
 const OPERATIONS: &[(&str, Check)] = &[
     ("echo", |_, host| {
@@ -67,6 +117,7 @@ const OPERATIONS: &[(&str, Check)] = &[
     }),
     ("lent_and_filled", |_, host| {
         let mut buffer = vec![];
+        let host = &host.host;
         host.call_into("echo", b"filled", &mut buffer)
             .expect("an answer");
         assert_eq!(buffer, b"filled");
@@ -83,12 +134,12 @@ fn refusal_by(guest: &str, reason: &str) -> String {
     }
 }
 
-fn ok(host: &WapcHost, operation: &str, payload: &[u8]) -> Vec<u8> {
+fn ok(host: &Called, operation: &str, payload: &[u8]) -> Vec<u8> {
     host.call(operation, payload)
         .unwrap_or_else(|error| panic!("{}", chain(&error)))
 }
 
-fn guest_error(host: &WapcHost, operation: &str, payload: &[u8]) -> String {
+fn guest_error(host: &Called, operation: &str, payload: &[u8]) -> String {
     match host.call(operation, payload) {
         Err(Error::Guest { message, .. }) => message,
         Err(error) => panic!("not a guest error: {}", chain(&error)),
