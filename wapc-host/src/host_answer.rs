@@ -4,6 +4,7 @@ use std::{
     any::Any,
     fmt,
     future::Future,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -52,11 +53,11 @@ where
 pub struct OwnedHostCall {
     host_id: u64,
     generation: u64,
-    /// The three names, one after the other.
-    names: String,
+    /// The payload and then the three names: one allocation.
+    bytes: Vec<u8>,
+    payload_end: usize,
     binding_end: usize,
     namespace_end: usize,
-    payload: Vec<u8>,
     expires: u64,
     cancel: Option<CancelHandle>,
     context: Option<Arc<dyn Any + Send + Sync>>,
@@ -64,14 +65,21 @@ pub struct OwnedHostCall {
 
 impl OwnedHostCall {
     pub(crate) fn new(call: HostCall<'_>) -> Self {
-        let names = [call.binding, call.namespace, call.operation].concat();
+        let mut bytes = Vec::with_capacity(call.bytes());
+        bytes.extend_from_slice(call.payload);
+        let payload_end = bytes.len();
+        bytes.extend_from_slice(call.binding.as_bytes());
+        let binding_end = bytes.len();
+        bytes.extend_from_slice(call.namespace.as_bytes());
+        let namespace_end = bytes.len();
+        bytes.extend_from_slice(call.operation.as_bytes());
         Self {
             host_id: call.host_id,
             generation: call.generation,
-            binding_end: call.binding.len(),
-            namespace_end: call.binding.len() + call.namespace.len(),
-            names,
-            payload: call.payload.to_vec(),
+            bytes,
+            payload_end,
+            binding_end,
+            namespace_end,
             expires: call.budget.expires(),
             cancel: call.budget.cancel().cloned(),
             context: call.budget.shared_context(),
@@ -93,33 +101,38 @@ impl OwnedHostCall {
     /// The first of the three names that say what is called.
     #[must_use]
     pub fn binding(&self) -> &str {
-        self.names.get(..self.binding_end).unwrap_or_default()
+        self.name(self.payload_end..self.binding_end)
     }
 
     /// The second name.
     #[must_use]
     pub fn namespace(&self) -> &str {
-        self.names
-            .get(self.binding_end..self.namespace_end)
-            .unwrap_or_default()
+        self.name(self.binding_end..self.namespace_end)
     }
 
     /// The third name.
     #[must_use]
     pub fn operation(&self) -> &str {
-        self.names.get(self.namespace_end..).unwrap_or_default()
+        self.name(self.namespace_end..self.bytes.len())
+    }
+
+    fn name(&self, range: Range<usize>) -> &str {
+        let name = self.bytes.get(range).unwrap_or_default();
+        // The guest's names were checked before they were copied.
+        str::from_utf8(name).unwrap_or_default()
     }
 
     /// The guest's bytes.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
-        &self.payload
+        self.bytes.get(..self.payload_end).unwrap_or_default()
     }
 
     /// The guest's bytes, to keep.
     #[must_use]
-    pub fn into_payload(self) -> Vec<u8> {
-        self.payload
+    pub fn into_payload(mut self) -> Vec<u8> {
+        self.bytes.truncate(self.payload_end);
+        self.bytes
     }
 
     /// As [`HostCall::context`].
@@ -149,7 +162,7 @@ impl fmt::Debug for OwnedHostCall {
             .field("binding", &self.binding())
             .field("namespace", &self.namespace())
             .field("operation", &self.operation())
-            .field("payload_bytes", &self.payload.len())
+            .field("payload_bytes", &self.payload_end)
             .finish_non_exhaustive()
     }
 }
