@@ -795,7 +795,9 @@ fn others_run_beside_a_loop(engine: &Engine) {
             assert_eq!(answer.expect("an answer"), b"good");
         });
         let beats = beats.load(Ordering::Relaxed);
-        assert!(beats > 5, "{guest}: {beats} beats");
+        // A guest that does not pause lets none through. How many there are is
+        // up to the machine.
+        assert!(beats > 1, "{guest}: {beats} beats");
     }
 }
 
