@@ -119,6 +119,9 @@ fn heartbeat(engine: &Engine, runtime: &Runtime) -> Result<(), BoxError> {
     Ok(())
 }
 
+/// For what ends a moment after its caller has gone.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// What becomes of a guest while its host awaits.
 #[derive(Clone, Copy, Debug)]
 enum By {
@@ -157,7 +160,7 @@ fn drop_many(engine: &Engine, by: By, calls: u64) -> Result<u64, BoxError> {
     runtime.block_on(drop_tasks(&host, calls - calls / 2));
     let took = start.elapsed();
     // A guest on a thread of its own ends when it hears of it.
-    let patience = Instant::now() + Duration::from_secs(10);
+    let patience = Instant::now() + PATIENCE;
     let tasks = || u64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(u64::MAX);
     let live = |host: &WapcHost| u64::try_from(host.stats().live).unwrap_or(u64::MAX);
     while Instant::now() < patience
@@ -170,12 +173,13 @@ fn drop_many(engine: &Engine, by: By, calls: u64) -> Result<u64, BoxError> {
     let turns = u64::try_from(stats.live - stats.idle + stats.waiting)?;
     let answer = runtime.block_on(host.call_async("any", b"after"))?;
     drop(host);
+    let left = instances.left_after(PATIENCE);
     println!(
         "{:<10} {:<12} {} of {} instances, {turns} turns, {} of {} answers, {} tasks; \
          {} ns a call",
         engine.name,
         format!("{by:?}").to_lowercase(),
-        instances.left(),
+        left,
         instances.made(),
         answers.left(),
         answers.begun(),
@@ -183,7 +187,7 @@ fn drop_many(engine: &Engine, by: By, calls: u64) -> Result<u64, BoxError> {
         took.as_nanos() / u128::from(calls.max(1))
     );
     let wrong = u64::from(answer != b"after");
-    Ok(wrong + instances.left() + turns + answers.left() + tasks())
+    Ok(wrong + left + turns + answers.left() + tasks())
 }
 
 /// Polls each call up to three times, and drops it.

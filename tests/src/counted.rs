@@ -1,8 +1,12 @@
 //! Counts instances, around any provider.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
 use wapc_host::{
@@ -70,6 +74,18 @@ impl Counts {
         // In this order: what is made in between is not missed.
         let dropped = self.dropped();
         self.made() - dropped
+    }
+
+    /// How many are there after their host was dropped, once all are gone or
+    /// `patience` is over: the clock may hold a host, and a thread its guest,
+    /// for a moment longer than their owner.
+    #[must_use]
+    pub fn left_after(&self, patience: Duration) -> u64 {
+        let begun = Instant::now();
+        while self.left() > 0 && begun.elapsed() < patience {
+            thread::yield_now();
+        }
+        self.left()
     }
 }
 
