@@ -181,14 +181,15 @@ impl Inner {
     ) -> Result<Turn<'_>, Error> {
         let held = match self.pool.try_take() {
             Some(held) => held,
-            None => self
-                .wait_async(operation, options)
+            // Boxed, here and below, is what few calls come to: a future is
+            // moved with all that it may hold.
+            None => Box::pin(self.wait_async(operation, options))
                 .await
                 .map_err(|error| self.counted(error))?,
         };
         let mut turn = Turn::new(self, held);
         if turn.is_stale() {
-            turn.fill_async().await?;
+            Box::pin(turn.fill_async()).await?;
         }
         Ok(turn)
     }
@@ -300,7 +301,7 @@ impl Turn<'_> {
         response: &mut Vec<u8>,
     ) -> Result<(), Error> {
         if self.is_lost() {
-            self.fill_async().await?;
+            Box::pin(self.fill_async()).await?;
         }
         let slice = self.host.slice();
         let lengths = self.begin(operation, payload, options, true)?;
@@ -325,8 +326,8 @@ impl Turn<'_> {
         match returned {
             Some(returned) => self.end(operation, returned, conversed),
             None => {
-                self.converse_on_thread(operation, payload, options, response)
-                    .await
+                let call = self.converse_on_thread(operation, payload, options, response);
+                Box::pin(call).await
             }
         }
     }
