@@ -9,6 +9,7 @@ struct Readme;
 
 pub mod counted;
 pub mod outcome;
+pub mod own_process;
 
 use std::{fmt, time::Duration};
 
