@@ -8,6 +8,7 @@ mod async_calls;
 mod bad_input;
 mod concurrency;
 mod conversation;
+mod errors;
 mod gallery;
 mod generated;
 mod limits;
@@ -52,6 +53,7 @@ const SUBJECTS: &[(&str, Cases)] = &[
     ("bad_input", bad_input::cases),
     ("concurrency", concurrency::cases),
     ("conversation", conversation::cases),
+    ("errors", errors::cases),
     ("gallery", gallery::cases),
     ("gallery_async", gallery::async_cases),
     ("generated", generated::cases),
