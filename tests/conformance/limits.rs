@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conformance::{Engine, SHORT, chain, limits};
+use conformance::{Engine, SHORT, chain, limits, outcome::outcome};
 use guest_fixtures::wat;
 use wapc_host::{
     BoxError, CallOptions, CancelHandle, EngineError, Error, HostCall, HostCallback, Interruption,
@@ -40,6 +40,9 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("not_interruptible", not_interruptible),
         Case::new("without_limits", without_limits),
         Case::new("context_of_one_call", context_of_one_call),
+        Case::new("what_a_callback_sees", what_a_callback_sees),
+        Case::new("amounts_are_for_each_call", amounts_are_for_each_call),
+        Case::new("amounts_in_start_functions", amounts_in_start_functions),
         Case::new("refused_before_a_trap", refused_before_a_trap),
         Case::new("own_maximum_is_no_limit", own_maximum_is_no_limit),
         Case::new("growth_is_counted_for_each_instance", growth_is_counted),
@@ -451,6 +454,122 @@ fn context_of_one_call(engine: &Engine) {
     let response = host.with(&other).call("any", b"none");
     assert_eq!(response.expect("an answer"), b"none");
     assert_good(&host);
+}
+
+/// Answers with all that it sees of the call.
+struct Seer;
+
+impl HostCallback for Seer {
+    fn call(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError> {
+        let time_left = call.time_left().map(|left| left <= SHORT);
+        let name = call.context::<Name>().map(|name| name.0);
+        let seen = (call.host_id, call.generation, time_left, name);
+        response.extend_from_slice(format!("{seen:?}").as_bytes());
+        Ok(())
+    }
+}
+
+fn what_a_callback_sees(engine: &Engine) {
+    let provider = engine.interruptible(text("echo_host"), Interruption::Time);
+    let host = WapcHost::builder(provider)
+        .limits(Limits::default().timeout(None))
+        .build_with(Seer)
+        .expect("a host");
+    let timed = CallOptions::default()
+        .timeout(SHORT)
+        .context(Arc::new(Name("Ann")));
+    for generation in 1..=3 {
+        assert_eq!(host.generation(), generation);
+        let seen = |left: Option<bool>, name: Option<&str>| {
+            format!("{:?}", (host.id(), generation, left, name)).into_bytes()
+        };
+        let response = host.with(&timed).call("any", b"").expect("an answer");
+        assert_eq!(response, seen(Some(true), Some("Ann")));
+        let response = host.call("any", b"").expect("an answer");
+        assert_eq!(response, seen(None, None));
+        host.replace_module(text("echo_host")).expect("a guest");
+    }
+}
+
+/// A guest that logs a line of 99 bytes, calls the host, and responds, in its
+/// `wapc_init` too.
+fn using(in_start: &str) -> Vec<u8> {
+    format!(
+        r#"(module
+            (import "wapc" "__console_log" (func $log (param i32 i32)))
+            (import "wapc" "__guest_error" (func $fail (param i32 i32)))
+            (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+            (import "wapc" "__host_call"
+                (func $host_call (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (table $table 1 funcref)
+            (func $use
+                (call $log (i32.const 0) (i32.const 99))
+                (call $ask (i32.const 0)))
+            (func $ask (param $bytes i32)
+                (drop (call $host_call
+                    (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0)
+                    (i32.const 0) (i32.const 0) (i32.const 0) (local.get $bytes))))
+            (func (export "wapc_init") {in_start})
+            (func (export "__guest_call") (param i32 i32) (result i32)
+                (call $use)
+                (call $respond (i32.const 0) (i32.const 4))
+                (i32.const 1)))"#
+    )
+    .into_bytes()
+}
+
+/// The limits that one use meets and no more.
+fn one_use() -> Limits {
+    limits()
+        .max_host_calls(1)
+        .max_log_bytes(100)
+        .max_bytes_out(1_000)
+}
+
+/// What start functions and the calls before have used is not missing.
+fn amounts_are_for_each_call(engine: &Engine) {
+    let module = using("(call $use)");
+    let host = WapcHost::builder(engine.interruptible(&module, Interruption::Time))
+        .limits(one_use())
+        .build(|_, _, _, _, _| Ok(vec![]))
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
+    for _ in 0..100 {
+        host.call("any", b"").expect("an answer");
+    }
+}
+
+/// Start functions that go beyond each limit, and how that ends.
+const TOO_MUCH_AT_START: [(&str, &str); 6] = [
+    (
+        "(call $use) (call $log (i32.const 0) (i32.const 0))",
+        "limit log",
+    ),
+    ("(call $use) (call $ask (i32.const 0))", "limit host-calls"),
+    ("(call $ask (i32.const 1001))", "limit payload"),
+    (
+        "(call $fail (i32.const 0) (i32.const 1001))",
+        "limit payload",
+    ),
+    (
+        "(if (i32.eq (memory.grow (i32.const 2000)) (i32.const -1)) (then (unreachable)))",
+        "start unreachable",
+    ),
+    (
+        "(if (i32.eq (table.grow $table (ref.null func) (i32.const 100000)) (i32.const -1))
+            (then (unreachable)))",
+        "start unreachable",
+    ),
+];
+
+fn amounts_in_start_functions(engine: &Engine) {
+    for (in_start, expected) in TOO_MUCH_AT_START {
+        let provider = engine.interruptible(&using(in_start), Interruption::Time);
+        let result = WapcHost::builder(provider)
+            .limits(one_use())
+            .build(|_, _, _, _, _| Ok(vec![]));
+        assert_eq!(outcome(&result.map(|_| vec![])), expected, "{in_start}");
+    }
 }
 
 fn refused_before_a_trap(engine: &Engine) {

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-use conformance::{ENGINES, Engine, answer};
+use conformance::{ENGINES, Engine, answer, figures::median};
 use guest_fixtures::wat;
 use wapc_host::{Interruption, Limits, WapcHost};
 
@@ -105,9 +105,4 @@ fn nanoseconds(host: &WapcHost, payload: &[u8]) -> f64 {
             batch *= 2;
         }
     }
-}
-
-fn median(values: &mut [f64]) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
 }

@@ -8,30 +8,35 @@
 struct Readme;
 
 pub mod counted;
+pub mod figures;
 pub mod outcome;
+pub mod own_process;
 
 use std::{fmt, time::Duration};
 
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{
-    BoxError, Interruption, Limits, ModuleError, WapcHost, WasiSettings, WebAssemblyEngineProvider,
+    BoxError, Interruption, Limits, ModuleError, ModuleLimits, WapcHost, WasiSettings,
+    WebAssemblyEngineProvider,
 };
 
 /// All engines.
 pub const ENGINES: &[Engine] = &[
-    Engine::new("wasmtime", |module, wasi, interruption| {
+    Engine::new("wasmtime", |module, wasi, interruption, limits| {
         Ok(Box::new(
             WasmtimeEngineProvider::builder()
                 .interruption(interruption)
+                .module_limits(limits)
                 .wasi(wasi)
                 .build(module)?,
         ))
     }),
-    Engine::new("wasmi", |module, wasi, interruption| {
+    Engine::new("wasmi", |module, wasi, interruption, limits| {
         Ok(Box::new(
             WasmiEngineProvider::builder()
                 .interruption(interruption)
+                .module_limits(limits)
                 .wasi(wasi)
                 .build(module)?,
         ))
@@ -50,6 +55,7 @@ type Compile = fn(
     &[u8],
     WasiSettings,
     Interruption,
+    ModuleLimits,
 ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError>;
 
 impl Engine {
@@ -67,7 +73,21 @@ impl Engine {
         module: &[u8],
         wasi: WasiSettings,
     ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError> {
-        (self.compile)(module, wasi, Interruption::default())
+        self.limited(module, wasi, ModuleLimits::default())
+    }
+
+    /// As [`Engine::provider`], of modules that may cost so much to compile.
+    ///
+    /// # Errors
+    ///
+    /// What the engine says of the module.
+    pub fn limited(
+        &self,
+        module: &[u8],
+        wasi: WasiSettings,
+        limits: ModuleLimits,
+    ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError> {
+        (self.compile)(module, wasi, Interruption::default(), limits)
     }
 
     /// A provider of `module` whose guests can be interrupted so.
@@ -81,7 +101,8 @@ impl Engine {
         module: &[u8],
         interruption: Interruption,
     ) -> Box<dyn WebAssemblyEngineProvider> {
-        (self.compile)(module, WasiSettings::new(), interruption)
+        let limits = ModuleLimits::default();
+        (self.compile)(module, WasiSettings::new(), interruption, limits)
             .unwrap_or_else(|error| panic!("{}", chain(&error)))
     }
 

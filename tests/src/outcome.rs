@@ -69,6 +69,7 @@ fn module_kind(error: &ModuleError) -> String {
         }
         ModuleError::ImportType { module, name, .. } => format!("import-type {module}.{name}"),
         ModuleError::Invalid { .. } | ModuleError::Component => "invalid".to_owned(),
+        ModuleError::Limit(_) => "too-costly".to_owned(),
         ModuleError::Refused(_) => "refused".to_owned(),
         error => chain(error),
     }

@@ -226,7 +226,9 @@ pub struct Spent {
     /// How long it ran, to the tick of 2 ms. `None` for calls without timeout,
     /// deadline and cancel handle.
     pub time: Option<Duration>,
-    /// The fuel it used, where fuel is counted.
+    /// The fuel it used, where fuel is counted. wasmtime notes it at each call
+    /// of a function and each return: what a guest used since then is not in
+    /// it, if the call's time was over or a load or store trapped.
     pub fuel: Option<u64>,
 }
 

@@ -78,8 +78,10 @@ pub struct Limits {
     /// Fuel for one call: about one unit for each instruction, counted by each
     /// engine in its own way. `None` is without end, and the default.
     ///
-    /// A guest without fuel is ended ([`LimitError::Fuel`]). Needs a provider
-    /// that counts fuel ([`Interruption`](crate::Interruption)).
+    /// A guest without fuel is ended ([`LimitError::Fuel`]): by wasmi before it
+    /// does more than it has fuel for, by wasmtime at the next turn of a loop or
+    /// the next function. Needs a provider that counts fuel
+    /// ([`Interruption`](crate::Interruption)).
     pub fuel: Option<u64>,
 }
 

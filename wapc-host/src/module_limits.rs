@@ -7,8 +7,9 @@ use wasmparser::{FunctionBody, Operator, Parser, Payload};
 /// since nothing can interrupt a compiler.
 ///
 /// A compiler's work on one function grows faster than the function. Cranelift
-/// took 13 s for 60 KB of nested loops, over a minute for 15 KB of loops over
-/// many locals, and 55 s and 3.7 GiB for 7 MB of straight code. The defaults
+/// took 13 s for 60 KB of nested loops, 20 s for 300 KB of nested blocks, over a
+/// minute for 15 KB of loops over many locals, and 55 s and 3.7 GiB for 7 MB of
+/// straight code. The defaults
 /// leave room for what compilers emit, and refuse such modules. Their sum over
 /// a module is bounded by its size alone: compile what nobody trusts where it
 /// can be waited for.
@@ -19,6 +20,9 @@ pub struct ModuleLimits {
     pub max_bytes: usize,
     /// Bytes of one function's body. Default: 1 MiB.
     pub max_function_bytes: usize,
+    /// Blocks in blocks in one function, loops and ifs among them. Default:
+    /// 20,000.
+    pub max_block_depth: usize,
     /// Loops in loops in one function. Default: 4,000.
     pub max_loop_depth: usize,
     /// Loops times locals of one function. Default: 250,000.
@@ -30,6 +34,7 @@ impl Default for ModuleLimits {
         Self {
             max_bytes: 128 << 20,
             max_function_bytes: 1 << 20,
+            max_block_depth: 20_000,
             max_loop_depth: 4_000,
             max_loops_by_locals: 250_000,
         }
@@ -43,6 +48,7 @@ impl ModuleLimits {
         Self {
             max_bytes: usize::MAX,
             max_function_bytes: usize::MAX,
+            max_block_depth: usize::MAX,
             max_loop_depth: usize::MAX,
             max_loops_by_locals: usize::MAX,
         }
@@ -59,6 +65,13 @@ impl ModuleLimits {
     #[must_use]
     pub const fn max_function_bytes(mut self, bytes: usize) -> Self {
         self.max_function_bytes = bytes;
+        self
+    }
+
+    /// Sets [`max_block_depth`](Self::max_block_depth).
+    #[must_use]
+    pub const fn max_block_depth(mut self, depth: usize) -> Self {
+        self.max_block_depth = depth;
         self
     }
 
@@ -79,8 +92,8 @@ impl ModuleLimits {
     /// Checks a binary that is about to be compiled. For engines.
     ///
     /// What does not parse is let through: the engine says what is wrong with
-    /// it. Most functions are only looked through for the byte that a loop
-    /// begins with, at the speed of memory.
+    /// it. Most functions are only looked through for the bytes that blocks
+    /// begin with, at the speed of memory.
     ///
     /// # Errors
     ///
@@ -130,21 +143,31 @@ impl ModuleLimits {
             });
         }
         let locals = locals(body);
-        // At least as many as there are loops.
+        // At least as many as there are blocks and loops.
+        let blocks = bytes.iter().filter(|byte| BLOCKS.contains(byte)).count();
         let loops = bytes.iter().filter(|byte| **byte == LOOP).count();
-        if loops <= self.max_loop_depth && loops.saturating_mul(locals) <= self.max_loops_by_locals
+        if blocks <= self.max_block_depth
+            && loops <= self.max_loop_depth
+            && loops.saturating_mul(locals) <= self.max_loops_by_locals
         {
             return Ok(());
         }
-        let Loops { count, depth } = Loops::of(body);
-        if depth > self.max_loop_depth {
+        let nesting = Nesting::of(body);
+        if nesting.block_depth > self.max_block_depth {
+            return Err(ModuleLimitError::BlockDepth {
+                function,
+                depth: nesting.block_depth,
+                limit: self.max_block_depth,
+            });
+        }
+        if nesting.loop_depth > self.max_loop_depth {
             return Err(ModuleLimitError::LoopDepth {
                 function,
-                depth,
+                depth: nesting.loop_depth,
                 limit: self.max_loop_depth,
             });
         }
-        let product = count.saturating_mul(locals);
+        let product = nesting.loops.saturating_mul(locals);
         if product > self.max_loops_by_locals {
             return Err(ModuleLimitError::LoopsByLocals {
                 function,
@@ -159,6 +182,9 @@ impl ModuleLimits {
 /// The opcode of `loop`.
 const LOOP: u8 = 0x03;
 
+/// The opcodes of `block`, `loop`, `if` and `try_table`.
+const BLOCKS: [u8; 4] = [0x02, LOOP, 0x04, 0x1f];
+
 fn locals(body: &FunctionBody<'_>) -> usize {
     let Ok(groups) = body.get_locals_reader() else {
         return 0;
@@ -170,20 +196,21 @@ fn locals(body: &FunctionBody<'_>) -> usize {
         .fold(0, usize::saturating_add)
 }
 
-/// The loops of a function.
+/// The blocks and loops of a function.
 #[derive(Default)]
-struct Loops {
-    count: usize,
+struct Nesting {
+    loops: usize,
     /// Of those in each other.
-    depth: usize,
+    loop_depth: usize,
+    block_depth: usize,
 }
 
-impl Loops {
+impl Nesting {
     fn of(body: &FunctionBody<'_>) -> Self {
         let mut found = Self::default();
         // Of each block that is open, whether it is a loop.
         let mut open = Vec::new();
-        let mut depth = 0;
+        let mut loop_depth = 0;
         let Ok(operators) = body.get_operators_reader() else {
             return found;
         };
@@ -191,16 +218,17 @@ impl Loops {
             match operator {
                 Operator::Loop { .. } => {
                     open.push(true);
-                    depth += 1;
-                    found.count += 1;
-                    found.depth = found.depth.max(depth);
+                    loop_depth += 1;
+                    found.loops += 1;
+                    found.loop_depth = found.loop_depth.max(loop_depth);
                 }
                 Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => {
                     open.push(false);
                 }
-                Operator::End if open.pop() == Some(true) => depth -= 1,
+                Operator::End if open.pop() == Some(true) => loop_depth -= 1,
                 _ => {}
             }
+            found.block_depth = found.block_depth.max(open.len());
         }
         found
     }
@@ -225,6 +253,16 @@ pub enum ModuleLimitError {
         function: usize,
         /// Its length.
         bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Blocks are deeper in each other than [`ModuleLimits::max_block_depth`].
+    #[error("function {function} has blocks in blocks {depth} deep, above the limit of {limit}")]
+    BlockDepth {
+        /// Its index in the module.
+        function: usize,
+        /// How deep.
+        depth: usize,
         /// The limit.
         limit: usize,
     },
@@ -262,6 +300,7 @@ mod tests {
         let limits = ModuleLimits::default()
             .max_bytes(10_000)
             .max_function_bytes(1_000)
+            .max_block_depth(200)
             .max_loop_depth(10)
             .max_loops_by_locals(100);
         limits.check(&wat::parse_str(text).unwrap())
@@ -283,6 +322,34 @@ mod tests {
             check(&"nop ".repeat(10_000)),
             Err(ModuleLimitError::Bytes { .. })
         ));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "long texts take Miri minutes")]
+    fn blocks_of_all_kinds_are_counted_in_each_other() {
+        let nested = |depth: usize| {
+            let ifs = "i32.const 1 if ".repeat(depth - 110);
+            format!(
+                "{}{}{ifs}{}",
+                "block ".repeat(100),
+                "loop ".repeat(10),
+                "end ".repeat(depth)
+            )
+        };
+        assert_eq!(check(&nested(200)), Ok(()));
+        assert_eq!(
+            check(&nested(201)),
+            Err(ModuleLimitError::BlockDepth {
+                function: 2,
+                depth: 201,
+                limit: 200
+            })
+        );
+        assert_eq!(
+            check(&"block end ".repeat(201)),
+            Ok(()),
+            "one after the other"
+        );
     }
 
     #[test]
