@@ -1,14 +1,12 @@
 //! Swaps to modules that cannot serve.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
 use clap::Args;
+use conformance::counted::Counts;
 use wapc_host::{BoxError, EngineError, Error, Limits, ModuleError, Stop as Stopped, WapcHost};
 
 use crate::{
@@ -17,7 +15,6 @@ use crate::{
     guests,
     load::{Stop, under_load},
     report::Report,
-    tally::Tally,
 };
 
 /// What `soak bad-swaps` takes.
@@ -115,8 +112,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
 }
 
 fn soak(report: &mut Report, engine: Engine, rounds: u64, threads: usize) -> Result<(), BoxError> {
-    let tally = Arc::new(Tally::default());
-    let provider = engine.provider(&guests::version(0), &tally)?;
+    let counts = Counts::default();
+    let provider = engine.provider(&guests::version(0), &counts)?;
     let host = engine::host(provider, threads)
         .limits(Limits::default().start_timeout(START_TIMEOUT))
         .build(no_host_calls)?;

@@ -1,8 +1,9 @@
 //! Memory over very many swaps.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use clap::Args;
+use conformance::counted::Counts;
 use wapc_host::BoxError;
 
 use crate::{
@@ -10,10 +11,9 @@ use crate::{
     engine::{self, Engine},
     guests,
     load::under_load,
-    plot::{self, Axis, Chart},
+    plot::{self, Axis, Chart, Stroke},
     process::{ADDRESS_SLACK, Course, Memory, RESIDENT_SLACK, is_flat},
     report::Report,
-    tally::Tally,
 };
 
 /// What `soak memory` takes.
@@ -53,8 +53,8 @@ fn soak(
         let nth = usize::try_from(number).unwrap_or_default() % modules.len();
         modules.get(nth).map_or(&[][..], Vec::as_slice)
     };
-    let tally = Arc::new(Tally::default());
-    let host = engine::host(engine.provider(module(0), &tally)?, threads).build(no_host_calls)?;
+    let counts = Counts::default();
+    let host = engine::host(engine.provider(module(0), &counts)?, threads).build(no_host_calls)?;
     let began = Instant::now();
     let (failures, course) = under_load(
         threads,
@@ -84,7 +84,7 @@ fn soak(
     );
     let seconds = began.elapsed().as_secs_f64();
     drop(host);
-    let dropped = tally.wait_until_all_dropped(PATIENCE);
+    let dropped = counts.wait_until_all_dropped(PATIENCE);
     let failures = failures
         .into_iter()
         .fold(Failures::default(), |mut all, one| {
@@ -165,6 +165,7 @@ pub(crate) fn judge(
     row.push(format!("{seconds:.1}"));
     report.table.push(row);
     let [ram, space] = charts;
-    ram.line(engine, engine.name(), course.points(resident));
-    space.line(engine, engine.name(), course.points(address_space));
+    let solid = Stroke::Solid;
+    ram.line(engine, solid, (engine.name(), course.points(resident)));
+    space.line(engine, solid, (engine.name(), course.points(address_space)));
 }
