@@ -169,8 +169,9 @@ fn soak(report: &mut Report, engine: Engine, rounds: u64, threads: usize) -> Res
     Ok(())
 }
 
-/// For a module that hangs at its start.
-const START_TIMEOUT: Duration = Duration::from_millis(50);
+/// For a module that hangs at its start; one that traps must get its turn on a
+/// busy machine before that.
+const START_TIMEOUT: Duration = Duration::from_millis(200);
 
 fn swap(host: &WapcHost, bad: &Bad) -> Result<(), Box<Error>> {
     let swap = match bad.probe {

@@ -55,6 +55,11 @@ fn soak(
     };
     let counts = Counts::default();
     let host = engine::host(engine.provider(module(0), &counts)?, threads).build(no_host_calls)?;
+    let swap = median(|number| Ok(host.replace_module(module(number))?))?;
+    let compile = median(|number| Ok(drop(engine.provider(module(number), &counts)?)))?;
+    report.notes.push(format!(
+        "{engine}: without calls beside it, a swap takes {swap:.0} µs, and making the provider {compile:.0} µs",
+    ));
     let began = Instant::now();
     let (failures, course) = under_load(
         threads,
@@ -99,6 +104,20 @@ fn soak(
         .notes
         .extend(notes.map(|words| format!("{engine}: {words}")));
     Ok(())
+}
+
+/// How many microseconds `work` takes as a rule.
+fn median(work: impl Fn(u64) -> Result<(), BoxError>) -> Result<f64, BoxError> {
+    const ROUNDS: u64 = 101;
+    let mut took = Vec::new();
+    for number in 0..ROUNDS {
+        let began = Instant::now();
+        work(number)?;
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    let median = took.get(took.len() / 2).copied().unwrap_or_default();
+    Ok(median.as_secs_f64() * 1e6)
 }
 
 /// How often memory is looked at in a run.
