@@ -55,8 +55,8 @@ fn soak(
     };
     let counts = Counts::default();
     let host = engine::host(engine.provider(module(0), &counts)?, threads).build(no_host_calls)?;
-    let swap = median(|number| Ok(host.replace_module(module(number))?))?;
-    let compile = median(|number| Ok(drop(engine.provider(module(number), &counts)?)))?;
+    let swap = median(|number| host.replace_module(module(number)))?;
+    let compile = median(|number| engine.provider(module(number), &counts))?;
     report.notes.push(format!(
         "{engine}: without calls beside it, a swap takes {swap:.0} µs, and making the provider {compile:.0} µs",
     ));
@@ -107,12 +107,12 @@ fn soak(
 }
 
 /// How many microseconds `work` takes as a rule.
-fn median(work: impl Fn(u64) -> Result<(), BoxError>) -> Result<f64, BoxError> {
+fn median<T, E: Into<BoxError>>(work: impl Fn(u64) -> Result<T, E>) -> Result<f64, BoxError> {
     const ROUNDS: u64 = 101;
     let mut took = Vec::new();
     for number in 0..ROUNDS {
         let began = Instant::now();
-        work(number)?;
+        work(number).map_err(Into::into)?;
         took.push(began.elapsed());
     }
     took.sort_unstable();
