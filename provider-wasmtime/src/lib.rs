@@ -21,6 +21,7 @@
 
 mod engine;
 mod errors;
+mod gentle;
 mod imports;
 mod instance;
 mod limits;
@@ -121,6 +122,7 @@ pub struct Builder {
     interruption: Option<Interruption>,
     stack_bytes: Option<usize>,
     module_limits: ModuleLimits,
+    gentle: bool,
     wasi: Arc<WasiSettings>,
 }
 
@@ -203,6 +205,24 @@ impl Builder {
         self
     }
 
+    /// Compiles on one thread, of low priority where threads have one each
+    /// (Linux), so that calls keep their pace while a module is swapped in. By
+    /// default on all cores, which is ready soonest.
+    ///
+    /// All providers in the process that do so share the thread. The price is
+    /// time: as many times longer as there are cores, and where calls keep all
+    /// of them busy, about ten times longer again. Replacements
+    /// ([`WapcHost::replace_module`](wapc_host::WapcHost::replace_module)) are
+    /// compiled in the same way. Without effect for [`Builder::build_compiled`].
+    ///
+    /// For other bounds, swap on the threads of a `rayon` pool of yours:
+    /// wasmtime compiles on the threads of the pool that it is called in.
+    #[must_use]
+    pub const fn gentle_compilation(mut self, gentle: bool) -> Self {
+        self.gentle = gentle;
+        self
+    }
+
     /// What guests get of the outside world. By default nothing.
     #[must_use]
     pub fn wasi(mut self, wasi: WasiSettings) -> Self {
@@ -226,8 +246,12 @@ impl Builder {
             (None, Some(bytes)) => engine::with_stack(self.interruption.unwrap_or_default(), bytes)
                 .map_err(|error| ModuleError::Refused(error.into()))?,
         };
-        let compiled = Module::from_binary(&engine, &binary)
-            .map_err(|error| module::refusal(&binary, error))?;
+        let compile = || Module::from_binary(&engine, &binary);
+        let compiled = match self.gentle {
+            true => gentle::compile(compile).map_err(|error| ModuleError::Refused(error.into()))?,
+            false => compile(),
+        }
+        .map_err(|error| module::refusal(&binary, error))?;
         self.build_compiled(compiled)
     }
 
@@ -260,6 +284,7 @@ impl fmt::Debug for Builder {
         f.debug_struct("Builder")
             .field("interruption", &self.interruption)
             .field("stack_bytes", &self.stack_bytes)
+            .field("gentle", &self.gentle)
             .field("wasi", &self.wasi)
             .finish_non_exhaustive()
     }

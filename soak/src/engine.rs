@@ -1,12 +1,11 @@
 //! The engines under load, and the hosts over them.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
+use conformance::counted::Counts;
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{EngineError, HostBuilder, Tiers, WapcHost, WebAssemblyEngineProvider};
-
-use crate::tally::Tally;
 
 /// What runs the guests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +17,16 @@ pub enum Engine {
     Wasmi,
     /// The interpreter first, and the compiler once it is through.
     Tiered,
+}
+
+/// How wasmtime compiles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Compilation {
+    /// On all cores, like any other work.
+    #[default]
+    Quick,
+    /// On one thread of low priority.
+    Gentle,
 }
 
 type Provider = Result<Box<dyn WebAssemblyEngineProvider>, EngineError>;
@@ -45,21 +54,31 @@ impl Engine {
         }
     }
 
-    /// A provider of `module` that `tally` counts.
+    /// A provider of `module` that `counts` counts.
     ///
     /// # Errors
     ///
     /// What the engine says of the module.
-    pub(crate) fn provider(self, module: &[u8], tally: &Arc<Tally>) -> Provider {
+    pub(crate) fn provider(self, module: &[u8], counts: &Counts) -> Provider {
+        self.compiled(module, Compilation::Quick, counts)
+    }
+
+    /// As [`Engine::provider`], compiled in this way.
+    pub(crate) fn compiled(
+        self,
+        module: &[u8],
+        compilation: Compilation,
+        counts: &Counts,
+    ) -> Provider {
         match self {
-            Self::Wasmtime => wasmtime(module, tally),
-            Self::Wasmi => wasmi(module, tally),
+            Self::Wasmtime => wasmtime(module, compilation, counts),
+            Self::Wasmi => wasmi(module, counts),
             Self::Tiered => {
-                let (first, second) = (Arc::clone(tally), Arc::clone(tally));
+                let (first, second) = (counts.clone(), counts.clone());
                 let tiers = Tiers::new(
                     module,
                     move |module| wasmi(module, &first),
-                    move |module| second.compiling(|| wasmtime(module, &second)),
+                    move |module| second.compiling(|| wasmtime(module, compilation, &second)),
                 )?;
                 Ok(Box::new(tiers))
             }
@@ -67,12 +86,15 @@ impl Engine {
     }
 }
 
-fn wasmtime(module: &[u8], tally: &Arc<Tally>) -> Provider {
-    Ok(tally.count(Box::new(WasmtimeEngineProvider::new(module)?)))
+fn wasmtime(module: &[u8], compilation: Compilation, counts: &Counts) -> Provider {
+    let provider = WasmtimeEngineProvider::builder()
+        .gentle_compilation(compilation == Compilation::Gentle)
+        .build(module)?;
+    Ok(counts.count(Box::new(provider)))
 }
 
-fn wasmi(module: &[u8], tally: &Arc<Tally>) -> Provider {
-    Ok(tally.count(Box::new(WasmiEngineProvider::new(module)?)))
+fn wasmi(module: &[u8], counts: &Counts) -> Provider {
+    Ok(counts.count(Box::new(WasmiEngineProvider::new(module)?)))
 }
 
 /// The settings of every host here: the default limits, and an instance for

@@ -24,7 +24,6 @@ mod plot;
 mod process;
 mod report;
 mod swaps;
-mod tally;
 mod tiers;
 mod traps;
 
@@ -34,7 +33,7 @@ use clap::{Parser, Subcommand};
 use wapc_host::BoxError;
 
 pub use engine::Engine;
-pub use plot::{Axis, Chart, Line};
+pub use plot::{Axis, Chart, Line, Stroke};
 pub use report::{Report, Verdict};
 
 /// The command line.

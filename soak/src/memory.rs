@@ -1,8 +1,9 @@
 //! Memory over very many swaps.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use clap::Args;
+use conformance::counted::Counts;
 use wapc_host::BoxError;
 
 use crate::{
@@ -10,10 +11,9 @@ use crate::{
     engine::{self, Engine},
     guests,
     load::under_load,
-    plot::{self, Axis, Chart},
+    plot::{self, Axis, Chart, Stroke},
     process::{ADDRESS_SLACK, Course, Memory, RESIDENT_SLACK, is_flat},
     report::Report,
-    tally::Tally,
 };
 
 /// What `soak memory` takes.
@@ -53,8 +53,13 @@ fn soak(
         let nth = usize::try_from(number).unwrap_or_default() % modules.len();
         modules.get(nth).map_or(&[][..], Vec::as_slice)
     };
-    let tally = Arc::new(Tally::default());
-    let host = engine::host(engine.provider(module(0), &tally)?, threads).build(no_host_calls)?;
+    let counts = Counts::default();
+    let host = engine::host(engine.provider(module(0), &counts)?, threads).build(no_host_calls)?;
+    let swap = median(|number| host.replace_module(module(number)))?;
+    let compile = median(|number| engine.provider(module(number), &counts))?;
+    report.notes.push(format!(
+        "{engine}: without calls beside it, a swap takes {swap:.0} µs, and making the provider {compile:.0} µs",
+    ));
     let began = Instant::now();
     let (failures, course) = under_load(
         threads,
@@ -84,7 +89,7 @@ fn soak(
     );
     let seconds = began.elapsed().as_secs_f64();
     drop(host);
-    let dropped = tally.wait_until_all_dropped(PATIENCE);
+    let dropped = counts.wait_until_all_dropped(PATIENCE);
     let failures = failures
         .into_iter()
         .fold(Failures::default(), |mut all, one| {
@@ -99,6 +104,20 @@ fn soak(
         .notes
         .extend(notes.map(|words| format!("{engine}: {words}")));
     Ok(())
+}
+
+/// How many microseconds `work` takes as a rule.
+fn median<T, E: Into<BoxError>>(work: impl Fn(u64) -> Result<T, E>) -> Result<f64, BoxError> {
+    const ROUNDS: u64 = 101;
+    let mut took = Vec::new();
+    for number in 0..ROUNDS {
+        let began = Instant::now();
+        work(number).map_err(Into::into)?;
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    let median = took.get(took.len() / 2).copied().unwrap_or_default();
+    Ok(median.as_secs_f64() * 1e6)
 }
 
 /// How often memory is looked at in a run.
@@ -165,6 +184,7 @@ pub(crate) fn judge(
     row.push(format!("{seconds:.1}"));
     report.table.push(row);
     let [ram, space] = charts;
-    ram.line(engine, engine.name(), course.points(resident));
-    space.line(engine, engine.name(), course.points(address_space));
+    let solid = Stroke::Solid;
+    ram.line(engine, solid, (engine.name(), course.points(resident)));
+    space.line(engine, solid, (engine.name(), course.points(address_space)));
 }

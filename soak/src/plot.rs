@@ -37,10 +37,22 @@ pub struct Line {
     pub name: String,
     /// Whose colour it has.
     pub engine: Engine,
-    /// Whether it is what others are compared with.
-    pub dashed: bool,
+    /// How it is drawn.
+    pub stroke: Stroke,
     /// From left to right.
     pub points: Vec<(f64, f64)>,
+}
+
+/// How a line is drawn: lines of one engine are told apart by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Stroke {
+    /// What was measured.
+    Solid,
+    /// What others are compared with.
+    Dashed,
+    /// What was measured with other settings.
+    Dotted,
 }
 
 impl Chart {
@@ -53,20 +65,19 @@ impl Chart {
         }
     }
 
-    pub(crate) fn line(&mut self, engine: Engine, name: &str, points: Vec<(f64, f64)>) {
+    /// A line of this name.
+    pub(crate) fn line(
+        &mut self,
+        engine: Engine,
+        stroke: Stroke,
+        (name, points): (impl Into<String>, Vec<(f64, f64)>),
+    ) {
         self.lines.push(Line {
-            name: name.to_owned(),
+            name: name.into(),
             engine,
-            dashed: false,
+            stroke,
             points,
         });
-    }
-
-    pub(crate) fn dashed(&mut self, engine: Engine, name: &str, points: Vec<(f64, f64)>) {
-        self.line(engine, name, points);
-        if let Some(line) = self.lines.last_mut() {
-            line.dashed = true;
-        }
     }
 }
 
@@ -176,9 +187,10 @@ impl Chart {
 impl Line {
     fn draw(&self, svg: &mut String, x: &Scale, y: &Scale, nth: usize) {
         let (color, name) = (color(self.engine), &self.name);
-        let dash = match self.dashed {
-            true => r#" stroke-dasharray="5 4""#,
-            false => "",
+        let dash = match self.stroke {
+            Stroke::Solid => "",
+            Stroke::Dashed => r#" stroke-dasharray="5 4""#,
+            Stroke::Dotted => r#" stroke-dasharray="1 3""#,
         };
         let path: Vec<String> = self
             .points
@@ -340,7 +352,7 @@ mod tests {
     #[test]
     fn a_chart_without_points_is_drawn_empty() {
         let mut chart = Chart::new("nothing", Axis::linear(count), Axis::logarithmic(share));
-        chart.line(Engine::Wasmi, "wasmi", vec![]);
+        chart.line(Engine::Wasmi, Stroke::Solid, ("wasmi", vec![]));
         assert!(svg(&[chart]).ends_with("</svg>\n"));
     }
 }

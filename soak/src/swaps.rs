@@ -1,14 +1,12 @@
 //! Calls across swaps.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
 
 use clap::Args;
+use conformance::counted::Counts;
 use wapc_host::{BoxError, WapcHost};
 
 use crate::{
@@ -17,7 +15,6 @@ use crate::{
     guests,
     load::{Stop, under_load},
     report::Report,
-    tally::Tally,
 };
 
 /// What `soak swaps` takes.
@@ -74,8 +71,8 @@ fn soak(
     options: &Options,
     threads: usize,
 ) -> Result<(), BoxError> {
-    let tally = Arc::new(Tally::default());
-    let provider = engine.provider(&guests::version(0), &tally)?;
+    let counts = Counts::default();
+    let provider = engine.provider(&guests::version(0), &counts)?;
     let host = engine::host(provider, threads).build(no_host_calls)?;
     let began = Instant::now();
     let (published, called) = (AtomicU64::new(0), AtomicU64::new(0));
@@ -86,7 +83,7 @@ fn soak(
             let mut number = 0;
             while number < options.swaps || called.load(Ordering::Relaxed) < options.calls {
                 number += 1;
-                swap(&host, engine, number, &tally)
+                swap(&host, engine, number, &counts)
                     .map_err(|error| format!("swap {number}: {}", chain(&*error)))?;
                 published.store(number, Ordering::Release);
             }
@@ -102,7 +99,7 @@ fn soak(
     }
     let seconds = began.elapsed().as_secs_f64();
     drop(host);
-    let counts = tally.wait_until_all_dropped(PATIENCE);
+    let left = counts.wait_until_all_dropped(PATIENCE);
 
     let done = match &swaps {
         Ok(done) => *done,
@@ -118,8 +115,8 @@ fn soak(
         outcome.failed.count.to_string(),
         outcome.wrong.count.to_string(),
         outcome.untimely.count.to_string(),
-        format!("{}/{}", counts.providers_dropped, counts.providers_made),
-        format!("{}/{}", counts.instances_dropped, counts.instances_made),
+        format!("{}/{}", left.providers_dropped, left.providers_made),
+        format!("{}/{}", left.instances_dropped, left.instances_made),
         format!("{seconds:.1}"),
     ]);
     let enough = outcome.calls >= options.calls && done >= options.swaps;
@@ -128,7 +125,7 @@ fn soak(
     report.judge(engine, "calls", outcome.failed.count == 0);
     report.judge(engine, "answers", outcome.wrong.count == 0);
     report.judge(engine, "versions", outcome.untimely.count == 0);
-    report.judge(engine, "drops", counts.all_dropped());
+    report.judge(engine, "drops", left.all_dropped());
     for failures in [outcome.failed, outcome.wrong, outcome.untimely] {
         let notes = failures.words.into_iter();
         report
@@ -148,13 +145,13 @@ const fn version_after(swap: u64) -> u64 {
 }
 
 /// New bytes, a provider of another engine, back, a provider of this engine.
-fn swap(host: &WapcHost, engine: Engine, number: u64, tally: &Arc<Tally>) -> Result<(), BoxError> {
+fn swap(host: &WapcHost, engine: Engine, number: u64, counts: &Counts) -> Result<(), BoxError> {
     let module = || guests::version(version_after(number));
     match number % 4 {
         1 => host.replace_module(&module())?,
-        2 => host.swap_provider(engine.other().provider(&module(), tally)?)?,
+        2 => host.swap_provider(engine.other().provider(&module(), counts)?)?,
         3 => host.rollback()?,
-        _ => host.swap_provider(engine.provider(&module(), tally)?)?,
+        _ => host.swap_provider(engine.provider(&module(), counts)?)?,
     }
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! How soon and how fast two tiers answer, beside one.
 
 use std::{
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
 use clap::Args;
+use conformance::counted::Counts;
 use wapc_host::{BoxError, WapcHost};
 
 use crate::{
@@ -14,9 +14,8 @@ use crate::{
     engine::{self, Engine},
     guests,
     load::{Stop, under_load},
-    plot::{self, Axis, Chart},
+    plot::{self, Axis, Chart, Stroke},
     report::Report,
-    tally::Tally,
 };
 
 /// What `soak tiers` takes.
@@ -78,7 +77,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
             format!("{:.0}", course.rate_at_the_end()),
             course.buckets.iter().sum::<u64>().to_string(),
         ]);
-        chart.line(engine, engine.name(), course.points());
+        chart.line(engine, Stroke::Solid, (engine.name(), course.points()));
         courses.push(course);
     }
     report.charts.push(chart);
@@ -155,12 +154,12 @@ fn bucket(time: Duration) -> usize {
 
 fn course(engine: Engine, options: &Options, threads: usize) -> Result<Course, BoxError> {
     let module = guests::large(1);
-    let tally = Arc::new(Tally::default());
+    let counts = Counts::default();
     let expected = guests::large_result(options.rounds).to_le_bytes();
     let length = Duration::from_millis(options.length);
 
     let began = Instant::now();
-    let host = engine::host(engine.provider(&module, &tally)?, threads).build(no_host_calls)?;
+    let host = engine::host(engine.provider(&module, &counts)?, threads).build(no_host_calls)?;
     let answer = host.call("compute", &options.rounds.to_le_bytes())?;
     let first_answer = began.elapsed();
     let mut failures = Failures::default();

@@ -1,14 +1,12 @@
 //! Memory over very many calls that end badly.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use clap::Args;
+use conformance::counted::Counts;
 use wapc_host::{BoxError, CallOptions, ErrorKind, WapcHost};
 
 use crate::{
@@ -20,7 +18,6 @@ use crate::{
     plot::Chart,
     process::Course,
     report::Report,
-    tally::Tally,
 };
 
 /// What `soak traps` takes.
@@ -70,8 +67,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
     let mut of_traps = charts("traps");
     let mut of_expired = charts("calls that run out of time");
     for engine in options.common.engines() {
-        let tally = Arc::new(Tally::default());
-        let provider = engine.provider(&guests::unruly(), &tally)?;
+        let counts = Counts::default();
+        let provider = engine.provider(&guests::unruly(), &counts)?;
         let host = engine::host(provider, threads).build(no_host_calls)?;
         let mut soak = |charts: &mut [Chart; 2], end: End, calls| {
             soak(&mut report, charts, engine, (&host, threads), end, calls)
@@ -79,8 +76,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
         soak(&mut of_traps, TRAPS, options.traps);
         soak(&mut of_expired, EXPIRED, options.expired);
         drop(host);
-        let counts = tally.wait_until_all_dropped(PATIENCE);
-        report.judge(engine, "drops", counts.all_dropped());
+        let left = counts.wait_until_all_dropped(PATIENCE);
+        report.judge(engine, "drops", left.all_dropped());
     }
     report.charts.extend(of_traps);
     report.charts.extend(of_expired);

@@ -106,6 +106,6 @@ pub use options::{CallOptions, CancelHandle};
 pub use provider::{GuestInstance, Interruption, WebAssemblyEngineProvider};
 pub use stats::{ErrorCounts, Stats};
 pub use swap::Swap;
-pub use tiers::{Promotion, Tiers};
+pub use tiers::{MakeTier, Promotion, Tier, Tiers};
 pub use wasi::{Capture, DirAccess, MappedDir, Stdin, Stdout, WasiSettings};
 pub use watch::{ModuleWatch, WatchEvent, Watching};

@@ -92,7 +92,6 @@ impl ModuleState {
     }
 
     /// The number of the guest's code.
-    #[cfg(test)]
     pub(crate) const fn generation(&self) -> u64 {
         self.generation
     }

@@ -2,7 +2,7 @@
 
 use std::future::ready;
 
-use crate::{BoxFuture, EngineError, ModuleState, Promotion};
+use crate::{BoxFuture, EngineError, ModuleState, Promotion, Tier};
 
 /// A compiled module on some engine: cheap to share, the source of instances.
 ///
@@ -60,6 +60,12 @@ pub trait WebAssemblyEngineProvider: Send + Sync {
     /// does. To be returned from at once: a swap waits for it.
     fn promote(&self, promotion: Promotion) {
         drop(promotion);
+    }
+
+    /// Which of its tiers this provider is on: by default it has one only.
+    /// Asked whenever somebody asks the host for its numbers.
+    fn tier(&self) -> Tier {
+        Tier::Only
     }
 }
 

@@ -6,18 +6,24 @@ use std::{
     time::Duration,
 };
 
-use crate::error::{Error, ErrorKind};
+use crate::{
+    error::{Error, ErrorKind},
+    tiers::Tier,
+};
 
 /// A host's numbers at one moment; see [`WapcHost::stats`](crate::WapcHost::stats).
 ///
 /// Each is right by itself; they are read one after the other while calls go
 /// on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
     /// The number of the code that calls run on: 1, and one more for each swap
     /// and rollback.
     pub generation: u64,
+    /// Which tier of their provider calls run on, whether another is to come,
+    /// and if not, why.
+    pub tier: Tier,
     /// How many instances there are.
     pub live: usize,
     /// How many of them no caller holds.
@@ -80,5 +86,33 @@ impl ErrorCounters {
                 .each_ref()
                 .map(|counter| counter.load(Ordering::Relaxed)),
         )
+    }
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::hint;
+
+    use crate::{clock, scripted::ScriptedProvider};
+
+    #[test]
+    fn time_in_guests_is_what_calls_have_taken() {
+        let host = ScriptedProvider::new(|guest, op, msg| {
+            let (operation, _) = guest.request(op, msg)?;
+            let end = clock::now() + 5;
+            while operation == "work" && clock::now() < end {
+                hint::spin_loop();
+            }
+            guest.respond(b"")
+        })
+        .host();
+        let before = clock::now();
+        host.call("rest", b"").unwrap();
+        let rested = host.stats().time_in_guest;
+        host.call("work", b"").unwrap();
+        let worked = host.stats().time_in_guest - rested;
+        let passed = clock::duration_of(clock::now() - before);
+        assert!(worked >= clock::duration_of(5), "{worked:?}");
+        assert!(rested + worked <= passed, "{rested:?}, {worked:?}");
     }
 }

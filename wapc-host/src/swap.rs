@@ -351,3 +351,54 @@ impl Drop for Swapping<'_> {
 /// How long to wait for a busy place before looking whether it has moved on to
 /// the new code by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::sync::{
+        Arc, Barrier,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use crate::scripted::ScriptedProvider;
+
+    fn answering(text: &'static str) -> ScriptedProvider {
+        ScriptedProvider::new(move |guest, _, _| guest.respond(text.as_bytes()))
+    }
+
+    #[test]
+    fn of_two_swaps_at_once_the_later_one_waits_and_wins() {
+        let host = Arc::new(answering("first").host());
+        let (entered, leave) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let mut second = answering("second");
+        let (enter, go) = (Arc::clone(&entered), Arc::clone(&leave));
+        second.start = Arc::new(move |_| {
+            enter.wait();
+            go.wait();
+            Ok(())
+        });
+        let mut third = answering("third");
+        let (seen, of) = (Arc::new(AtomicU64::new(0)), Arc::downgrade(&host));
+        let see = Arc::clone(&seen);
+        third.start = Arc::new(move |_| {
+            let generation = of.upgrade().map_or(0, |host| host.generation());
+            see.store(generation, Ordering::SeqCst);
+            Ok(())
+        });
+
+        std::thread::scope(|scope| {
+            scope.spawn(|| host.swap_provider(Box::new(second)).unwrap());
+            entered.wait();
+            let later = scope.spawn(|| host.swap_provider(Box::new(third)).unwrap());
+            // Time for the later swap to go wrong.
+            for _ in 0..100 {
+                std::thread::yield_now();
+            }
+            assert!(!later.is_finished());
+            assert_eq!(host.call("", b"").unwrap(), b"first");
+            leave.wait();
+        });
+        assert_eq!(seen.load(Ordering::SeqCst), 2, "the first swap was done");
+        assert_eq!((host.generation(), host.stats().swaps), (3, 2));
+        assert_eq!(host.call("", b"").unwrap(), b"third");
+    }
+}

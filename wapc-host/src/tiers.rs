@@ -2,7 +2,8 @@
 //! faster once it is ready.
 
 use std::{
-    fmt, mem,
+    error::Error as StdError,
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
     thread,
@@ -11,7 +12,8 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    BoxFuture, EngineError, GuestInstance, Interruption, ModuleState, WebAssemblyEngineProvider,
+    BoxFuture, EngineError, Error, GuestInstance, Interruption, ModuleState,
+    WebAssemblyEngineProvider,
     host::{Generation, Inner},
 };
 
@@ -36,25 +38,53 @@ use crate::{
 /// keep from call to call is lost once. So tiers are for guests that can be
 /// called afresh.
 ///
-/// If the second tier refuses the module, or cannot be interrupted as the first
-/// one can, the host stays on the first one; the observer hears of it, and a
-/// warning is logged.
+/// If the second tier refuses the module, cannot be interrupted as the first one
+/// can, or makes no instances, the host stays on the first one.
+/// [`Stats::tier`](crate::Stats::tier) says so from then on, with the reason, and
+/// a warning is logged.
 pub struct Tiers {
     makers: Arc<Makers>,
     first: Box<dyn WebAssemblyEngineProvider>,
     second: Arc<Second>,
 }
 
-/// Makes the provider of a tier from a module, binary or text.
-type Make = dyn Fn(&[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> + Send + Sync;
+/// What makes the provider of a tier from a module, binary or text: any closure
+/// that does.
+pub trait MakeTier:
+    Fn(&[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> + Send + Sync + 'static
+{
+}
+
+impl<F> MakeTier for F where
+    F: Fn(&[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> + Send + Sync + 'static
+{
+}
+
+/// Which tier of its provider a host is on; see
+/// [`Stats::tier`](crate::Stats::tier).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub enum Tier {
+    /// The provider has one only.
+    #[default]
+    Only,
+    /// The first of two, until the second one is ready.
+    First,
+    /// The second of two.
+    Second,
+    /// The first of two, for as long as this code serves: the second one has
+    /// failed, and this is why. An [`EngineError`] if it refused the module, an
+    /// [`Error`] if the host could not move over to it.
+    FirstOnly(Arc<dyn StdError + Send + Sync>),
+}
 
 /// What hears how the second tier came out.
 type Observe = dyn Fn(Result<(), &EngineError>) + Send + Sync;
 
 /// What a module and those that replace it have in common.
 struct Makers {
-    first: Box<Make>,
-    second: Box<Make>,
+    first: Box<dyn MakeTier>,
+    second: Box<dyn MakeTier>,
     observer: Box<Observe>,
     queue: Mutex<Queue>,
 }
@@ -77,15 +107,16 @@ struct Job {
 }
 
 /// The second tier, once it is there.
-#[derive(Default)]
 struct Second {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
+    tier: Tier,
     provider: Option<Arc<dyn WebAssemblyEngineProvider>>,
-    failed: bool,
+    /// From which generation on instances are of the second tier: those that
+    /// serve before the host has moved over are not.
+    from: u64,
     /// The hosts that wait for it.
     promotions: Vec<Promotion>,
 }
@@ -99,34 +130,22 @@ impl Tiers {
     /// What `first` says of the module, or that the system refuses the thread.
     pub fn new(
         module: &[u8],
-        first: impl Fn(&[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError>
-        + Send
-        + Sync
-        + 'static,
-        second: impl Fn(&[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError>
-        + Send
-        + Sync
-        + 'static,
+        first: impl MakeTier,
+        second: impl MakeTier,
     ) -> Result<Self, EngineError> {
         Self::observed(module, first, second, |_| {})
     }
 
     /// As [`Tiers::new`]; `observer` is called, on the second tier's thread,
-    /// when it is ready or has failed, and before the host moves over.
+    /// when it is compiled or refused, and before the host moves over.
     ///
     /// # Errors
     ///
     /// As [`Tiers::new`].
     pub fn observed(
         module: &[u8],
-        first: impl Fn(&[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError>
-        + Send
-        + Sync
-        + 'static,
-        second: impl Fn(&[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError>
-        + Send
-        + Sync
-        + 'static,
+        first: impl MakeTier,
+        second: impl MakeTier,
         observer: impl Fn(Result<(), &EngineError>) + Send + Sync + 'static,
     ) -> Result<Self, EngineError> {
         let makers = Arc::new(Makers {
@@ -142,7 +161,7 @@ impl Tiers {
 impl Makers {
     fn tiers(self: &Arc<Self>, module: &[u8]) -> Result<Tiers, EngineError> {
         let first = (self.first)(module)?;
-        let second = Arc::new(Second::default());
+        let second = Arc::new(Second::new());
         self.enqueue(Job {
             module: module.to_vec(),
             needed: first.interruption(),
@@ -181,8 +200,10 @@ impl Makers {
             drop(queue);
             // That a maker panics must not keep other modules from their tier.
             let made = catch_unwind(AssertUnwindSafe(|| self.make(&job)));
-            if made.is_err() {
-                log::error!("making a second tier panicked; the first one serves on");
+            if made.is_err()
+                && let Some(second) = job.second.upgrade()
+            {
+                second.refuse(Panicked);
             }
         }
     }
@@ -211,7 +232,26 @@ fn interruptible(
     Ok(second)
 }
 
+/// No generation comes to this number.
+const NOT_YET: u64 = u64::MAX;
+
+/// Why there is no second tier.
+#[derive(Debug, thiserror::Error)]
+#[error("the second tier panicked")]
+struct Panicked;
+
 impl Second {
+    const fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                tier: Tier::First,
+                provider: None,
+                from: NOT_YET,
+                promotions: Vec::new(),
+            }),
+        }
+    }
+
     fn finish(
         &self,
         made: Result<Box<dyn WebAssemblyEngineProvider>, EngineError>,
@@ -220,32 +260,67 @@ impl Second {
         match made {
             Ok(provider) => {
                 observer(Ok(()));
-                let mut state = self.state.lock();
-                state.provider = Some(provider.into());
-                let promotions = mem::take(&mut state.promotions);
-                drop(state);
-                for promotion in promotions {
-                    promotion.fulfil();
-                }
+                self.state.lock().provider = Some(provider.into());
+                self.move_over();
             }
             Err(error) => {
-                log::warn!("the second tier is refused, the first one serves on: {error}");
                 observer(Err(&error));
-                let mut state = self.state.lock();
-                state.failed = true;
-                state.promotions.clear();
+                self.refuse(error);
             }
         }
     }
 
-    fn provider(&self) -> Option<Arc<dyn WebAssemblyEngineProvider>> {
-        self.state.lock().provider.clone()
+    /// Moves over each host that waits, and those that come to wait meanwhile.
+    fn move_over(&self) {
+        loop {
+            let mut state = self.state.lock();
+            let Some(promotion) = state.promotions.pop() else {
+                if state.from == NOT_YET {
+                    state.from = 0;
+                }
+                state.tier = Tier::Second;
+                return;
+            };
+            state.from = promotion.number.saturating_add(1);
+            drop(state);
+            if let Err(error) = promotion.fulfil() {
+                return self.refuse(error);
+            }
+        }
+    }
+
+    /// Leaves all to the first tier.
+    fn refuse(&self, error: impl StdError + Send + Sync + 'static) {
+        let cause = error.source().map(|cause| format!(": {cause}"));
+        log::warn!(
+            "there is no second tier, the first one serves on: {error}{}",
+            cause.unwrap_or_default()
+        );
+        let mut state = self.state.lock();
+        state.tier = Tier::FirstOnly(Arc::new(error));
+        state.promotions.clear();
+        let provider = state.provider.take();
+        drop(state);
+        drop(provider);
+    }
+
+    /// What makes an instance for this state, if it is to be of this tier.
+    fn provider(&self, instance: &ModuleState) -> Option<Arc<dyn WebAssemblyEngineProvider>> {
+        let state = self.state.lock();
+        let provider = state.provider.as_ref();
+        provider
+            .filter(|_| instance.generation() >= state.from)
+            .cloned()
+    }
+
+    fn tier(&self) -> Tier {
+        self.state.lock().tier.clone()
     }
 }
 
 impl WebAssemblyEngineProvider for Tiers {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        match self.second.provider() {
+        match self.second.provider(&state) {
             Some(second) => second.init(state),
             None => self.first.init(state),
         }
@@ -255,7 +330,7 @@ impl WebAssemblyEngineProvider for Tiers {
         &self,
         state: ModuleState,
     ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
-        match self.second.provider() {
+        match self.second.provider(&state) {
             Some(second) => Box::pin(async move { second.init_async(state).await }),
             None => self.first.init_async(state),
         }
@@ -271,16 +346,21 @@ impl WebAssemblyEngineProvider for Tiers {
 
     fn promote(&self, promotion: Promotion) {
         let mut state = self.second.state.lock();
-        if !state.failed && state.provider.is_none() {
+        // A host that is moving over just now gets instances of the second tier.
+        if matches!(state.tier, Tier::First) && promotion.number < state.from {
             state.promotions.push(promotion);
         }
+    }
+
+    fn tier(&self) -> Tier {
+        self.second.tier()
     }
 }
 
 impl fmt::Debug for Tiers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tiers")
-            .field("second_is_ready", &self.second.provider().is_some())
+            .field("tier", &self.second.tier())
             .finish_non_exhaustive()
     }
 }
@@ -291,43 +371,51 @@ impl fmt::Debug for Tiers {
 pub struct Promotion {
     host: Weak<Inner>,
     generation: Weak<Generation>,
+    number: u64,
 }
 
 impl Promotion {
-    pub(crate) const fn new(host: Weak<Inner>, generation: Weak<Generation>) -> Self {
-        Self { host, generation }
+    pub(crate) fn new(host: Weak<Inner>, generation: &Arc<Generation>) -> Self {
+        Self {
+            host,
+            number: generation.number,
+            generation: Arc::downgrade(generation),
+        }
     }
 
     /// Moves the host over to new instances of the provider that was given
-    /// this, by a swap, unless it has gone on to other code meanwhile. A
-    /// rollback goes back to the code before, not to the instances before. To
-    /// be called on a thread that may block. That it fails is logged: the
-    /// instances before serve on.
-    pub fn fulfil(self) {
+    /// this, by a swap, unless it has gone on to other code meanwhile, or is
+    /// gone. A rollback goes back to the code before, not to the instances
+    /// before. To be called on a thread that may block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Init`]: the provider cannot make the new instances. The ones
+    /// before serve on.
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::replace_module`](crate::WapcHost::replace_module).
+    pub fn fulfil(self) -> Result<(), Error> {
         let Some(host) = self.host.upgrade() else {
-            return;
+            return Ok(());
         };
-        if let Err(error) = host.make_anew(&self.generation) {
-            let cause = std::error::Error::source(&error)
-                .map(|cause| format!(": {cause}"))
-                .unwrap_or_default();
-            log::warn!("host {} stays on the first tier: {error}{cause}", host.id());
-            _ = host.counted(error);
-        }
+        host.make_anew(&self.generation)
+            .map_err(|error| host.counted(error))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::{
-        Barrier, OnceLock,
+        Barrier,
         atomic::{AtomicUsize, Ordering},
         mpsc,
     };
 
     use super::*;
     use crate::{
-        Error, ModuleError, WapcHost,
+        ErrorKind, ModuleError, Reuse, WapcHost,
         scripted::{ScriptedProvider, answer},
     };
 
@@ -341,6 +429,16 @@ mod tests {
                 guest.request(op, msg)?;
                 guest.respond(&text)
             })))
+        }
+    }
+
+    /// Waits until the second tier has come out, one way or the other.
+    fn settled(tier: impl Fn() -> Tier) -> Tier {
+        loop {
+            match tier() {
+                Tier::First => thread::yield_now(),
+                tier => return tier,
+            }
         }
     }
 
@@ -366,12 +464,12 @@ mod tests {
         .unwrap();
         let host = WapcHost::new(Box::new(tiers), answer).unwrap();
         assert_eq!(host.call("", b"").unwrap(), b"first 1");
+        assert!(matches!(host.stats().tier, Tier::First));
         begin.wait();
         done.wait();
-        while host.generation() == 1 {
-            thread::yield_now();
-        }
+        assert!(matches!(settled(|| host.stats().tier), Tier::Second));
         assert_eq!(host.call("", b"").unwrap(), b"second 1");
+        assert_eq!(host.generation(), 2);
 
         assert!(
             matches!(host.rollback(), Err(Error::NoPrevious)),
@@ -379,14 +477,14 @@ mod tests {
         );
         host.replace_module(b"3").unwrap();
         assert_eq!(host.call("", b"").unwrap(), b"first 3");
+        assert!(matches!(host.stats().tier, Tier::First));
         begin.wait();
         done.wait();
-        while host.generation() == 3 {
-            thread::yield_now();
-        }
+        assert!(matches!(settled(|| host.stats().tier), Tier::Second));
         assert_eq!(host.call("", b"").unwrap(), b"second 3");
         host.rollback().unwrap();
         assert_eq!(host.call("", b"").unwrap(), b"second 1");
+        assert!(matches!(host.stats().tier, Tier::Second));
 
         host.swap_provider(Box::new(
             Tiers::new(b"2", tier("first "), tier("second ")).unwrap(),
@@ -419,30 +517,28 @@ mod tests {
         host.swap_provider(tier("other ")(b"").unwrap()).unwrap();
         begin.wait();
         done.wait();
-        while second.provider().is_none() {
-            thread::yield_now();
-        }
+        assert!(matches!(settled(|| second.tier()), Tier::Second));
         assert_eq!(host.call("", b"").unwrap(), b"other ");
         assert_eq!(host.generation(), 2);
+        assert!(matches!(host.stats().tier, Tier::Only));
+        host.rollback().unwrap();
+        assert_eq!(host.call("", b"").unwrap(), b"second 1");
+        assert!(matches!(host.stats().tier, Tier::Second));
     }
 
     /// It becomes ready while the swap makes an instance of the first tier.
     #[test]
     fn a_second_tier_that_is_ready_before_the_swap_is_done_serves() {
-        let second = Arc::new(OnceLock::<Arc<Second>>::new());
-        let awaited = Arc::clone(&second);
-        let begin = Arc::new(Barrier::new(2));
-        let hold = Arc::clone(&begin);
-        let tiers = Tiers::new(
+        let (begin, ready) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let (hold, tell) = (Arc::clone(&begin), Arc::clone(&ready));
+        let tiers = Tiers::observed(
             b"",
             move |_| {
-                let (begin, awaited) = (Arc::clone(&begin), Arc::clone(&awaited));
+                let (begin, ready) = (Arc::clone(&begin), Arc::clone(&ready));
                 let mut first = ScriptedProvider::new(|guest, _, _| guest.respond(b"first"));
                 first.start = Arc::new(move |_| {
                     begin.wait();
-                    while awaited.get().unwrap().provider().is_none() {
-                        thread::yield_now();
-                    }
+                    ready.wait();
                     Ok(())
                 });
                 Ok(Box::new(first))
@@ -451,17 +547,70 @@ mod tests {
                 hold.wait();
                 tier("second")(module)
             },
+            move |_| {
+                tell.wait();
+            },
         )
         .unwrap();
-        _ = second.set(Arc::clone(&tiers.second));
 
         let host = WapcHost::new(tier("other")(b"").unwrap(), answer).unwrap();
         host.swap_provider(Box::new(tiers)).unwrap();
-        while host.call("", b"").unwrap() != b"second" {
-            thread::yield_now();
-        }
+        assert!(matches!(settled(|| host.stats().tier), Tier::Second));
+        assert_eq!(host.call("", b"").unwrap(), b"second");
         host.rollback().unwrap();
         assert_eq!(host.call("", b"").unwrap(), b"other");
+    }
+
+    /// Whether this tier is the first one for good, for a reason of type `E`.
+    fn is_first_only<E: StdError + 'static>(tier: &Tier, expected: fn(&E) -> bool) -> bool {
+        matches!(tier, Tier::FirstOnly(why) if why.downcast_ref().is_some_and(expected))
+    }
+
+    /// New instances are of the first tier too, also while the host tries to
+    /// move over.
+    #[test]
+    fn a_second_tier_that_makes_no_instances_leaves_the_first_one() {
+        let (begin, tried) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let (hold, end) = (Arc::clone(&begin), Arc::clone(&tried));
+        let tiers = Tiers::new(b"", tier("first"), move |_| {
+            let (hold, end) = (Arc::clone(&hold), Arc::clone(&end));
+            let mut second = ScriptedProvider::echo();
+            second.start = Arc::new(move |_| {
+                hold.wait();
+                end.wait();
+                Err(EngineError::Other("no more room".into()))
+            });
+            Ok(Box::new(second))
+        })
+        .unwrap();
+        let host = WapcHost::builder(Box::new(tiers))
+            .reuse(Reuse::Fresh)
+            .build(answer)
+            .unwrap();
+        begin.wait();
+        assert_eq!(host.call("", b"").unwrap(), b"first");
+        assert!(matches!(host.stats().tier, Tier::First));
+        tried.wait();
+        let tier = settled(|| host.stats().tier);
+        assert!(
+            is_first_only(&tier, |why| matches!(
+                why,
+                Error::Init(EngineError::Other(_))
+            )),
+            "{tier:?}"
+        );
+        assert_eq!(host.call("", b"").unwrap(), b"first");
+        assert_eq!(host.stats().errors.of(ErrorKind::Init), 1);
+        assert_eq!(host.generation(), 1);
+    }
+
+    #[test]
+    fn a_second_tier_that_panics_leaves_the_first_one() {
+        let tiers = Tiers::new(b"", tier("first"), |_| panic!("out of luck")).unwrap();
+        let host = WapcHost::new(Box::new(tiers), answer).unwrap();
+        let tier = settled(|| host.stats().tier);
+        assert!(is_first_only(&tier, |_: &Panicked| true), "{tier:?}");
+        assert_eq!(host.call("", b"").unwrap(), b"first");
     }
 
     #[test]
@@ -480,6 +629,11 @@ mod tests {
         .unwrap();
         let host = WapcHost::new(Box::new(tiers), answer).unwrap();
         done.wait();
+        let tier = settled(|| host.stats().tier);
+        assert!(
+            is_first_only(&tier, |why| matches!(why, EngineError::Module(_))),
+            "{tier:?}"
+        );
         assert_eq!(host.call("", b"").unwrap(), b"first");
         assert_eq!(host.generation(), 1);
     }
@@ -510,6 +664,11 @@ mod tests {
         .unwrap();
         let host = WapcHost::new(Box::new(tiers), answer).unwrap();
         assert!(told.recv().unwrap());
+        let tier = settled(|| host.stats().tier);
+        assert!(
+            is_first_only(&tier, |why| matches!(why, EngineError::Other(_))),
+            "{tier:?}"
+        );
         assert_eq!(host.call("", b"").unwrap(), b"first");
     }
 }

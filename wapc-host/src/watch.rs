@@ -121,9 +121,10 @@ impl ModuleWatch {
 
     fn run(&self, host: &Weak<WapcHost>, stop: &Stop, known: u64) {
         let mut contents = known;
-        // The stamp of the contents that were read last, and the last one seen.
-        let mut read = None;
-        let mut seen = self.stamp().ok();
+        let mut looks = Looks {
+            seen: self.stamp().ok(),
+            read: None,
+        };
         while !stop.wait(self.interval) {
             let Some(host) = host.upgrade() else {
                 return;
@@ -131,22 +132,19 @@ impl ModuleWatch {
             let stamp = match self.stamp() {
                 Ok(stamp) => stamp,
                 Err(error) => {
-                    // Once for each time that it goes missing.
-                    if seen.take().is_some() {
+                    if looks.missed() {
                         self.report(WatchEvent::Unreadable(&error));
                     }
                     continue;
                 }
             };
-            let still = seen == Some(stamp);
-            seen = Some(stamp);
-            if !still || read == Some(stamp) {
+            if !looks.is_to_be_read(stamp) {
                 continue;
             }
             let module = match fs::read(&self.path) {
                 Ok(module) => module,
                 Err(error) => {
-                    read = Some(stamp);
+                    looks.read = Some(stamp);
                     self.report(WatchEvent::Unreadable(&error));
                     continue;
                 }
@@ -154,7 +152,7 @@ impl ModuleWatch {
             if self.stamp().ok() != Some(stamp) {
                 continue;
             }
-            read = stamp.is_settled().then_some(stamp);
+            looks.read = stamp.is_settled(SystemTime::now()).then_some(stamp);
             let new = hash(&module);
             if new == contents {
                 continue;
@@ -231,10 +229,34 @@ struct Stamp {
 impl Stamp {
     /// Whether a further write would show in the stamp: some file systems keep
     /// times to the second or two only.
-    fn is_settled(&self) -> bool {
+    fn is_settled(&self, now: SystemTime) -> bool {
         self.modified
-            .and_then(|modified| modified.elapsed().ok())
+            .and_then(|modified| now.duration_since(modified).ok())
             .is_some_and(|age| age > COARSEST_TIME)
+    }
+}
+
+/// What the looks at a file have shown.
+struct Looks {
+    /// The stamp at the last look; none if the file was not there.
+    seen: Option<Stamp>,
+    /// The stamp of the contents that were read last, if other contents would
+    /// have another.
+    read: Option<Stamp>,
+}
+
+impl Looks {
+    /// Takes a look, and says whether to read the file: it has been still since
+    /// the look before, and may have contents that are not known.
+    fn is_to_be_read(&mut self, stamp: Stamp) -> bool {
+        let still = self.seen.replace(stamp) == Some(stamp);
+        still && self.read != Some(stamp)
+    }
+
+    /// Takes a look that finds no file, and says whether to tell of it: once
+    /// for each time that it goes missing.
+    const fn missed(&mut self) -> bool {
+        self.seen.take().is_some()
     }
 }
 
@@ -312,6 +334,36 @@ mod tests {
         drop(watching);
         assert!(told.recv().is_err(), "the watch is over");
         assert_eq!(host.generation(), 2);
+    }
+
+    #[test]
+    fn a_file_is_read_once_it_is_still_and_again_until_a_write_would_show() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        let stamp = |age, length| Stamp {
+            modified: now.checked_sub(Duration::from_secs(age)),
+            length,
+        };
+        let (part, more, whole) = (stamp(10, 1), stamp(10, 2), stamp(9, 2));
+        let mut looks = Looks {
+            seen: Some(stamp(20, 7)),
+            read: None,
+        };
+        assert!(!looks.is_to_be_read(part), "it has just changed");
+        assert!(!looks.is_to_be_read(more), "it has grown");
+        assert!(!looks.is_to_be_read(whole), "it was written again");
+        assert!(looks.is_to_be_read(whole));
+        assert!(looks.is_to_be_read(whole), "it was not read");
+        looks.read = Some(whole);
+        assert!(!looks.is_to_be_read(whole));
+
+        assert!(looks.missed());
+        assert!(!looks.missed(), "it was told already");
+        assert!(!looks.is_to_be_read(part), "it is back");
+        assert!(looks.is_to_be_read(part));
+
+        assert!(stamp(4, 1).is_settled(now));
+        assert!(!stamp(2, 1).is_settled(now), "another write may not show");
+        assert!(!stamp(0, 1).is_settled(now - Duration::from_secs(9)));
     }
 
     #[test]

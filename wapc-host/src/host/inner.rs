@@ -140,7 +140,7 @@ impl Inner {
     /// Offers the provider of `generation` to move over to better instances. To
     /// be called before it makes any, so that none is left behind.
     pub(crate) fn await_promotion(&self, generation: &Arc<Generation>) {
-        let promotion = Promotion::new(self.own.clone(), Arc::downgrade(generation));
+        let promotion = Promotion::new(self.own.clone(), generation);
         generation.provider.promote(promotion);
     }
 
@@ -273,8 +273,10 @@ impl Inner {
                 idle += 1;
             }
         }
+        let code = Arc::clone(&self.published().current);
         Stats {
             generation,
+            tier: code.provider.tier(),
             live,
             idle,
             waiting: self.pool.waiting(),
