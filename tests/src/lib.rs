@@ -13,7 +13,7 @@ pub mod outcome;
 use std::{fmt, time::Duration};
 
 use provider_wasmi::WasmiEngineProvider;
-use provider_wasmtime::WasmtimeEngineProvider;
+use provider_wasmtime::{Pooling, WasmtimeEngineProvider};
 use wapc_host::{
     BoxError, Interruption, Limits, ModuleError, WapcHost, WasiSettings, WebAssemblyEngineProvider,
 };
@@ -37,6 +37,21 @@ pub const ENGINES: &[Engine] = &[
         ))
     }),
 ];
+
+/// Engines with settings that guests must not notice: they run all that
+/// [`ENGINES`] run.
+pub const VARIANTS: &[Engine] = &[Engine::new(
+    "wasmtime_pooling",
+    |module, wasi, interruption| {
+        Ok(Box::new(
+            WasmtimeEngineProvider::builder()
+                .interruption(interruption)
+                .wasi(wasi)
+                .pooling(Pooling::new(64))
+                .build(module)?,
+        ))
+    },
+)];
 
 /// One engine, as far as tests are concerned.
 #[derive(Clone, Copy)]
