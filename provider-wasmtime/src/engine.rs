@@ -5,9 +5,11 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use wapc_host::{Interruption, clock};
 use wasmtime::{Config, Engine, EngineWeak, Error};
 
+use crate::Pooling;
+
 /// The process's engine for all providers that bring none of their own and
 /// want this kind: code and settings are then in the process once.
-pub(crate) fn shared(interruption: Interruption) -> Engine {
+fn shared(interruption: Interruption) -> Engine {
     static OFF: OnceLock<Engine> = OnceLock::new();
     static TIME: OnceLock<Engine> = OnceLock::new();
     static FUEL: OnceLock<Engine> = OnceLock::new();
@@ -26,18 +28,68 @@ pub(crate) fn shared(interruption: Interruption) -> Engine {
     engine.get_or_init(new).clone()
 }
 
-/// An engine for one provider, whose guests have so much stack.
-pub(crate) fn with_stack(interruption: Interruption, bytes: usize) -> Result<Engine, Error> {
-    let mut config = config(interruption);
-    config
-        .max_wasm_stack(bytes)
-        // The engine wants the stacks of asynchronous calls to be larger.
-        .async_stack_size(bytes.saturating_add(HOST_STACK_BYTES).max(2 << 20));
-    Engine::new(&config)
+/// What an engine of one provider's own is made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// What guests get of the stack.
+    pub(crate) stack_bytes: usize,
+    pub(crate) pooling: Option<Pooling>,
+    #[cfg(feature = "winch")]
+    pub(crate) winch: bool,
 }
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            stack_bytes: DEFAULT_STACK_BYTES,
+            pooling: None,
+            #[cfg(feature = "winch")]
+            winch: false,
+        }
+    }
+}
+
+/// What wasmtime gives guests of the stack.
+const DEFAULT_STACK_BYTES: usize = 512 << 10;
 
 /// What host functions get of the stack of an asynchronous call.
 const HOST_STACK_BYTES: usize = 512 << 10;
+
+impl Settings {
+    /// Whether the process's engine has them.
+    const fn are_default(&self) -> bool {
+        #[cfg(feature = "winch")]
+        if self.winch {
+            return false;
+        }
+        self.stack_bytes == DEFAULT_STACK_BYTES && self.pooling.is_none()
+    }
+}
+
+/// The process's engine for the default settings, or one for these.
+pub(crate) fn engine(interruption: Interruption, settings: &Settings) -> Result<Engine, Error> {
+    if settings.are_default() {
+        return Ok(shared(interruption));
+    }
+    let mut config = config(interruption);
+    config
+        .max_wasm_stack(settings.stack_bytes)
+        // The engine wants the stacks of asynchronous calls to be larger.
+        .async_stack_size(
+            settings
+                .stack_bytes
+                .saturating_add(HOST_STACK_BYTES)
+                .max(2 << 20),
+        );
+    #[cfg(feature = "winch")]
+    if settings.winch {
+        config.strategy(wasmtime::Strategy::Winch);
+    }
+    if let Some(pooling) = &settings.pooling {
+        pooling.configure(&mut config);
+    }
+    Engine::new(&config)
+}
 
 fn config(interruption: Interruption) -> Config {
     let mut config = Config::new();

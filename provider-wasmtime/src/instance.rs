@@ -15,11 +15,15 @@ use wapc_host::{
     module::GuestShape,
 };
 use wapc_wasi::Wasi;
-use wasmtime::{Extern, Instance, InstancePre, Module, ModuleExport, Store, TypedFunc};
+use wasmtime::{
+    Extern, Instance, InstancePre, Module, ModuleExport, PoolConcurrencyLimitError, Store,
+    TypedFunc,
+};
 
 #[cfg(feature = "async")]
 use crate::imports::awaiting_linker;
 use crate::{
+    Pooling,
     errors::{engine_error, instantiation_error},
     imports::{Data, extern_type, linker},
     limits,
@@ -34,6 +38,8 @@ pub(crate) struct Template {
     memories: usize,
     tables: usize,
     interruption: Interruption,
+    /// Where instances are, if that is a pool of this crate's making.
+    pooling: Option<Pooling>,
     wasi: Arc<WasiSettings>,
     /// The same as `linked` for hosts whose callback may await; made when there
     /// is one.
@@ -45,6 +51,7 @@ impl Template {
     pub(crate) fn new(
         module: Module,
         interruption: Interruption,
+        pooling: Option<Pooling>,
         wasi: Arc<WasiSettings>,
     ) -> Result<Self, ModuleError> {
         let imports: Vec<_> = module.imports().collect();
@@ -75,6 +82,7 @@ impl Template {
             linked,
             shape,
             interruption,
+            pooling,
             wasi,
             #[cfg(feature = "async")]
             linked_awaiting: OnceLock::new(),
@@ -135,6 +143,10 @@ impl Template {
     /// A store for a guest, under its limits.
     fn store(&self, mut state: ModuleState) -> Result<Store<Data>, EngineError> {
         state.admit(self.memories, self.tables)?;
+        if let Some(pooling) = &self.pooling {
+            let admitted = pooling.admit(self.memories, self.tables);
+            admitted.map_err(|error| EngineError::Other(error.into()))?;
+        }
         let wasi = match self.shape.imports_wasi {
             true => Some(Wasi::of_guest(&self.wasi, &mut state)?),
             false => None,
@@ -155,7 +167,12 @@ impl Template {
         store: &mut Store<Data>,
         made: wasmtime::Result<Instance>,
     ) -> Result<Instance, EngineError> {
-        let instance = made.map_err(|error| instantiation_error(error, &store.data().state))?;
+        let instance = made.map_err(|error| match &self.pooling {
+            Some(pooling) if error.is::<PoolConcurrencyLimitError>() => {
+                EngineError::Other(pooling.exhausted().into())
+            }
+            _ => instantiation_error(error, &store.data().state),
+        })?;
         store.data_mut().memory = instance
             .get_module_export(&mut *store, &self.memory)
             .and_then(Extern::into_memory);

@@ -15,7 +15,7 @@ pub mod own_process;
 use std::{fmt, time::Duration};
 
 use provider_wasmi::WasmiEngineProvider;
-use provider_wasmtime::WasmtimeEngineProvider;
+use provider_wasmtime::{Pooling, WasmtimeEngineProvider};
 use wapc_host::{
     BoxError, Interruption, Limits, ModuleError, ModuleLimits, WapcHost, WasiSettings,
     WebAssemblyEngineProvider,
@@ -42,6 +42,21 @@ pub const ENGINES: &[Engine] = &[
         ))
     }),
 ];
+
+/// Engines with settings that guests must not notice: they run all that
+/// [`ENGINES`] run.
+pub const VARIANTS: &[Engine] = &[Engine::new(
+    "wasmtime_pooling",
+    |module, wasi, interruption| {
+        Ok(Box::new(
+            WasmtimeEngineProvider::builder()
+                .interruption(interruption)
+                .wasi(wasi)
+                .pooling(Pooling::new(64))
+                .build(module)?,
+        ))
+    },
+)];
 
 /// One engine, as far as tests are concerned.
 #[derive(Clone, Copy)]

@@ -177,7 +177,7 @@ fn answer_with_payload(
 }
 
 /// The form of callback that fills the instance's buffer.
-struct Echo;
+pub struct Echo;
 
 impl HostCallback for Echo {
     fn call(
