@@ -47,10 +47,11 @@ pub const ENGINES: &[Engine] = &[
 /// [`ENGINES`] run.
 pub const VARIANTS: &[Engine] = &[Engine::new(
     "wasmtime_pooling",
-    |module, wasi, interruption| {
+    |module, wasi, interruption, limits| {
         Ok(Box::new(
             WasmtimeEngineProvider::builder()
                 .interruption(interruption)
+                .module_limits(limits)
                 .wasi(wasi)
                 .pooling(Pooling::new(64))
                 .build(module)?,
