@@ -152,8 +152,8 @@ fn trapping(declarations: &str) -> Vec<u8> {
 /// The guest's functions, where the engine knows them.
 const fn trace(engine: &Engine, names: &'static str) -> &'static str {
     match engine.name.as_bytes() {
-        b"wasmtime" => names,
-        _ => "",
+        b"wasmi" => "",
+        _ => names,
     }
 }
 
