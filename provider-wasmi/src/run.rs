@@ -38,7 +38,14 @@ pub(crate) fn run<P: WasmParams, R: WasmResults>(
         let returned = function.call(store, params);
         return returned.map_err(|error| engine_error(&error));
     }
-    let mut step = begin(store, meter, function, params);
+    meter.fill(store, 0)?;
+    let outcome = function.call_resumable(&mut *store, params);
+    // Most calls end at once: what the others come to is not looked at.
+    if let Ok(TypedResumableCall::Finished(results)) = outcome {
+        meter.empty(store);
+        return Ok(results);
+    }
+    let mut step = Step::of(outcome);
     loop {
         step = match next(store, meter, step) {
             Next::Ended(outcome) => return outcome,
@@ -56,7 +63,8 @@ pub(crate) async fn run_async<P: WasmParams, R: WasmResults>(
     function: TypedFunc<P, R>,
     params: P,
 ) -> Result<R, EngineError> {
-    let mut step = begin(store, meter, function, params);
+    meter.fill(store, 0)?;
+    let mut step = Step::of(function.call_resumable(&mut *store, params));
     loop {
         step = match next(store, meter, step) {
             Next::Ended(outcome) => return outcome,
@@ -91,19 +99,6 @@ async fn pause() {
         Poll::Pending
     })
     .await;
-}
-
-#[inline]
-fn begin<P: WasmParams, R: WasmResults>(
-    store: &mut Store<Data>,
-    meter: &mut Meter,
-    function: TypedFunc<P, R>,
-    params: P,
-) -> Step<R> {
-    match meter.fill(store, 0) {
-        Ok(()) => Step::of(function.call_resumable(&mut *store, params)),
-        Err(error) => Step::Ended(Err(error)),
-    }
 }
 
 /// What to do with a guest function that has come to `step`.

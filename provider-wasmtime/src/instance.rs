@@ -26,7 +26,7 @@ use crate::{
     Pooling,
     errors::{engine_error, instantiation_error},
     imports::{Data, extern_type, linker},
-    limits,
+    limits::Meter,
 };
 
 /// A module with everything that is the same for each of its instances.
@@ -102,12 +102,12 @@ impl Template {
 pub(crate) struct WasmtimeInstance {
     store: Store<Data>,
     guest_call: TypedFunc<(i32, i32), i32>,
-    interruption: Interruption,
+    meter: Meter,
 }
 
 impl WasmtimeInstance {
     pub(crate) fn new(template: &Template, state: ModuleState) -> Result<Self, EngineError> {
-        let mut store = template.store(state)?;
+        let (mut store, meter) = template.store(state)?;
         let made = template.linked.instantiate(&mut store);
         let instance = template.made(&mut store, made)?;
         for start in &template.shape.start_functions {
@@ -116,7 +116,7 @@ impl WasmtimeInstance {
                 start_ended(&store, *start, outcome)?;
             }
         }
-        template.started(store, instance)
+        template.started(store, meter, instance)
     }
 
     /// As `new`, where start functions may await the host.
@@ -126,7 +126,7 @@ impl WasmtimeInstance {
         state: ModuleState,
     ) -> Result<Self, EngineError> {
         let linked = template.linked_for(&state)?;
-        let mut store = template.store(state)?;
+        let (mut store, meter) = template.store(state)?;
         let made = linked.instantiate_async(&mut store).await;
         let instance = template.made(&mut store, made)?;
         for start in &template.shape.start_functions {
@@ -135,13 +135,13 @@ impl WasmtimeInstance {
                 start_ended(&store, *start, outcome)?;
             }
         }
-        template.started(store, instance)
+        template.started(store, meter, instance)
     }
 }
 
 impl Template {
     /// A store for a guest, under its limits.
-    fn store(&self, mut state: ModuleState) -> Result<Store<Data>, EngineError> {
+    fn store(&self, mut state: ModuleState) -> Result<(Store<Data>, Meter), EngineError> {
         state.admit(self.memories, self.tables)?;
         if let Some(pooling) = &self.pooling {
             let admitted = pooling.admit(self.memories, self.tables);
@@ -157,8 +157,8 @@ impl Template {
             wasi,
         };
         let mut store = Store::new(self.module().engine(), data);
-        limits::install(&mut store, self.interruption)?;
-        Ok(store)
+        let meter = Meter::install(&mut store, self.interruption)?;
+        Ok((store, meter))
     }
 
     /// The instance, whose memory is looked up once.
@@ -182,6 +182,7 @@ impl Template {
     fn started(
         &self,
         mut store: Store<Data>,
+        meter: Meter,
         instance: Instance,
     ) -> Result<WasmtimeInstance, EngineError> {
         let guest_call = instance
@@ -193,7 +194,7 @@ impl Template {
         Ok(WasmtimeInstance {
             store,
             guest_call,
-            interruption: self.interruption,
+            meter,
         })
     }
 
@@ -254,11 +255,11 @@ impl WasmtimeInstance {
         let Self {
             store,
             guest_call,
-            interruption,
+            meter,
         } = self;
-        limits::arm(store, *interruption)?;
+        meter.arm(store)?;
         let returned = guest_call.call_async(&mut *store, params).await;
-        limits::count_fuel(store, *interruption);
+        meter.count_fuel(store);
         returned.map_err(|error| engine_error(error, &store.data().state))
     }
 }
@@ -273,11 +274,11 @@ impl GuestInstance for WasmtimeInstance {
         let Self {
             store,
             guest_call,
-            interruption,
+            meter,
         } = self;
-        limits::arm(store, *interruption)?;
+        meter.arm(store)?;
         let returned = guest_call.call(&mut *store, (op_length, msg_length));
-        limits::count_fuel(store, *interruption);
+        meter.count_fuel(store);
         returned.map_err(|error| engine_error(error, &store.data().state))
     }
 

@@ -5,58 +5,72 @@ use wasmtime::{Error, ResourceLimiter, Store, UpdateDeadline};
 
 use crate::imports::Data;
 
-/// Puts a new store under its limits, before anything runs in it.
-pub(crate) fn install(
-    store: &mut Store<Data>,
+/// How the guest in a store can be interrupted.
+pub(crate) struct Meter {
     interruption: Interruption,
-) -> Result<(), EngineError> {
-    store.limiter(|data| data);
-    // An engine may have been made for more than the provider uses. Its guests
-    // would then end at once.
-    if store.engine().get_epoch_interruption() {
-        store.set_epoch_deadline(FAR);
-        store.epoch_deadline_callback(|mut store| {
-            let state = &mut store.data_mut().state;
-            state.check()?;
-            #[cfg(feature = "async")]
-            if state.pause_due() {
-                return Ok(UpdateDeadline::Yield(1));
-            }
-            Ok(UpdateDeadline::Continue(1))
-        });
-    }
-    if store.engine().get_consume_fuel() {
-        store.set_fuel(u64::MAX).map_err(other)?;
-    }
-    arm(store, interruption)
+    /// Whether the store's guest is interrupted at the next tick.
+    ticking: bool,
 }
 
-/// Sets out what the call that begins may use, or the start functions.
-#[inline]
-pub(crate) fn arm(store: &mut Store<Data>, interruption: Interruption) -> Result<(), EngineError> {
-    if interruption.by_time() {
-        let ticks = match store.data().state.is_timed() {
-            true => 1,
-            false => FAR,
+impl Meter {
+    /// Puts a new store under its limits, before anything runs in it.
+    pub(crate) fn install(
+        store: &mut Store<Data>,
+        interruption: Interruption,
+    ) -> Result<Self, EngineError> {
+        store.limiter(|data| data);
+        // An engine may have been made for more than the provider uses. Its
+        // guests would then end at once.
+        if store.engine().get_epoch_interruption() {
+            store.set_epoch_deadline(FAR);
+            store.epoch_deadline_callback(|mut store| {
+                let state = &mut store.data_mut().state;
+                state.check()?;
+                #[cfg(feature = "async")]
+                if state.pause_due() {
+                    return Ok(UpdateDeadline::Yield(1));
+                }
+                Ok(UpdateDeadline::Continue(1))
+            });
+        }
+        if store.engine().get_consume_fuel() {
+            store.set_fuel(u64::MAX).map_err(other)?;
+        }
+        let mut meter = Self {
+            interruption,
+            ticking: false,
         };
-        store.set_epoch_deadline(ticks);
+        meter.arm(store)?;
+        Ok(meter)
     }
-    if interruption.by_fuel() {
-        let fuel = store.data().state.fuel().unwrap_or(u64::MAX);
-        store.set_fuel(fuel).map_err(other)?;
-    }
-    Ok(())
-}
 
-/// Tells the state what [`arm`] had given and is used up.
-#[inline]
-pub(crate) fn count_fuel(store: &mut Store<Data>, interruption: Interruption) {
-    if interruption.by_fuel()
-        && let Ok(left) = store.get_fuel()
-    {
-        let state = &mut store.data_mut().state;
-        let had = state.fuel().unwrap_or(u64::MAX);
-        state.set_fuel_used(had.saturating_sub(left));
+    /// Sets out what the call that begins may use, or the start functions.
+    #[inline]
+    pub(crate) fn arm(&mut self, store: &mut Store<Data>) -> Result<(), EngineError> {
+        // Once it ticks the guest is looked after until that ends, so that most
+        // calls need not ask the engine for its epoch.
+        let timed = self.interruption.by_time() && store.data().state.is_timed();
+        if timed != self.ticking {
+            store.set_epoch_deadline(if timed { 1 } else { FAR });
+            self.ticking = timed;
+        }
+        if self.interruption.by_fuel() {
+            let fuel = store.data().state.fuel().unwrap_or(u64::MAX);
+            store.set_fuel(fuel).map_err(other)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the state what [`Meter::arm`] had given and is used up.
+    #[inline]
+    pub(crate) fn count_fuel(&self, store: &mut Store<Data>) {
+        if self.interruption.by_fuel()
+            && let Ok(left) = store.get_fuel()
+        {
+            let state = &mut store.data_mut().state;
+            let had = state.fuel().unwrap_or(u64::MAX);
+            state.set_fuel_used(had.saturating_sub(left));
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::{
     clock::{self, Alarm},
     error::{EngineError, Error, Spent, Stop},
-    host::{CHECK_OUT, Generation, Inner, Turn, WapcHost, With, not_begun, not_made},
+    host::{CHECK_OUT, Generation, Inner, Turn, WapcHost, With, not_begun, not_made, over_or},
     host_answer::WaitLimits,
     lent::{Loan, Sink},
     on_thread::OnThread,
@@ -47,7 +47,8 @@ impl WapcHost {
     ///
     /// As [`WapcHost::call`].
     pub async fn call_async(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
-        self.inner.call_async(operation, payload, None).await
+        let call = self.inner.call_async(operation, payload, None);
+        call.await.map_err(|error| *error)
     }
 
     /// As [`WapcHost::check_out`], for async calls: an instance, for as many of
@@ -66,7 +67,8 @@ impl WapcHost {
     ///
     /// As [`WapcHost::check_out`].
     pub async fn check_out_async(&self) -> Result<CheckedOutAsync<'_>, Error> {
-        self.inner.check_out_async(None).await
+        let turn = self.inner.check_out_async(None);
+        turn.await.map_err(|error| *error)
     }
 }
 
@@ -82,8 +84,8 @@ impl With<'_> {
     /// As [`WapcHost::call`].
     pub async fn call_async(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         let host = &self.host().inner;
-        host.call_async(operation, payload, Some(self.options()))
-            .await
+        let call = host.call_async(operation, payload, Some(self.options()));
+        call.await.map_err(|error| *error)
     }
 }
 
@@ -100,8 +102,8 @@ impl<'h> With<'h> {
     ///
     /// As [`WapcHost::check_out`].
     pub async fn check_out_async(&self) -> Result<CheckedOutAsync<'h>, Error> {
-        let host = &self.host().inner;
-        host.check_out_async(Some(self.options())).await
+        let turn = self.host().inner.check_out_async(Some(self.options()));
+        turn.await.map_err(|error| *error)
     }
 }
 
@@ -134,9 +136,9 @@ impl CheckedOutAsync<'_> {
     /// As [`WapcHost::call`].
     pub async fn call_async(&mut self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         let call = Unfinished(&mut self.turn);
-        call.0
-            .call_async(operation, payload, self.options.as_ref())
-            .await
+        let options = self.options.as_ref();
+        let called = call.0.call_async(operation, payload, options).await;
+        called.map_err(|error| *error)
     }
 }
 
@@ -149,21 +151,27 @@ impl Drop for Unfinished<'_, '_> {
     }
 }
 
+// Errors are boxed in here, and the futures of what few calls come to: a future
+// is moved with all that it may hold, and its result once for each `async fn`
+// between.
 impl Inner {
     async fn call_async(
         &self,
         operation: &str,
         payload: &[u8],
         options: Option<&CallOptions>,
-    ) -> Result<Vec<u8>, Error> {
-        let mut turn = self.turn_async(operation, options).await?;
+    ) -> Result<Vec<u8>, Box<Error>> {
+        let mut turn = match self.turn_at_once() {
+            Some(turn) => turn,
+            None => Box::pin(self.turn_async(operation, options)).await?,
+        };
         turn.call_async(operation, payload, options).await
     }
 
     async fn check_out_async(
         &self,
         options: Option<&CallOptions>,
-    ) -> Result<CheckedOutAsync<'_>, Error> {
+    ) -> Result<CheckedOutAsync<'_>, Box<Error>> {
         Ok(CheckedOutAsync {
             turn: self.turn_async(CHECK_OUT, options).await?,
             options: options.cloned(),
@@ -174,6 +182,13 @@ impl Inner {
         self.turn_async("(first instance)", None).await.map(|_| ())
     }
 
+    /// A free instance of the current code, if there is one.
+    #[inline]
+    fn turn_at_once(&self) -> Option<Turn<'_>> {
+        let held = self.pool.try_take()?;
+        (!self.is_stale(&held)).then(|| Turn::new(self, held))
+    }
+
     async fn turn_async(
         &self,
         operation: &str,
@@ -181,15 +196,15 @@ impl Inner {
     ) -> Result<Turn<'_>, Error> {
         let held = match self.pool.try_take() {
             Some(held) => held,
-            // Boxed, here and below, is what few calls come to: a future is
-            // moved with all that it may hold.
-            None => Box::pin(self.wait_async(operation, options))
+            None => self
+                .wait_async(operation, options)
                 .await
                 .map_err(|error| self.counted(error))?,
         };
+        let is_stale = self.is_stale(&held);
         let mut turn = Turn::new(self, held);
-        if turn.is_stale() {
-            Box::pin(turn.fill_async()).await?;
+        if is_stale {
+            turn.fill_async(operation, options).await?;
         }
         Ok(turn)
     }
@@ -201,12 +216,9 @@ impl Inner {
     ) -> Result<Held<'_>, Error> {
         self.not_within(operation)?;
         // The clock must tick for the limits to be noticed.
-        let _working = self.working()?;
-        clock::wake().map_err(|error| Error::Init(EngineError::Other(error.into())))?;
+        let _working = self.working(true)?;
         let began = Instant::now();
-        let until_deadline = options
-            .and_then(|options| options.deadline)
-            .map(|deadline| deadline.saturating_duration_since(began));
+        let until_deadline = options.and_then(CallOptions::until_deadline);
         let limit = [self.wait_limit(), until_deadline]
             .into_iter()
             .flatten()
@@ -258,11 +270,11 @@ impl Inner {
         &self,
         code: &Generation,
         number: usize,
+        options: Option<&CallOptions>,
     ) -> Result<Box<dyn GuestInstance>, Error> {
-        let _working = self.working()?;
         // The clock must tick for the pauses, with or without limits.
-        clock::wake().map_err(|error| Error::Init(EngineError::Other(error.into())))?;
-        let mut state = self.new_state(code, number)?;
+        let _working = self.working(true)?;
+        let mut state = self.new_state(code, number, options)?;
         state.set_slice(self.slice());
         let panic = Arc::clone(state.panic_slot());
         let instance = code.provider.init_async(state).await;
@@ -280,34 +292,22 @@ impl Inner {
 }
 
 impl Turn<'_> {
+    /// As `Turn::converse`, around a future.
     async fn call_async(
         &mut self,
         operation: &str,
         payload: &[u8],
         options: Option<&CallOptions>,
-    ) -> Result<Vec<u8>, Error> {
-        let mut response = Vec::new();
-        self.converse_async(operation, payload, options, &mut response)
-            .await?;
-        Ok(response)
-    }
-
-    /// As `Turn::converse`, around a future.
-    async fn converse_async(
-        &mut self,
-        operation: &str,
-        payload: &[u8],
-        options: Option<&CallOptions>,
-        response: &mut Vec<u8>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<u8>, Box<Error>> {
         if self.is_lost() {
-            Box::pin(self.fill_async()).await?;
+            Box::pin(self.fill_async(operation, options)).await?;
         }
         let slice = self.host.slice();
         let lengths = self.begin(operation, payload, options, true)?;
         let Some(instance) = &mut self.held.slot.instance else {
-            return Err(crate::host::no_instance());
+            return Err(crate::host::no_instance().into());
         };
+        let mut response = Vec::new();
         let mut sink: &mut Sink<'_> = &mut |bytes: &[u8]| {
             response.clear();
             response.extend_from_slice(bytes);
@@ -323,23 +323,20 @@ impl Turn<'_> {
         };
         let conversed = loan.end();
         drop(loan);
-        match returned {
-            Some(returned) => self.end(operation, returned, conversed),
-            None => {
-                let call = self.converse_on_thread(operation, payload, options, response);
-                Box::pin(call).await
-            }
-        }
+        let Some(mut returned) = returned else {
+            return Ok(Box::pin(self.call_on_thread(operation, payload, options)).await?);
+        };
+        self.end(operation, &mut returned, conversed)?;
+        Ok(response)
     }
 
-    /// As `Turn::converse_async` for an engine that cannot suspend.
-    async fn converse_on_thread(
+    /// As `Turn::call_async` for an engine that cannot suspend.
+    async fn call_on_thread(
         &mut self,
         operation: &str,
         payload: &[u8],
         options: Option<&CallOptions>,
-        response: &mut Vec<u8>,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<u8>, Error> {
         let lengths = self.begin(operation, payload, options, true)?;
         let Some(instance) = self.held.slot.instance.take() else {
             return Err(crate::host::no_instance());
@@ -352,24 +349,28 @@ impl Turn<'_> {
             (lengths.operation, lengths.payload),
         )
         .map_err(|error| Error::Init(EngineError::Other(error.into())))?;
-        let done = pin!(job).await;
+        let mut done = pin!(job).await;
         self.held.slot.instance = Some(done.instance);
-        *response = done.response;
-        self.end(operation, done.returned, done.conversed)
+        self.end(operation, &mut done.returned, done.conversed)?;
+        Ok(done.response)
     }
 
-    async fn fill_async(&mut self) -> Result<(), Error> {
-        let code = self.vacate();
+    async fn fill_async(
+        &mut self,
+        operation: &str,
+        options: Option<&CallOptions>,
+    ) -> Result<(), Error> {
+        let code = self.host.vacate(&mut self.held, self.code.as_ref());
         let ready = code.ready();
         let instance = match ready {
             Some(instance) => instance,
             None => self
                 .host
-                .instance_async(&code, self.held.number)
+                .instance_async(&code, self.held.place().number, options)
                 .await
-                .map_err(|error| self.host.counted(error))?,
+                .map_err(|error| self.host.counted(over_or(error, operation, options)))?,
         };
-        self.occupy(&code, instance);
+        self.host.occupy(&mut self.held, &code, instance);
         Ok(())
     }
 }

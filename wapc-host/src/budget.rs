@@ -1,10 +1,6 @@
 //! What one call may still use, and how long it may go on.
 
-use std::{
-    any::Any,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
@@ -20,6 +16,8 @@ pub(crate) struct Budget {
     /// What a call has without options of its own.
     usual: Time,
     time: Time,
+    /// Whether the call has options, so that the next one must forget them.
+    has_options: bool,
     /// The ticks of the clock at which it began and must have ended.
     began: u64,
     expires: u64,
@@ -55,21 +53,29 @@ impl Time {
     }
 }
 
+fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+    one.into_iter().chain(other).min()
+}
+
 impl Budget {
-    /// That of start functions, under `limits`.
-    pub(crate) fn of_start(limits: &Limits) -> Self {
-        let time = Time::new(limits.start_timeout);
+    /// That of start functions, under `limits` and for a call with `options`,
+    /// if there is one that waits for the instance.
+    pub(crate) fn of_start(limits: &Limits, options: Option<&CallOptions>) -> Self {
+        let until_deadline = options.and_then(CallOptions::until_deadline);
+        let time = Time::new(earlier(until_deadline, limits.start_timeout));
         let began = clock::now();
         Self {
             usual: Time::new(limits.timeout),
             time,
+            // Start functions have a time of their own.
+            has_options: true,
             began,
             expires: began.saturating_add(time.ticks),
             fuel: limits.fuel,
             fuel_used: None,
             host_calls: 0,
             log_bytes: 0,
-            cancel: None,
+            cancel: options.and_then(|options| options.cancel.clone()),
             context: None,
             slice: None,
             paused: 0,
@@ -101,14 +107,8 @@ impl Budget {
         self.slice = None;
         self.host_calls = 0;
         self.log_bytes = 0;
-        match options {
-            None => {
-                self.time = self.usual;
-                self.fuel = limits.fuel;
-                self.cancel = None;
-                self.context = None;
-            }
-            Some(options) => self.take(limits, options),
+        if options.is_some() || self.has_options {
+            self.take(limits, options);
         }
         self.began = clock::now();
         self.expires = self.began.saturating_add(self.time.ticks);
@@ -117,16 +117,17 @@ impl Budget {
         }
     }
 
-    fn take(&mut self, limits: &Limits, options: &CallOptions) {
-        let until_deadline = options
-            .deadline
-            .map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let timeout = options.timeout.or(limits.timeout);
-        self.time = match (until_deadline, timeout) {
-            (None, None) => Time::new(None),
-            (Some(time), None) | (None, Some(time)) => Time::new(Some(time)),
-            (Some(one), Some(other)) => Time::new(Some(one.min(other))),
+    fn take(&mut self, limits: &Limits, options: Option<&CallOptions>) {
+        self.has_options = options.is_some();
+        let Some(options) = options else {
+            self.time = self.usual;
+            self.fuel = limits.fuel;
+            self.cancel = None;
+            self.context = None;
+            return;
         };
+        let timeout = options.timeout.or(limits.timeout);
+        self.time = Time::new(earlier(options.until_deadline(), timeout));
         self.fuel = options.fuel.or(limits.fuel);
         self.cancel.clone_from(&options.cancel);
         self.context.clone_from(&options.context);

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 
 pub(crate) use self::{
     inner::{Generation, Inner},
-    turn::{Turn, no_instance, not_begun, not_made},
+    turn::{Turn, no_instance, not_begun, not_made, over_or},
 };
 use crate::{
     builder::{HostBuilder, Settings},

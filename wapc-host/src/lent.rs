@@ -8,8 +8,9 @@
 //!
 //! # Safety argument
 //!
-//! 1. A pointer in [`Lent`] is not null only between [`Loan::new`] and the
-//!    end of that `Loan`. The `Loan` borrows what the pointers point to for
+//! 1. The pointer to the sink in [`Lent`] is not null only between
+//!    [`Loan::new`] and the end of that `Loan`; the others are read only then,
+//!    and are set before it is. The `Loan` borrows what the pointers point to for
 //!    its whole life (`'a`), and it never leaves this crate, which never
 //!    forgets one. The future of an async call, which holds one, may be
 //!    forgotten by its owner. Then the lock on the instance's place, which the
@@ -65,39 +66,33 @@ impl LentBytes {
         self.length = bytes.len();
     }
 
+    /// # Safety
+    ///
+    /// The loan of these bytes is still alive.
     #[inline]
-    fn clear(&mut self) {
-        *self.pointer.get_mut() = ptr::null_mut();
-        self.length = 0;
-    }
-
-    #[inline]
-    fn get(&self) -> Option<&[u8]> {
+    unsafe fn get(&self) -> &[u8] {
         let pointer = self.pointer.load(Ordering::Relaxed);
-        if pointer.is_null() {
-            return None;
-        }
-        // SAFETY: not null, so a loan of `length` bytes here is still alive
-        // (argument 1), and nobody writes to them: they are borrowed shared.
-        Some(unsafe { slice::from_raw_parts(pointer, self.length) })
+        // SAFETY: `length` bytes have been lent here, the loan is still alive,
+        // and nobody writes to them: they are borrowed shared.
+        unsafe { slice::from_raw_parts(pointer, self.length) }
     }
 }
 
 impl Lent {
-    /// The operation's name, or `None` outside a call.
-    pub(crate) fn operation(&self) -> Option<&[u8]> {
-        self.operation.get()
-    }
-
-    /// The payload, or `None` outside a call.
-    pub(crate) fn payload(&self) -> Option<&[u8]> {
-        self.payload.get()
+    /// The operation's name and the payload, or `None` outside a call.
+    #[inline]
+    pub(crate) fn request(&self) -> Option<(&[u8], &[u8])> {
+        if self.sink.load(Ordering::Relaxed).is_null() {
+            return None;
+        }
+        // SAFETY: the sink is lent, so the bytes are as well (argument 1).
+        Some(unsafe { (self.operation.get(), self.payload.get()) })
     }
 
     /// Where the response goes, or `None` outside a call.
     pub(crate) fn sink(&mut self) -> Option<&mut Sink<'_>> {
         let sink = *self.sink.get_mut();
-        // SAFETY: if it is not null, a loan of this exclusive borrow is still
+        // SAFETY: if it is not null, the loan of this exclusive borrow is still
         // alive (argument 1), and `&mut self` makes this the only use of it.
         // The lifetimes are shortened to that of `self`.
         let sink: &mut &mut Sink<'_> = unsafe { sink.cast::<&mut Sink<'_>>().as_mut()? };
@@ -108,7 +103,10 @@ impl Lent {
 impl fmt::Debug for Lent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lent")
-            .field("payload_bytes", &self.payload().map(<[u8]>::len))
+            .field(
+                "payload_bytes",
+                &self.request().map(|(_, payload)| payload.len()),
+            )
             .finish_non_exhaustive()
     }
 }
@@ -166,8 +164,6 @@ impl<'a> Loan<'a> {
             std::process::abort();
         }
         *sink = ptr::null_mut();
-        lent.operation.clear();
-        lent.payload.clear();
         self.sink = 0;
         state.conversed()
     }

@@ -55,24 +55,27 @@ impl ModuleState {
     #[must_use]
     pub fn new(host_id: u64, callback: Arc<dyn HostCallback>) -> Self {
         let callback = Callback::Blocking(callback);
-        Self::of_generation(0, host_id, 0, callback, Arc::new(Limits::unlimited()))
+        let limits = Arc::new(Limits::unlimited());
+        Self::of_generation(0, host_id, 0, callback, limits, None)
     }
 
     /// The state of a guest of the code `generation` at the place `place` in
-    /// its host, whose start functions are about to run.
+    /// its host, whose start functions are about to run, for a call with
+    /// `options` if one waits for it.
     pub(crate) fn of_generation(
         generation: u64,
         host_id: u64,
         place: usize,
         callback: Callback,
         limits: Arc<Limits>,
+        options: Option<&CallOptions>,
     ) -> Self {
         Self {
             host_id,
             generation,
             place,
             callback,
-            budget: Budget::of_start(&limits),
+            budget: Budget::of_start(&limits, options),
             limits,
             growth: Growth::default(),
             lent: Lent::default(),
@@ -219,7 +222,7 @@ impl ModuleState {
     #[inline]
     pub fn guest_request(&self, memory: &mut [u8], op_ptr: i32, ptr: i32) -> Result<(), Stop> {
         const IMPORT: &str = "__guest_request";
-        let (Some(operation), Some(payload)) = (self.lent.operation(), self.lent.payload()) else {
+        let Some((operation, payload)) = self.lent.request() else {
             return Err(ProtocolError::NoCall { import: IMPORT }.into());
         };
         write(memory, op_ptr, operation, IMPORT, "operation")?;

@@ -35,8 +35,8 @@ pub struct CallOptions {
     /// How long the call may take in place of
     /// [`Limits::timeout`](crate::Limits::timeout).
     pub timeout: Option<Duration>,
-    /// When the call must have ended, waiting for an instance included; the
-    /// earlier of both counts.
+    /// When the call must have ended, waiting for an instance and the start
+    /// functions of a new one included; the earlier of both counts.
     pub deadline: Option<Instant>,
     /// Fuel in place of [`Limits::fuel`](crate::Limits::fuel).
     pub fuel: Option<u64>,
@@ -81,6 +81,12 @@ impl CallOptions {
     pub fn context<T: Any + Send + Sync>(mut self, context: Arc<T>) -> Self {
         self.context = Some(context);
         self
+    }
+
+    /// The time that is left of [`deadline`](Self::deadline).
+    pub(crate) fn until_deadline(&self) -> Option<Duration> {
+        let deadline = self.deadline?;
+        Some(deadline.saturating_duration_since(Instant::now()))
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {

@@ -25,13 +25,16 @@ use crate::{
 /// that each have an instance of their own share nothing that they write to.
 pub(crate) struct Pool {
     places: Box<[Place]>,
-    line: Line,
+    line: Arc<Line>,
 }
 
 /// A place for one instance, on cache lines of its own.
 #[repr(align(128))]
-#[derive(Default)]
 pub(crate) struct Place {
+    /// Its number in the pool.
+    pub(crate) number: usize,
+    /// Those who wait for any of the pool's places.
+    line: Arc<Line>,
     /// A timed call is running.
     pub(crate) running: AtomicBool,
     /// There is an instance. Written under the lock.
@@ -63,6 +66,36 @@ pub(crate) struct Slot {
 }
 
 impl Place {
+    fn new(number: usize, line: Arc<Line>) -> Self {
+        Self {
+            number,
+            line,
+            running: AtomicBool::default(),
+            live: AtomicBool::default(),
+            generation: AtomicU64::default(),
+            calls: AtomicU64::default(),
+            ticks: AtomicU64::default(),
+            slot: Mutex::default(),
+        }
+    }
+
+    /// The right to it, by `deadline`, past the line.
+    pub(crate) fn wait(&self, deadline: Instant) -> Option<Held<'_>> {
+        Some(Held {
+            slot: self.slot.try_lock_until(deadline)?,
+            leave: Leave(self),
+        })
+    }
+
+    /// The right to it, if nobody has that.
+    #[inline(always)]
+    fn try_hold(&self) -> Option<Held<'_>> {
+        Some(Held {
+            slot: self.slot.try_lock()?,
+            leave: Leave(self),
+        })
+    }
+
     pub(crate) fn is_taken(&self) -> bool {
         self.slot.is_locked()
     }
@@ -115,29 +148,37 @@ pub(crate) struct Tenant {
 }
 
 /// A place and the right to it. Whoever is next hears of it when it ends.
+///
+/// It is two pointers long, so that it is handed on in registers.
 pub(crate) struct Held<'p> {
-    pub(crate) place: &'p Place,
-    /// Its number in the pool.
-    pub(crate) number: usize,
-    // Dropped before `_leave`: the place is free when the next one is called.
+    // Dropped before `leave`: the place is free when the next one is called.
     pub(crate) slot: MutexGuard<'p, Slot>,
-    _leave: Leave<'p>,
+    leave: Leave<'p>,
 }
 
-struct Leave<'p>(&'p Line);
+impl<'p> Held<'p> {
+    #[inline]
+    pub(crate) const fn place(&self) -> &'p Place {
+        self.leave.0
+    }
+}
+
+struct Leave<'p>(&'p Place);
 
 impl Drop for Leave<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.0.call_next();
+        self.0.line.call_next();
     }
 }
 
 impl Pool {
     pub(crate) fn new(places: usize) -> Self {
+        let line = Arc::<Line>::default();
+        let place = |number| Place::new(number, Arc::clone(&line));
         Self {
-            places: (0..places.max(1)).map(|_| Place::default()).collect(),
-            line: Line::default(),
+            places: (0..places.max(1)).map(place).collect(),
+            line,
         }
     }
 
@@ -150,7 +191,7 @@ impl Pool {
     }
 
     /// A free place, if there is one and nobody has waited for it too long.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn try_take(&self) -> Option<Held<'_>> {
         match self.line.is_strict() {
             false => self.scan(),
@@ -217,7 +258,7 @@ impl Pool {
 
     /// A free place: with an instance if possible, and the one that this
     /// thread had last if possible.
-    #[inline]
+    #[inline(always)]
     fn scan(&self) -> Option<Held<'_>> {
         let own = match self.places.len() {
             1 => 0,
@@ -244,15 +285,9 @@ impl Pool {
             .or_else(|| others().find_map(|number| self.try_place(number)))
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_place(&self, number: usize) -> Option<Held<'_>> {
-        let place = self.places.get(number)?;
-        Some(Held {
-            place,
-            number,
-            slot: place.slot.try_lock()?,
-            _leave: Leave(&self.line),
-        })
+        self.places.get(number)?.try_hold()
     }
 
     /// Joins the line; `waker` is woken when it may be this one's turn.
@@ -260,22 +295,10 @@ impl Pool {
         self.line.join(waker)
     }
 
-    /// Waits for this very place until `deadline`, past the line.
-    pub(crate) fn wait_for<'p>(&'p self, place: &'p Place, deadline: Instant) -> Option<Held<'p>> {
-        Some(Held {
-            place,
-            number: 0,
-            slot: place.slot.try_lock_until(deadline)?,
-            _leave: Leave(&self.line),
-        })
-    }
-
     /// Calls `visit` with each place that is free at the moment.
     pub(crate) fn for_each_free(&self, mut visit: impl FnMut(Held<'_>)) {
-        for number in 0..self.places.len() {
-            if let Some(held) = self.try_place(number) {
-                visit(held);
-            }
+        for held in self.places.iter().filter_map(Place::try_hold) {
+            visit(held);
         }
     }
 }
@@ -443,7 +466,7 @@ fn thread_number() -> usize {
 impl fmt::Debug for Held<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Held")
-            .field("number", &self.number)
+            .field("number", &self.place().number)
             .finish_non_exhaustive()
     }
 }

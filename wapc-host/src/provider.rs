@@ -73,29 +73,34 @@ pub trait WebAssemblyEngineProvider: Send + Sync {
 /// since each way has its price on guests that compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
+#[repr(u8)]
 pub enum Interruption {
     /// Not at all.
-    Off,
+    Off = 0,
     /// By timeouts, deadlines and cancel handles: the default of the providers.
     #[default]
-    Time,
+    Time = BY_TIME,
     /// By fuel.
-    Fuel,
+    Fuel = BY_FUEL,
     /// By both.
-    TimeAndFuel,
+    TimeAndFuel = BY_TIME | BY_FUEL,
 }
+
+// Bits, since each call asks for both.
+const BY_TIME: u8 = 1;
+const BY_FUEL: u8 = 2;
 
 impl Interruption {
     /// Whether timeouts, deadlines and cancel handles work.
     #[must_use]
     pub const fn by_time(self) -> bool {
-        matches!(self, Self::Time | Self::TimeAndFuel)
+        self as u8 & BY_TIME != 0
     }
 
     /// Whether fuel is counted.
     #[must_use]
     pub const fn by_fuel(self) -> bool {
-        matches!(self, Self::Fuel | Self::TimeAndFuel)
+        self as u8 & BY_FUEL != 0
     }
 }
 

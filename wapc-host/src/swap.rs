@@ -266,7 +266,7 @@ impl Inner {
         }
         let instances = self.stats().live.max(1);
         for place in 0..instances {
-            let instance = self.instance(&candidate, place)?;
+            let instance = self.instance(&candidate, place, None)?;
             candidate.ready.lock().push(instance);
         }
         self.publish(candidate, previous);
@@ -277,14 +277,14 @@ impl Inner {
     /// Lets `probe` call an instance of `candidate`, in a place that no other
     /// caller knows of.
     fn try_out(&self, candidate: &Arc<Generation>, probe: Box<Probe<'_>>) -> Result<(), Error> {
-        let _working = self.working()?;
+        let _working = self.working(false)?;
         let pool = Pool::new(1);
         let Some(held) = pool.try_take() else {
             return Ok(());
         };
         let mut turn = Turn::new(self, held);
         turn.code = Some(Arc::clone(candidate));
-        turn.fill()?;
+        turn.fill("(probe)", None)?;
         probe(&mut CheckedOut::new(turn, None)).map_err(Error::Probe)
     }
 
@@ -297,7 +297,7 @@ impl Inner {
                 let now = Instant::now();
                 let look_again = now + LOOK_AGAIN;
                 let until = deadline.map_or(look_again, |deadline| deadline.min(look_again));
-                match self.pool.wait_for(place, until) {
+                match place.wait(until) {
                     Some(held) => {
                         self.renew(held, generation);
                         break;

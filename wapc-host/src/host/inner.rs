@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::turn::{Turn, interruptible, not_begun, not_made};
+use super::turn::{MAX_REQUEST_BYTES, Turn, interruptible, not_begun, not_made, over_or};
 use crate::{
     awaiting::block_on,
     builder::Settings,
@@ -33,6 +33,8 @@ pub(crate) struct Inner {
     pub(super) callback: Callback,
     pub(super) settings: Settings,
     pub(super) limits: Arc<Limits>,
+    /// How long an operation's name and a payload may be together.
+    pub(super) max_request: usize,
     /// Whether calls without options have a timeout.
     pub(super) timed: bool,
     published: Mutex<Published>,
@@ -98,6 +100,7 @@ impl Inner {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             callback,
             timed: limits.timeout.is_some(),
+            max_request: limits.max_bytes_in.min(MAX_REQUEST_BYTES),
             limits: Arc::new(limits),
             published: Mutex::new(Published {
                 current: Arc::new(Generation {
@@ -158,21 +161,75 @@ impl Inner {
     }
 
     /// Waits for an instance and makes sure that it is of the current code.
-    #[inline]
+    // Inlined into each form of call: to return a turn in memory, and to read it
+    // back from there, takes longer than to take the place.
+    #[inline(always)]
     pub(super) fn turn(
         &self,
         operation: &str,
         options: Option<&CallOptions>,
     ) -> Result<Turn<'_>, Error> {
-        let held = match self.pool.try_take() {
+        let mut held = match self.pool.try_take() {
             Some(held) => held,
             None => self.wait(operation, options)?,
         };
-        let mut turn = Turn::new(self, held);
-        if turn.is_stale() {
-            turn.fill().map_err(|error| self.counted(error))?;
+        if self.is_stale(&held) {
+            held = self.filled(held, operation, options)?;
         }
-        Ok(turn)
+        Ok(Turn::new(self, held))
+    }
+
+    /// Whether the instance in a place is of other code than the current one.
+    #[inline]
+    pub(crate) fn is_stale(&self, held: &Held<'_>) -> bool {
+        held.slot.generation != self.generation()
+    }
+
+    #[cold]
+    fn filled<'h>(
+        &'h self,
+        mut held: Held<'h>,
+        operation: &str,
+        options: Option<&CallOptions>,
+    ) -> Result<Held<'h>, Error> {
+        self.fill(&mut held, None, operation, options)
+            .map_err(|error| self.counted(error))?;
+        Ok(held)
+    }
+
+    /// Puts a new instance into a place, of `code` or of the current code, for
+    /// the next call.
+    pub(super) fn fill(
+        &self,
+        held: &mut Held<'_>,
+        code: Option<&Arc<Generation>>,
+        operation: &str,
+        options: Option<&CallOptions>,
+    ) -> Result<(), Error> {
+        let code = self.vacate(held, code);
+        let instance = match code.ready() {
+            Some(instance) => instance,
+            None => self
+                .instance(&code, held.place().number, options)
+                .map_err(|error| over_or(error, operation, options))?,
+        };
+        self.occupy(held, &code, instance);
+        Ok(())
+    }
+
+    /// Empties a place and returns what is to fill it.
+    pub(crate) fn vacate(
+        &self,
+        held: &mut Held<'_>,
+        code: Option<&Arc<Generation>>,
+    ) -> Arc<Generation> {
+        drop(held.place().vacate(&mut held.slot));
+        let code = match code {
+            Some(code) => Arc::clone(code),
+            None => Arc::clone(&self.published().current),
+        };
+        held.place().expect(code.number);
+        code
     }
 
     #[cold]
@@ -202,18 +259,20 @@ impl Inner {
         self.turn("(first instance)", None).map(|_| ())
     }
 
-    /// A new instance of `code`, whose start functions have run.
+    /// A new instance of `code`, whose start functions have run: within the
+    /// `options` of a call that waits for it.
     pub(crate) fn instance(
         &self,
         code: &Generation,
         number: usize,
+        options: Option<&CallOptions>,
     ) -> Result<Box<dyn GuestInstance>, Error> {
         if matches!(self.callback, Callback::Async(_)) {
             // Its start functions may await the callback.
-            return block_on(self.instance_async(code, number));
+            return block_on(self.instance_async(code, number, options));
         }
-        let _working = self.working()?;
-        let state = self.new_state(code, number)?;
+        let _working = self.working(options.is_some())?;
+        let state = self.new_state(code, number, options)?;
         let panic = Arc::clone(state.panic_slot());
         let instance = code.provider.init(state);
         instance.map_err(|error| not_made(error, &panic))
@@ -221,7 +280,12 @@ impl Inner {
 
     /// The state of a new instance of `code`, whose start functions are about
     /// to run.
-    pub(crate) fn new_state(&self, code: &Generation, number: usize) -> Result<ModuleState, Error> {
+    pub(crate) fn new_state(
+        &self,
+        code: &Generation,
+        number: usize,
+        options: Option<&CallOptions>,
+    ) -> Result<ModuleState, Error> {
         let limits = &self.limits;
         interruptible(
             code.provider.interruption(),
@@ -234,14 +298,16 @@ impl Inner {
             number,
             self.callback.clone(),
             Arc::clone(limits),
+            options,
         ))
     }
 
-    /// Keeps the clock ticking while an instance is made or tried out.
-    pub(crate) fn working(&self) -> Result<Working<'_>, Error> {
+    /// Keeps the clock ticking while an instance is made or tried out, if that
+    /// is `timed` by more than the host's limits or by those.
+    pub(crate) fn working(&self, timed: bool) -> Result<Working<'_>, Error> {
         self.working.fetch_add(1, Ordering::SeqCst);
         let working = Working(self);
-        if self.timed || self.limits.start_timeout.is_some() {
+        if timed || self.timed || self.limits.start_timeout.is_some() {
             clock::wake().map_err(|error| Error::Init(EngineError::Other(error.into())))?;
         }
         Ok(working)
@@ -333,7 +399,7 @@ impl Inner {
         if held.slot.generation >= generation {
             return;
         }
-        let old = held.place.vacate(&mut held.slot);
+        let old = held.place().vacate(&mut held.slot);
         let code = Arc::clone(&self.published().current);
         if let Some(instance) = code.ready() {
             self.occupy(&mut held, &code, instance);
@@ -342,7 +408,7 @@ impl Inner {
         drop(old);
     }
 
-    pub(super) fn occupy(
+    pub(crate) fn occupy(
         &self,
         held: &mut Held<'_>,
         code: &Generation,
@@ -353,7 +419,7 @@ impl Inner {
             generation: code.number,
             interruption: code.provider.interruption(),
         };
-        held.place.occupy(&mut held.slot, tenant);
+        held.place().occupy(&mut held.slot, tenant);
         let settings = &self.settings;
         if settings.idle_timeout.is_some() && settings.max_instances > settings.min_idle {
             // It looks after what is idle. If it cannot start, nothing retires.
@@ -389,9 +455,9 @@ impl Inner {
             } else if live > self.settings.min_idle
                 && place.live.load(Ordering::Relaxed)
                 && now.duration_since(idle.since) >= after
-                && let Some(mut held) = self.pool.wait_for(place, now)
+                && let Some(mut held) = place.wait(now)
             {
-                let old = held.place.vacate(&mut held.slot);
+                let old = held.place().vacate(&mut held.slot);
                 drop(held);
                 drop(old);
                 live -= 1;

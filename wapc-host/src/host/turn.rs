@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    fmt,
+    fmt, mem,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
     time::{Duration, Instant},
@@ -15,11 +15,10 @@ use crate::{
     clock,
     error::{EngineError, Error, ProtocolError, Spent, Stop},
     lent::{Loan, Sink},
-    limits::Limits,
     module_state::{Conversed, ModuleState, PanicSlot},
     options::CallOptions,
     pool::{Held, Place},
-    provider::{GuestInstance, Interruption},
+    provider::Interruption,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -53,23 +52,17 @@ impl Drop for RetireOld<'_> {
 }
 
 impl<'h> Turn<'h> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(host: &'h Inner, held: Held<'h>) -> Self {
         Self {
             host,
             code: None,
             _leave: RetireOld {
                 host,
-                place: held.place,
+                place: held.place(),
             },
             held,
         }
-    }
-
-    /// Whether the instance is of other code than the current one.
-    #[inline]
-    pub(crate) fn is_stale(&self) -> bool {
-        self.held.slot.generation != self.host.generation()
     }
 
     #[inline]
@@ -129,7 +122,7 @@ impl<'h> Turn<'h> {
 
     /// One call: lends the caller's bytes, runs the guest, and looks at how it
     /// went.
-    #[inline]
+    #[inline(always)]
     fn converse(
         &mut self,
         operation: &str,
@@ -138,17 +131,18 @@ impl<'h> Turn<'h> {
         mut sink: &mut Sink<'_>,
     ) -> Result<(), Error> {
         if self.is_lost() {
-            self.fill().map_err(|error| self.host.counted(error))?;
+            self.fill(operation, options)
+                .map_err(|error| self.host.counted(error))?;
         }
         let lengths = self.begin(operation, payload, options, self.host.timed)?;
         let Some(instance) = &mut self.held.slot.instance else {
             return Err(no_instance());
         };
         let mut loan = Loan::new(&mut **instance, operation, payload, &mut sink, options);
-        let returned = loan.instance().call(lengths.operation, lengths.payload);
+        let mut returned = loan.instance().call(lengths.operation, lengths.payload);
         let conversed = loan.end();
         drop(loan);
-        self.end(operation, returned, conversed)
+        self.end(operation, &mut returned, conversed)
     }
 
     /// Whether the call before this one lost the instance.
@@ -167,14 +161,14 @@ impl<'h> Turn<'h> {
         options: Option<&CallOptions>,
         timed: bool,
     ) -> Result<Lengths, Error> {
-        let lengths = Lengths::of(operation, payload, &self.host.limits)
+        let lengths = Lengths::of(operation, payload, self.host.max_request)
             .map_err(|error| self.host.counted(error))?;
         if let Some(options) = options {
             self.admit(operation, options)
                 .map_err(|error| self.host.counted(error))?;
         }
         if timed || options.is_some() {
-            let running = &self.held.place.running;
+            let running = &self.held.place().running;
             running.store(true, Ordering::Relaxed);
             clock::wake().map_err(|error| {
                 running.store(false, Ordering::Relaxed);
@@ -201,14 +195,17 @@ impl<'h> Turn<'h> {
 
     /// What comes after the guest: whether its instance lives on, and what the
     /// caller hears.
+    ///
+    /// Takes an error out of `returned`, which is looked at where the engine
+    /// wrote it: to move it first would wait for that write.
     #[inline]
     pub(crate) fn end(
         &mut self,
         operation: &str,
-        returned: Result<i32, EngineError>,
+        returned: &mut Result<i32, EngineError>,
         conversed: Conversed,
     ) -> Result<(), Error> {
-        let place = self.held.place;
+        let place = self.held.place();
         let slot = &mut *self.held.slot;
         place.running.store(false, Ordering::Relaxed);
         bump(&place.calls, 1);
@@ -220,8 +217,15 @@ impl<'h> Turn<'h> {
             slot.spoiled = false;
             return Ok(());
         }
+        Err(self.failed(operation, mem::replace(returned, Ok(0))))
+    }
+
+    #[cold]
+    fn failed(&mut self, operation: &str, returned: Result<i32, EngineError>) -> Error {
+        let place = self.held.place();
+        let slot = &mut *self.held.slot;
         let Some(instance) = &mut slot.instance else {
-            return Err(no_instance());
+            return no_instance();
         };
         let failure = Failure::of(operation, returned, instance.state());
         if matches!(failure, Failure::Error(Error::Guest { .. })) {
@@ -230,32 +234,20 @@ impl<'h> Turn<'h> {
             drop(place.vacate(slot));
         }
         match failure {
-            Failure::Error(error) => Err(self.host.counted(error)),
+            Failure::Error(error) => self.host.counted(error),
             Failure::Panic(panic) => resume_unwind(panic),
         }
     }
 
-    /// Puts a new instance into the place.
+    /// Puts a new instance into the place, for the next call.
     #[cold]
-    pub(crate) fn fill(&mut self) -> Result<(), Error> {
-        let code = self.vacate();
-        let instance = match code.ready() {
-            Some(instance) => instance,
-            None => self.host.instance(&code, self.held.number)?,
-        };
-        self.occupy(&code, instance);
-        Ok(())
-    }
-
-    /// Empties the place and returns what is to fill it.
-    pub(crate) fn vacate(&mut self) -> Arc<Generation> {
-        drop(self.held.place.vacate(&mut self.held.slot));
-        let code = match &self.code {
-            Some(code) => Arc::clone(code),
-            None => Arc::clone(&self.host.published().current),
-        };
-        self.held.place.expect(code.number);
-        code
+    pub(crate) fn fill(
+        &mut self,
+        operation: &str,
+        options: Option<&CallOptions>,
+    ) -> Result<(), Error> {
+        let code = self.code.as_ref();
+        self.host.fill(&mut self.held, code, operation, options)
     }
 
     /// Drops an instance whose call has not ended well.
@@ -267,12 +259,8 @@ impl<'h> Turn<'h> {
     }
 
     fn discard(&mut self) {
-        self.held.place.running.store(false, Ordering::Relaxed);
-        drop(self.held.place.vacate(&mut self.held.slot));
-    }
-
-    pub(crate) fn occupy(&mut self, code: &Generation, instance: Box<dyn GuestInstance>) {
-        self.host.occupy(&mut self.held, code, instance);
+        self.held.place().running.store(false, Ordering::Relaxed);
+        drop(self.held.place().vacate(&mut self.held.slot));
     }
 }
 
@@ -344,6 +332,15 @@ pub(crate) fn not_begun(operation: &str, options: &CallOptions) -> Result<(), Er
     }
 }
 
+/// What the caller hears of an instance that could not be made: first of all
+/// that their call was over meanwhile.
+pub(crate) fn over_or(error: Error, operation: &str, options: Option<&CallOptions>) -> Error {
+    match options.map(|options| not_begun(operation, options)) {
+        Some(Err(over)) => over,
+        Some(Ok(())) | None => error,
+    }
+}
+
 /// Lengths as they travel: unsigned 32-bit numbers in an `i32`.
 #[derive(Clone, Copy)]
 pub(crate) struct Lengths {
@@ -353,9 +350,8 @@ pub(crate) struct Lengths {
 
 impl Lengths {
     #[inline]
-    fn of(operation: &str, payload: &[u8], limits: &Limits) -> Result<Self, Error> {
+    fn of(operation: &str, payload: &[u8], limit: usize) -> Result<Self, Error> {
         let bytes = operation.len().saturating_add(payload.len());
-        let limit = limits.max_bytes_in.min(MAX_REQUEST_BYTES);
         match (u32::try_from(operation.len()), u32::try_from(payload.len())) {
             (Ok(operation), Ok(payload)) if bytes <= limit => Ok(Self {
                 operation: operation.cast_signed(),
@@ -367,7 +363,7 @@ impl Lengths {
 }
 
 /// What fits the address space of a guest.
-const MAX_REQUEST_BYTES: usize = u32::MAX as usize;
+pub(super) const MAX_REQUEST_BYTES: usize = u32::MAX as usize;
 
 /// How a call went that has no response to show.
 enum Failure {
