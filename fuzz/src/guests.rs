@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{
-    BoxError, Error, HostCall, HostCallback, Limits, ModuleError, WapcHost,
+    BoxError, Error, HostCall, HostCallback, Interruption, Limits, ModuleError, WapcHost,
     WebAssemblyEngineProvider,
 };
 use wasmtime::{Config, Engine, OptLevel};
@@ -41,10 +41,12 @@ use crate::{log_lines, random::Random, runner::Tally, study::keep};
 /// - Backtraces, which only wasmtime has, and what an engine says of a failure
 ///   of its own: left out of the words.
 ///
-/// Modules count what they do and trap when it is too much: engines count fuel
-/// in units of their own.
+/// Most modules count what they do and trap when it is too much. The others run
+/// under the engines' fuel, which they count in units of their own: such a guest
+/// is compared up to where one of them ended it.
 pub struct Guests {
     engine: Engine,
+    metered: Engine,
     out: PathBuf,
 }
 
@@ -61,7 +63,8 @@ impl Guests {
     #[must_use]
     pub fn new(out: &Path) -> Self {
         Self {
-            engine: engine(),
+            engine: engine(false),
+            metered: engine(true),
             out: out.to_owned(),
         }
     }
@@ -92,10 +95,11 @@ impl Guests {
             return Ok(());
         };
         count(format!(
-            "modules, {}",
-            if plan.is_soft() { "softened" } else { "raw" }
+            "modules, {}{}",
+            if plan.is_soft() { "softened" } else { "raw" },
+            if plan.is_metered() { ", by fuel" } else { "" }
         ));
-        let difference = match self.compare(&module) {
+        let difference = match self.compare(&plan, &module) {
             Compared::Same(events) => {
                 for event in &events {
                     count(event.kind());
@@ -113,19 +117,45 @@ impl Guests {
         Err(keep(&self.out, &file_name(seed), &module, &difference))
     }
 
-    fn compare(&self, module: &[u8]) -> Compared {
+    fn compare(&self, plan: &Plan, module: &[u8]) -> Compared {
+        // The modules end by themselves, or by fuel.
+        let limits = Limits::default().timeout(None).start_timeout(None);
+        let (engine, interruption, limits) = match plan.is_metered() {
+            true => (&self.metered, Interruption::Fuel, limits.fuel(FUEL)),
+            false => (&self.engine, Interruption::Time, limits),
+        };
         let wasmtime = WasmtimeEngineProvider::builder()
-            .engine(self.engine.clone())
+            .engine(engine.clone())
+            .interruption(interruption)
             .build(module)
             .map(|provider| Box::new(provider) as _);
         let wasmi = WasmiEngineProvider::builder()
             .engines(NonZeroUsize::MIN)
+            .interruption(interruption)
             .build(module)
             .map(|provider| Box::new(provider) as _);
-        let wasmtime = events_of(wasmtime);
-        let wasmi = events_of(wasmi);
+        let mut wasmtime = events_of(wasmtime, &limits);
+        let mut wasmi = events_of(wasmi, &limits);
         if wasmtime.iter().chain(&wasmi).any(Event::is_stack_overflow) {
             return Compared::Masked;
+        }
+        let ended_by_fuel = |events: &[Event]| events.iter().position(Event::is_out_of_fuel);
+        if let Some(first) = [&wasmtime, &wasmi]
+            .into_iter()
+            .filter_map(|events| ended_by_fuel(events))
+            .min()
+        {
+            // In the call of that event the engines came to different places.
+            let same = |events: &[Event]| {
+                let before = events.get(..first).unwrap_or(events);
+                before
+                    .iter()
+                    .rposition(Event::is_end)
+                    .map_or(0, |end| end + 1)
+            };
+            let same = same(&wasmtime).min(same(&wasmi));
+            wasmtime.truncate(same);
+            wasmi.truncate(same);
         }
         let differing = wasmtime
             .iter()
@@ -158,7 +188,7 @@ impl Guests {
             {
                 return false;
             }
-            match self.compare(&module) {
+            match self.compare(plan, &module) {
                 Compared::Different(difference) => {
                     smallest = Some((module, difference));
                     true
@@ -198,12 +228,19 @@ fn plan(seed: u64) -> (Plan, Vec<u8>) {
     let plan = Plan::new(&mut random);
     let size = 200 + random.below(6000);
     let input = random.bytes(size);
-    (plan, input)
+    match random.one_in(4) {
+        true => (plan.metered(), input),
+        false => (plan, input),
+    }
 }
 
 fn file_name(seed: u64) -> String {
     format!("guest-{seed}.wasm")
 }
+
+/// What a call may use, on an engine that counts: more than most of these
+/// guests want, and little time.
+const FUEL: u64 = 200_000;
 
 /// Each takes two compilations.
 const MOST_ATTEMPTS: usize = 1000;
@@ -233,6 +270,14 @@ enum Event {
 impl Event {
     fn is_stack_overflow(&self) -> bool {
         matches!(self, Self::Ended { outcome, .. } if outcome.ends_with(" stack-overflow"))
+    }
+
+    fn is_out_of_fuel(&self) -> bool {
+        matches!(self, Self::Ended { outcome, .. } if outcome == "limit fuel-or-deadline")
+    }
+
+    const fn is_end(&self) -> bool {
+        matches!(self, Self::Ended { .. })
     }
 
     /// Where the payloads of two host calls begin to differ.
@@ -298,7 +343,10 @@ const SHOWN_CHARS: usize = 100;
 type Events = Arc<Mutex<Vec<Event>>>;
 
 /// Starts a guest and calls it.
-fn events_of(provider: Result<Box<dyn WebAssemblyEngineProvider>, ModuleError>) -> Vec<Event> {
+fn events_of(
+    provider: Result<Box<dyn WebAssemblyEngineProvider>, ModuleError>,
+    limits: &Limits,
+) -> Vec<Event> {
     let events = Events::default();
     let callback = Callback(Arc::clone(&events));
     drop(log_lines::take());
@@ -306,9 +354,7 @@ fn events_of(provider: Result<Box<dyn WebAssemblyEngineProvider>, ModuleError>) 
         .map_err(|error| Error::Init(error.into()))
         .and_then(|provider| {
             WapcHost::builder(provider)
-                // The modules end by themselves, and some engines here do not
-                // look at the time.
-                .limits(Limits::default().timeout(None).start_timeout(None))
+                .limits(limits.clone())
                 .build_with(callback)
         });
     let note = |what, result: &Result<Vec<u8>, Error>| {
@@ -362,9 +408,10 @@ impl HostCallback for Callback {
 
 /// The engine of `provider-wasmtime`'s own making, but that it compiles
 /// quickly, and on one thread: the others have executions of their own.
-fn engine() -> Engine {
+fn engine(metered: bool) -> Engine {
     let mut config = Config::new();
     config
+        .consume_fuel(metered)
         .cranelift_opt_level(OptLevel::None)
         .parallel_compilation(false)
         .wasm_exceptions(false)

@@ -11,7 +11,10 @@ use crate::random::Random;
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     config: Config,
-    fuel: u32,
+    /// How much the module may do, if it is to count that itself.
+    own_fuel: u32,
+    /// Whether the engines count, and end it.
+    metered: bool,
     /// Whether the guest's numbers are kept within its memory, so that it gets
     /// somewhere.
     soft: Option<Soft>,
@@ -115,8 +118,17 @@ impl Plan {
             config,
             // Less than the depth of calls that both engines have. The larger
             // one is for loops and for filling memory.
-            fuel: *random.pick(&[900, 900, 20_000]),
+            own_fuel: *random.pick(&[900, 900, 20_000]),
+            metered: false,
             soft,
+        }
+    }
+
+    /// The same, with modules that may go on for ever, under the engines' fuel.
+    pub(super) fn metered(self) -> Self {
+        Self {
+            metered: true,
+            ..self
         }
     }
 
@@ -124,12 +136,19 @@ impl Plan {
     pub(super) fn module(&self, input: &[u8]) -> Option<Vec<u8>> {
         let mut input = Unstructured::new(input);
         let mut module = Module::new(self.config.clone(), &mut input).ok()?;
-        module.ensure_termination(self.fuel).ok()?;
+        if !self.metered {
+            module.ensure_termination(self.own_fuel).ok()?;
+        }
         let binary = module.to_bytes();
         Some(match self.soft {
             Some(soft) => softened(&binary, soft),
             None => binary,
         })
+    }
+
+    /// Whether the engines are to count fuel.
+    pub(super) const fn is_metered(&self) -> bool {
+        self.metered
     }
 
     /// Whether the module is softened.
