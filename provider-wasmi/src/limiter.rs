@@ -15,8 +15,7 @@ impl ResourceLimiter for Data {
         desired: usize,
         maximum: Option<usize>,
     ) -> Result<bool, LimiterError> {
-        // What the memory's own type forbids is not the limits' doing.
-        Ok(within(desired, maximum) && self.state.grow_memory(current, desired))
+        Ok(self.state.grow_memory(current, desired, maximum))
     }
 
     /// Comes too when the slice of fuel is used up: then the guest asks again.
@@ -31,7 +30,7 @@ impl ResourceLimiter for Data {
         desired: usize,
         maximum: Option<usize>,
     ) -> Result<bool, LimiterError> {
-        Ok(within(desired, maximum) && self.state.grow_table(current, desired))
+        Ok(self.state.grow_table(current, desired, maximum))
     }
 
     fn table_grow_failed(&mut self, error: &TableError) -> Result<(), LimiterError> {
@@ -51,8 +50,4 @@ impl ResourceLimiter for Data {
     fn memories(&self) -> usize {
         self.state.limits().max_memories
     }
-}
-
-fn within(desired: usize, maximum: Option<usize>) -> bool {
-    maximum.is_none_or(|maximum| desired <= maximum)
 }

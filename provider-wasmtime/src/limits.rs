@@ -88,9 +88,7 @@ impl ResourceLimiter for Data {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        // What the memory's own type forbids is refused by the engine anyway.
-        // It is not the limits' doing.
-        Ok(within(desired, maximum) && self.state.grow_memory(current, desired))
+        Ok(self.state.grow_memory(current, desired, maximum))
     }
 
     fn memory_grow_failed(&mut self, _: Error) -> wasmtime::Result<()> {
@@ -104,7 +102,7 @@ impl ResourceLimiter for Data {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(within(desired, maximum) && self.state.grow_table(current, desired))
+        Ok(self.state.grow_table(current, desired, maximum))
     }
 
     fn instances(&self) -> usize {
@@ -118,8 +116,4 @@ impl ResourceLimiter for Data {
     fn tables(&self) -> usize {
         self.state.limits().max_tables
     }
-}
-
-fn within(desired: usize, maximum: Option<usize>) -> bool {
-    maximum.is_none_or(|maximum| desired <= maximum)
 }

@@ -183,9 +183,10 @@ impl ModuleState {
     }
 
     /// Whether a memory may grow from `current` to `desired` bytes; a new one
-    /// grows from 0. What is allowed is counted as done.
-    pub fn grow_memory(&mut self, current: usize, desired: usize) -> bool {
-        self.growth.grow_memory(&self.limits, current, desired)
+    /// grows from 0. What is allowed is counted as done. Beyond the `maximum`
+    /// of its own type it may not, and that is not a limit's doing.
+    pub fn grow_memory(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
+        within(desired, maximum) && self.growth.grow_memory(&self.limits, current, desired)
     }
 
     /// Takes back the growth that [`ModuleState::grow_memory`] allowed last:
@@ -195,9 +196,10 @@ impl ModuleState {
     }
 
     /// Whether a table may grow from `current` to `desired` elements; a new
-    /// one grows from 0. What is allowed is counted as done.
-    pub fn grow_table(&mut self, current: usize, desired: usize) -> bool {
-        self.growth.grow_table(&self.limits, current, desired)
+    /// one grows from 0. What is allowed is counted as done. Beyond the
+    /// `maximum` of its own type it may not, and that is not a limit's doing.
+    pub fn grow_table(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
+        within(desired, maximum) && self.growth.grow_table(&self.limits, current, desired)
     }
 
     /// Takes back the growth that [`ModuleState::grow_table`] allowed last:
@@ -599,6 +601,10 @@ pub(crate) struct Conversed {
     pub(crate) responded: bool,
     /// The clock's ticks since the call began.
     pub(crate) ticks: u64,
+}
+
+fn within(desired: usize, maximum: Option<usize>) -> bool {
+    maximum.is_none_or(|maximum| desired <= maximum)
 }
 
 /// Where a callback's panic waits until the engine has unwound the guest.
