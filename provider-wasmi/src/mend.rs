@@ -1,8 +1,13 @@
 //! Writes modules so that wasmi 2.0 runs them as it should.
 //!
-//! Three of its instructions go wrong, and each can be written in another way
+//! Some of its instructions go wrong, and each can be written in another way
 //! that does the same. When the pinned wasmi does better, this goes.
 //!
+//! - **Blocks with parameters**: a local that lies on the stack beneath is put
+//!   where it is kept only when the next block within begins, and the other
+//!   ways out of the block find there whatever was there before
+//!   (`hostile/engine_block_params`). An empty block in front has it put there
+//!   in time.
 //! - **`select` after a comparison with zero**: where the number compared is in
 //!   a local, wasmi leaves the comparison out and decides by whatever its
 //!   register holds (`hostile/engine_select_zero`). An instruction between the
@@ -15,7 +20,7 @@
 //!   out of its sandbox. Taking the lane out and storing it as an `i32` is the
 //!   same.
 
-use wasmparser::{BinaryReaderError, MemArg, Operator, Parser, Payload};
+use wasmparser::{BinaryReaderError, BlockType, MemArg, Operator, Parser, Payload};
 
 use crate::edit::{Edit, HEADER_BYTES, SECTION_CODE, bytes, code_section, edited, number};
 
@@ -71,6 +76,11 @@ fn mended_code(binary: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
 /// What becomes of `operator` behind `previous`.
 fn edit_of(previous: &Operator<'_>, operator: &Operator<'_>) -> Option<Edit> {
     match operator {
+        Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
+            // Behind another block there are only its results.
+            (matches!(blockty, BlockType::FuncType(_)) && !matches!(previous, Operator::End))
+                .then(|| Edit::Before(EMPTY_BLOCK.to_vec()))
+        }
         Operator::Select | Operator::TypedSelect { .. } => {
             may_be_a_comparison(previous).then(|| Edit::Before(SAME_NUMBER.to_vec()))
         }
@@ -152,6 +162,8 @@ fn may_need_mending(body: &[u8]) -> bool {
             I32_STORE | I32_STORE_8 | I32_STORE_16 => {
                 behind(1) & MEMORY_FLAG != 0 || behind(2) & behind(3) & MORE != 0
             }
+            // The index of a type: not negative.
+            BLOCK | LOOP | IF => behind(1) & NEGATIVE == 0 || behind(1) & MORE != 0,
             VECTOR_PREFIX => true,
             _ => false,
         }
@@ -165,6 +177,11 @@ const NO_IMMEDIATES: [u8; 11] = [
 /// Those that end with an index or a type.
 const WITH_AN_INDEX: [u8; 3] = [0x02, 0x03, 0x21];
 
+/// `block`, `end`.
+const EMPTY_BLOCK: [u8; 3] = [BLOCK, 0x40, 0x0b];
+const BLOCK: u8 = 0x02;
+const LOOP: u8 = 0x03;
+const IF: u8 = 0x04;
 /// `i32.const 0`, `i32.add`.
 const SAME_NUMBER: [u8; 3] = [0x41, 0, 0x6a];
 const SELECT: u8 = 0x1b;
@@ -179,6 +196,8 @@ const EXTRACT_LANE_8: [u8; 2] = [VECTOR_PREFIX, 0x16];
 const EXTRACT_LANE_16: [u8; 2] = [VECTOR_PREFIX, 0x19];
 /// In the alignment: the index of a memory follows.
 const MEMORY_FLAG: u8 = 0x40;
+/// In LEB128 of one byte: the number is below 0.
+const NEGATIVE: u8 = 0x40;
 /// In LEB128: there are more bytes.
 const MORE: u8 = 0x80;
 
@@ -212,7 +231,7 @@ mod tests {
                 "i32.eqz i32.const 32 i32.shl",
                 "i32.eqz local.get $a drop",
                 "i32.eqz local.get $a local.set $a",
-                "(block (param i32) (result i32))",
+                "(block (result i32) i32.eqz)",
             ] {
                 cases.push((
                     select(condition, typed),
@@ -238,6 +257,14 @@ mod tests {
                 ));
             }
         }
+        for block in ["block", "loop", "i32.eqz if"] {
+            let nested = |before: &str| {
+                let block = block.replace("if", &format!("{before} if"));
+                let before = if block.contains("if") { "" } else { before };
+                format!("local.get $a local.get $a {before} {block} (param i32) drop end drop")
+            };
+            cases.push((nested(""), nested("block end")));
+        }
         for (wrong, right) in cases {
             assert_eq!(mend(&binary(&wrong)), Some(binary(&right)), "{wrong}");
             assert_eq!(mend(&binary(&right)), None, "{right}");
@@ -254,6 +281,7 @@ mod tests {
             "local.get $a local.get $v v128.store8_lane offset=65535 0",
             "local.get $a local.get $v v128.store32_lane offset=65536 0",
             "local.get $a local.get $v v128.store offset=65536",
+            "local.get $a block (result i32) local.get $a if end local.get $a end drop drop",
         ] {
             assert_eq!(mend(&binary(right)), None, "{right}");
         }
