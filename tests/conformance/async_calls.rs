@@ -3,7 +3,6 @@
 
 use std::{
     future::{pending, poll_fn},
-    mem,
     pin::pin,
     sync::{
         Arc,
@@ -18,6 +17,7 @@ use conformance::{
     ENGINES, Engine, SHORT, chain,
     counted::Counts,
     outcome::{outcome, words},
+    pause,
 };
 use guest_fixtures::wat;
 use tokio::{
@@ -73,19 +73,6 @@ const LONG: Duration = Duration::from_secs(60);
 /// Runs `future` on a runtime of this thread, with time.
 pub(crate) fn on_a_runtime<T>(future: impl Future<Output = T>) -> T {
     runtime(1).block_on(future)
-}
-
-/// Lets the executor run others once.
-pub(crate) async fn pause() {
-    let mut paused = false;
-    poll_fn(|context| {
-        if mem::replace(&mut paused, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Both outputs, of futures that run beside each other.

@@ -9,7 +9,7 @@ use std::{
 use conformance::{
     ENGINES, Engine, SHORT, limits,
     outcome::{outcome, words},
-    own_process,
+    own_process, pause,
 };
 use guest_fixtures::WAT;
 use tempfile::TempDir;
@@ -18,10 +18,7 @@ use wapc_host::{
     WasiSettings,
 };
 
-use crate::{
-    Case,
-    async_calls::{on_a_runtime, pause},
-};
+use crate::{Case, async_calls::on_a_runtime};
 
 pub(crate) fn cases() -> Vec<Case> {
     rows("gallery", check)

@@ -1,14 +1,10 @@
 //! Every operation of every guest that was built from a language.
 
-use conformance::{Engine, answer, chain};
+use conformance::{Engine, answer, chain, pause};
 use guest_fixtures::{WASM, wat};
 use wapc_host::{Error, OwnedHostCall, WapcHost, WasiSettings};
 
-use crate::{
-    Case,
-    async_calls::{on_a_runtime, pause},
-    gallery::Driver,
-};
+use crate::{Case, async_calls::on_a_runtime, gallery::Driver};
 
 pub(crate) fn cases() -> Vec<Case> {
     rows(&[Driver::Blocking])

@@ -8,8 +8,7 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     env,
-    future::{pending, poll_fn},
-    mem,
+    future::pending,
     pin::pin,
     process::ExitCode,
     rc::Rc,
@@ -22,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conformance::{ENGINES, Engine, counted::Counts};
+use conformance::{ENGINES, Engine, counted::Counts, pause};
 use guest_fixtures::wat;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -62,19 +61,6 @@ fn runtime() -> Result<Runtime, BoxError> {
 fn provider(engine: &Engine, guest: &str) -> Result<Box<dyn WebAssemblyEngineProvider>, BoxError> {
     let text = wat(guest).ok_or("no such guest")?;
     Ok(engine.interruptible(text.as_bytes(), Interruption::Time))
-}
-
-/// Lets the executor run others once.
-async fn pause() {
-    let mut paused = false;
-    poll_fn(|context| {
-        if mem::replace(&mut paused, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// The longest time between two beats on the guest's thread.

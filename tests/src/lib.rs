@@ -12,7 +12,7 @@ pub mod figures;
 pub mod outcome;
 pub mod own_process;
 
-use std::{fmt, time::Duration};
+use std::{fmt, future::poll_fn, mem, task::Poll, time::Duration};
 
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::{Pooling, WasmtimeEngineProvider};
@@ -58,6 +58,19 @@ pub const VARIANTS: &[Engine] = &[Engine::new(
         ))
     },
 )];
+
+/// Lets the executor run others once.
+pub async fn pause() {
+    let mut paused = false;
+    poll_fn(|context| {
+        if mem::replace(&mut paused, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
 
 /// One engine, as far as tests are concerned.
 #[derive(Clone, Copy)]
