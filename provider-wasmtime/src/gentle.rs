@@ -14,14 +14,18 @@ use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 pub(crate) fn compile<T: Send>(
     compile: impl FnOnce() -> T + Send,
 ) -> Result<T, ThreadPoolBuildError> {
+    Ok(pool()?.install(compile))
+}
+
+/// The process's, made when it is first needed.
+fn pool() -> Result<Arc<ThreadPool>, ThreadPoolBuildError> {
     static POOL: Mutex<Option<Arc<ThreadPool>>> = Mutex::new(None);
 
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    let pool = match &*pool {
+    Ok(match &*pool {
         Some(pool) => Arc::clone(pool),
         None => Arc::clone(pool.insert(Arc::new(one_thread()?))),
-    };
-    Ok(pool.install(compile))
+    })
 }
 
 fn one_thread() -> Result<ThreadPool, ThreadPoolBuildError> {
