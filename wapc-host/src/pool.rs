@@ -13,7 +13,7 @@ use crate::{
     error::Error,
     provider::{GuestInstance, Interruption},
     sync::{
-        Mutex, MutexGuard, Thread,
+        Mutex, MutexGuard, StaticUsize, Thread,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
         hint, thread,
     },
@@ -449,7 +449,7 @@ impl Wake for Unpark {
 
 /// A number for each thread, so that each begins its search at another place.
 fn thread_number() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    static NEXT: StaticUsize = StaticUsize::new(0);
     thread_local! {
         static NUMBER: Cell<usize> = const { Cell::new(usize::MAX) };
     }

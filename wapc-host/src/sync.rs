@@ -6,6 +6,9 @@
 //! that is lost is a deadlock, which shuttle reports. All memory orders are
 //! sequentially consistent.
 
+/// For statics, since those of a model do not outlive it.
+pub(crate) use std::sync::atomic::{AtomicU64 as StaticU64, AtomicUsize as StaticUsize};
+
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use {
     parking_lot::{Mutex, MutexGuard},

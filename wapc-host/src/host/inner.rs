@@ -21,7 +21,7 @@ use crate::{
     stats::{ErrorCounters, Stats},
     swap::Swaps,
     sync::{
-        Mutex, MutexGuard,
+        Mutex, MutexGuard, StaticU64,
         atomic::{AtomicU64, AtomicUsize, Ordering, fence},
     },
     tiers::Promotion,
@@ -493,4 +493,4 @@ impl Drop for Working<'_> {
 
 const FIRST_GENERATION: u64 = 1;
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+static NEXT_ID: StaticU64 = StaticU64::new(1);
