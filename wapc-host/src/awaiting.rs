@@ -368,7 +368,11 @@ impl Turn<'_> {
                 .host
                 .instance_async(&code, self.held.place().number, options)
                 .await
-                .map_err(|error| self.host.counted(over_or(error, operation, options)))?,
+                .map_err(|error| {
+                    let limits = &self.host.limits;
+                    self.host
+                        .counted(over_or(error, operation, options, limits))
+                })?,
         };
         self.host.occupy(&mut self.held, &code, instance);
         Ok(())

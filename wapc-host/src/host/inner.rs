@@ -32,7 +32,7 @@ pub(crate) struct Inner {
     pub(super) id: u64,
     pub(super) callback: Callback,
     pub(super) settings: Settings,
-    pub(super) limits: Arc<Limits>,
+    pub(crate) limits: Arc<Limits>,
     /// How long an operation's name and a payload may be together.
     pub(super) max_request: usize,
     /// Whether calls without options have a timeout.
@@ -211,7 +211,7 @@ impl Inner {
             Some(instance) => instance,
             None => self
                 .instance(&code, held.place().number, options)
-                .map_err(|error| over_or(error, operation, options))?,
+                .map_err(|error| over_or(error, operation, options, &self.limits))?,
         };
         self.occupy(held, &code, instance);
         Ok(())

@@ -15,6 +15,7 @@ use crate::{
     clock,
     error::{EngineError, Error, ProtocolError, Spent, Stop},
     lent::{Loan, Sink},
+    limits::Limits,
     module_state::{Conversed, ModuleState, PanicSlot},
     options::CallOptions,
     pool::{Held, Place},
@@ -332,12 +333,36 @@ pub(crate) fn not_begun(operation: &str, options: &CallOptions) -> Result<(), Er
     }
 }
 
-/// What the caller hears of an instance that could not be made: first of all
-/// that their call was over meanwhile.
-pub(crate) fn over_or(error: Error, operation: &str, options: Option<&CallOptions>) -> Error {
-    match options.map(|options| not_begun(operation, options)) {
-        Some(Err(over)) => over,
-        Some(Ok(())) | None => error,
+/// What the caller hears of an instance that could not be made: its start
+/// functions may have been stopped by what ends the call.
+pub(crate) fn over_or(
+    error: Error,
+    operation: &str,
+    options: Option<&CallOptions>,
+    limits: &Limits,
+) -> Error {
+    let Error::Init(cause) = &error else {
+        return error;
+    };
+    let cause = match cause {
+        EngineError::Start { cause, .. } => cause,
+        cause => cause,
+    };
+    let operation = operation.to_owned();
+    let spent = Spent::default();
+    match cause {
+        EngineError::Stopped(Stop::Cancelled) => Error::Cancelled { operation, spent },
+        EngineError::Stopped(Stop::TimedOut { timeout })
+            if options.is_some_and(|options| options.deadline.is_some())
+                && limits.start_timeout != Some(*timeout) =>
+        {
+            Error::TimedOut {
+                operation,
+                timeout: *timeout,
+                spent,
+            }
+        }
+        _ => error,
     }
 }
 
