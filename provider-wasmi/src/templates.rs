@@ -29,6 +29,9 @@ struct Further {
     settings: EngineSettings,
     binary: Box<[u8]>,
     origin: Origin,
+    /// The number of the first instance. It runs on the first engine, so that
+    /// nothing is translated a second time for it.
+    base: OnceLock<usize>,
     /// `None` inside where the translation failed, which has worked before.
     templates: Box<[OnceLock<Option<Template>>]>,
 }
@@ -68,6 +71,7 @@ impl Templates {
             settings,
             binary: code.rewritten.as_deref().unwrap_or(binary).into(),
             origin: code.origin.clone(),
+            base: OnceLock::new(),
             templates: (1..engines.get()).map(|_| OnceLock::new()).collect(),
         });
         Ok(Self {
@@ -86,7 +90,8 @@ impl Templates {
         let Some(further) = &self.further else {
             return &self.first;
         };
-        let number = spread % (further.templates.len() + 1);
+        let base = *further.base.get_or_init(|| spread);
+        let number = spread.wrapping_sub(base) % (further.templates.len() + 1);
         number
             .checked_sub(1)
             .and_then(|index| further.templates.get(index))
