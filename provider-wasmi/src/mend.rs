@@ -53,10 +53,10 @@ fn mended_code(binary: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
         };
         // Most functions have nothing of it, and need not be taken apart.
         if may_need_mending(body.as_bytes()) {
-            let mut previous = Operator::Nop;
+            let mut previous = Previous::Other;
             let changed = edited(binary, &body, |operator| {
-                let edit = edit_of(&previous, operator);
-                previous = operator.clone();
+                let edit = edit_of(previous, operator);
+                previous = Previous::of(operator);
                 edit
             })?;
             if let Some(body) = changed {
@@ -73,40 +73,25 @@ fn mended_code(binary: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
     Ok((!mended.is_empty()).then(|| code_section(bodies.into_iter())))
 }
 
-/// What becomes of `operator` behind `previous`.
-fn edit_of(previous: &Operator<'_>, operator: &Operator<'_>) -> Option<Edit> {
-    match operator {
-        Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
-            // Behind another block there are only its results.
-            (matches!(blockty, BlockType::FuncType(_)) && !matches!(previous, Operator::End))
-                .then(|| Edit::Before(EMPTY_BLOCK.to_vec()))
-        }
-        Operator::Select | Operator::TypedSelect { .. } => {
-            may_be_a_comparison(previous).then(|| Edit::Before(SAME_NUMBER.to_vec()))
-        }
-        Operator::I32Store { memarg }
-        | Operator::I32Store8 { memarg }
-        | Operator::I32Store16 { memarg } => (is_far(*memarg)
-            && matches!(
-                previous,
-                Operator::LocalGet { .. } | Operator::LocalTee { .. }
-            ))
-        .then(|| Edit::Before(SAME_NUMBER.to_vec())),
-        Operator::V128Store8Lane { memarg, lane } => is_far(*memarg)
-            .then(|| Edit::Instead(stored(EXTRACT_LANE_8, *lane, I32_STORE_8, *memarg))),
-        Operator::V128Store16Lane { memarg, lane } => is_far(*memarg)
-            .then(|| Edit::Instead(stored(EXTRACT_LANE_16, *lane, I32_STORE_16, *memarg))),
-        _ => None,
-    }
+/// The kind of the instruction before, as far as it matters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Previous {
+    /// It has left a local on the stack.
+    Local,
+    /// It has ended a block.
+    End,
+    /// wasmi may take what is on the stack behind it for the outcome of a
+    /// comparison: such an instruction, or one for which it does nothing.
+    Comparison,
+    Other,
 }
 
-/// Whether wasmi may take what is on the stack behind this instruction for the
-/// outcome of a comparison: such an instruction, or one for which it does
-/// nothing.
-const fn may_be_a_comparison(operator: &Operator<'_>) -> bool {
-    matches!(
-        operator,
-        Operator::I32Eqz
+impl Previous {
+    const fn of(operator: &Operator<'_>) -> Self {
+        match operator {
+            Operator::LocalGet { .. } | Operator::LocalTee { .. } => Self::Local,
+            Operator::End => Self::End,
+            Operator::I32Eqz
             | Operator::I32Eq
             | Operator::I32Ne
             | Operator::I32Shl
@@ -116,11 +101,36 @@ const fn may_be_a_comparison(operator: &Operator<'_>) -> bool {
             | Operator::I32Rotr
             | Operator::Nop
             | Operator::Drop
-            | Operator::End
             | Operator::Block { .. }
             | Operator::Loop { .. }
-            | Operator::LocalSet { .. }
-    )
+            | Operator::LocalSet { .. } => Self::Comparison,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What becomes of `operator` behind `previous`.
+fn edit_of(previous: Previous, operator: &Operator<'_>) -> Option<Edit> {
+    match operator {
+        Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
+            // Behind another block there are only its results.
+            (matches!(blockty, BlockType::FuncType(_)) && previous != Previous::End)
+                .then(|| Edit::Before(EMPTY_BLOCK.to_vec()))
+        }
+        Operator::Select | Operator::TypedSelect { .. } => {
+            matches!(previous, Previous::Comparison | Previous::End)
+                .then(|| Edit::Before(SAME_NUMBER.to_vec()))
+        }
+        Operator::I32Store { memarg }
+        | Operator::I32Store8 { memarg }
+        | Operator::I32Store16 { memarg } => (is_far(*memarg) && previous == Previous::Local)
+            .then(|| Edit::Before(SAME_NUMBER.to_vec())),
+        Operator::V128Store8Lane { memarg, lane } => is_far(*memarg)
+            .then(|| Edit::Instead(stored(EXTRACT_LANE_8, *lane, I32_STORE_8, *memarg))),
+        Operator::V128Store16Lane { memarg, lane } => is_far(*memarg)
+            .then(|| Edit::Instead(stored(EXTRACT_LANE_16, *lane, I32_STORE_16, *memarg))),
+        _ => None,
+    }
 }
 
 /// Whether wasmi encodes the address in its long form.
@@ -170,7 +180,8 @@ fn may_need_mending(body: &[u8]) -> bool {
     })
 }
 
-/// The instructions of [`may_be_a_comparison`] that end with their own byte.
+/// The instructions of [`Previous::Comparison`], and `end`, that end with their
+/// own byte.
 const NO_IMMEDIATES: [u8; 11] = [
     0x45, 0x46, 0x47, 0x74, 0x75, 0x76, 0x77, 0x78, 0x01, 0x1a, 0x0b,
 ];
