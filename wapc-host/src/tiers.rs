@@ -39,7 +39,8 @@ use crate::{
 /// called afresh.
 ///
 /// If the second tier refuses the module, cannot be interrupted as the first one
-/// can, or makes no instances, the host stays on the first one.
+/// can, or makes no instances for the host to move over to, the host stays on the
+/// first one. A host that is made when the second tier is ready begins on it.
 /// [`Stats::tier`](crate::Stats::tier) says so from then on, with the reason, and
 /// a warning is logged.
 pub struct Tiers {
@@ -572,7 +573,11 @@ mod tests {
     fn a_second_tier_that_makes_no_instances_leaves_the_first_one() {
         let (begin, tried) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
         let (hold, end) = (Arc::clone(&begin), Arc::clone(&tried));
+        let made = Arc::new(Barrier::new(2));
+        let wait = Arc::clone(&made);
         let tiers = Tiers::new(b"", tier("first"), move |_| {
+            // A host that comes later would begin on this tier.
+            wait.wait();
             let (hold, end) = (Arc::clone(&hold), Arc::clone(&end));
             let mut second = ScriptedProvider::echo();
             second.start = Arc::new(move |_| {
@@ -587,6 +592,7 @@ mod tests {
             .reuse(Reuse::Fresh)
             .build(answer)
             .unwrap();
+        made.wait();
         begin.wait();
         assert_eq!(host.call("", b"").unwrap(), b"first");
         assert!(matches!(host.stats().tier, Tier::First));
