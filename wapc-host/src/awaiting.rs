@@ -161,9 +161,9 @@ impl Inner {
         payload: &[u8],
         options: Option<&CallOptions>,
     ) -> Result<Vec<u8>, Box<Error>> {
-        let mut turn = match self.turn_at_once() {
-            Some(turn) => turn,
-            None => Box::pin(self.turn_async(operation, options)).await?,
+        let mut turn = match self.pool.try_take() {
+            Some(held) if !self.is_stale(&held) => Turn::new(self, held),
+            held => Box::pin(self.turn_async(held, operation, options)).await?,
         };
         turn.call_async(operation, payload, options).await
     }
@@ -173,28 +173,27 @@ impl Inner {
         options: Option<&CallOptions>,
     ) -> Result<CheckedOutAsync<'_>, Box<Error>> {
         Ok(CheckedOutAsync {
-            turn: self.turn_async(CHECK_OUT, options).await?,
+            turn: self
+                .turn_async(self.pool.try_take(), CHECK_OUT, options)
+                .await?,
             options: options.cloned(),
         })
     }
 
     pub(crate) async fn first_instance_async(&self) -> Result<(), Error> {
-        self.turn_async("(first instance)", None).await.map(|_| ())
+        let place = self.pool.try_take();
+        self.turn_async(place, "(first instance)", None).await?;
+        Ok(())
     }
 
-    /// A free instance of the current code, if there is one.
-    #[inline]
-    fn turn_at_once(&self) -> Option<Turn<'_>> {
-        let held = self.pool.try_take()?;
-        (!self.is_stale(&held)).then(|| Turn::new(self, held))
-    }
-
-    async fn turn_async(
-        &self,
+    /// As `Inner::turn`, in a place that is held already if one was free.
+    async fn turn_async<'h>(
+        &'h self,
+        held: Option<Held<'h>>,
         operation: &str,
         options: Option<&CallOptions>,
-    ) -> Result<Turn<'_>, Error> {
-        let held = match self.pool.try_take() {
+    ) -> Result<Turn<'h>, Error> {
+        let held = match held {
             Some(held) => held,
             None => self
                 .wait_async(operation, options)
