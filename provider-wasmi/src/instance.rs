@@ -1,7 +1,9 @@
 //! Makes and calls live guests.
 
+use std::ops::ControlFlow;
+
 use wapc_host::{
-    BoxFuture, EngineError, GuestInstance, Interruption, ModuleError, ModuleState, WasiSettings,
+    AsyncCall, EngineError, GuestInstance, Interruption, ModuleError, ModuleState, WasiSettings,
     module::GuestShape,
 };
 use wapc_wasi::Wasi;
@@ -10,7 +12,7 @@ use wasmi::{Instance, Linker, Module, Store, TypedFunc};
 use crate::{
     errors::{instantiation_error, is_out_of_fuel},
     imports::{Data, extern_type, linker},
-    run::{Meter, run, run_async},
+    run::{Meter, begin, go_on, run, run_async},
 };
 
 /// A module with everything that is the same for each of its instances.
@@ -109,7 +111,7 @@ impl WasmiInstance {
 }
 
 impl GuestInstance for WasmiInstance {
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
         let mut meter = Meter::new(self.interruption, &self.store.data().state);
         run(
@@ -120,16 +122,16 @@ impl GuestInstance for WasmiInstance {
         )
     }
 
-    fn call_async(
-        &mut self,
-        op_length: i32,
-        msg_length: i32,
-    ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
-        Some(Box::pin(async move {
-            let mut meter = Meter::new(self.interruption, &self.store.data().state);
-            let params = (op_length, msg_length);
-            run_async(&mut self.store, &mut meter, self.guest_call, params).await
-        }))
+    fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
+        let store = &mut self.store;
+        let mut meter = Meter::new(self.interruption, &store.data().state);
+        match begin(store, &mut meter, self.guest_call, (op_length, msg_length)) {
+            ControlFlow::Break(returned) => AsyncCall::Ended(Ok(returned)),
+            ControlFlow::Continue(next) => AsyncCall::Running(Box::pin(async move {
+                let outcome = go_on(store, &mut meter, next).await;
+                outcome.map_err(Box::new)
+            })),
+        }
     }
 
     #[inline]

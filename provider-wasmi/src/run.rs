@@ -1,6 +1,6 @@
 //! Runs guest functions under the limits of their call.
 
-use std::{future::poll_fn, mem, task::Poll};
+use std::{future::poll_fn, mem, ops::ControlFlow, task::Poll};
 
 use wapc_host::{EngineError, Interruption, ModuleState, Stop};
 use wasmi::{
@@ -38,21 +38,18 @@ pub(crate) fn run<P: WasmParams, R: WasmResults>(
         let returned = function.call(store, params);
         return returned.map_err(|error| engine_error(&error));
     }
-    meter.fill(store, 0)?;
-    let outcome = function.call_resumable(&mut *store, params);
-    // Most calls end at once: what the others come to is not looked at.
-    if let Ok(TypedResumableCall::Finished(results)) = outcome {
-        meter.empty(store);
-        return Ok(results);
-    }
-    let mut step = Step::of(outcome);
+    let mut next = match begin(store, meter, function, params) {
+        ControlFlow::Break(results) => return Ok(results),
+        ControlFlow::Continue(next) => next,
+    };
     loop {
-        step = match next(store, meter, step) {
+        let step = match next {
             Next::Ended(outcome) => return outcome,
             Next::Resume(paused) => Step::of(paused.resume(&mut *store)),
             // The state has refused to ask a callback that awaits.
             Next::Await(paused) => Step::Ended(Err(engine_error(paused.host_error()))),
         };
+        next = after(store, meter, step);
     }
 }
 
@@ -63,10 +60,42 @@ pub(crate) async fn run_async<P: WasmParams, R: WasmResults>(
     function: TypedFunc<P, R>,
     params: P,
 ) -> Result<R, EngineError> {
-    meter.fill(store, 0)?;
-    let mut step = Step::of(function.call_resumable(&mut *store, params));
+    match begin(store, meter, function, params) {
+        ControlFlow::Break(results) => Ok(results),
+        ControlFlow::Continue(next) => go_on(store, meter, next).await,
+    }
+}
+
+/// Begins to run `function`: breaks with its results if it ends well within
+/// the first slice. So do most calls, and nothing of what others may come to is
+/// looked at for them.
+#[inline(always)]
+pub(crate) fn begin<P: WasmParams, R: WasmResults>(
+    store: &mut Store<Data>,
+    meter: &mut Meter,
+    function: TypedFunc<P, R>,
+    params: P,
+) -> ControlFlow<R, Next<R>> {
+    if let Err(error) = meter.fill(store, 0) {
+        return ControlFlow::Continue(Next::Ended(Err(error)));
+    }
+    let outcome = function.call_resumable(&mut *store, params);
+    if let Ok(TypedResumableCall::Finished(results)) = outcome {
+        meter.empty(store);
+        return ControlFlow::Break(results);
+    }
+    ControlFlow::Continue(after(store, meter, Step::of(outcome)))
+}
+
+/// Goes on with what [`begin`] has begun, in a call that may await the host and
+/// lets others run.
+pub(crate) async fn go_on<R: WasmResults>(
+    store: &mut Store<Data>,
+    meter: &mut Meter,
+    mut next: Next<R>,
+) -> Result<R, EngineError> {
     loop {
-        step = match next(store, meter, step) {
+        let step = match next {
             Next::Ended(outcome) => return outcome,
             Next::Resume(paused) => {
                 if store.data_mut().state.pause_due() {
@@ -85,6 +114,7 @@ pub(crate) async fn run_async<P: WasmParams, R: WasmResults>(
                 }
             }
         };
+        next = after(store, meter, step);
     }
 }
 
@@ -102,8 +132,7 @@ async fn pause() {
 }
 
 /// What to do with a guest function that has come to `step`.
-#[inline]
-fn next<R>(store: &mut Store<Data>, meter: &mut Meter, step: Step<R>) -> Next<R> {
+fn after<R>(store: &mut Store<Data>, meter: &mut Meter, step: Step<R>) -> Next<R> {
     let outcome = match step {
         Step::Ended(outcome) => outcome,
         Step::OutOfFuel(paused) => match meter.go_on(store, paused.required_fuel()) {
@@ -118,7 +147,7 @@ fn next<R>(store: &mut Store<Data>, meter: &mut Meter, step: Step<R>) -> Next<R>
 }
 
 /// What to do with a guest function.
-enum Next<R> {
+pub(crate) enum Next<R> {
     /// It is over.
     Ended(Result<R, EngineError>),
     /// It may go on.

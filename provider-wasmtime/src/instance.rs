@@ -9,7 +9,7 @@ use std::{
 };
 
 #[cfg(feature = "async")]
-use wapc_host::BoxFuture;
+use wapc_host::AsyncCall;
 use wapc_host::{
     EngineError, GuestInstance, Interruption, ModuleError, ModuleState, Start, WasiSettings,
     module::GuestShape,
@@ -246,12 +246,12 @@ impl WasmtimeInstance {
     ) -> Result<i32, EngineError> {
         let call = pin!(self.run_async((op_length, msg_length)));
         match call.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(returned) => returned,
+            Poll::Ready(returned) => returned.map_err(|error| *error),
             Poll::Pending => Err(EngineError::Other("a blocking call has awaited".into())),
         }
     }
 
-    async fn run_async(&mut self, params: (i32, i32)) -> Result<i32, EngineError> {
+    async fn run_async(&mut self, params: (i32, i32)) -> Result<i32, Box<EngineError>> {
         let Self {
             store,
             guest_call,
@@ -260,12 +260,12 @@ impl WasmtimeInstance {
         meter.arm(store)?;
         let returned = guest_call.call_async(&mut *store, params).await;
         meter.count_fuel(store);
-        returned.map_err(|error| engine_error(error, &store.data().state))
+        returned.map_err(|error| Box::new(engine_error(error, &store.data().state)))
     }
 }
 
 impl GuestInstance for WasmtimeInstance {
-    #[inline]
+    #[inline(always)]
     fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
         #[cfg(feature = "async")]
         if self.store.data().state.awaits() {
@@ -283,12 +283,11 @@ impl GuestInstance for WasmtimeInstance {
     }
 
     #[cfg(feature = "async")]
-    fn call_async(
-        &mut self,
-        op_length: i32,
-        msg_length: i32,
-    ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
-        Some(Box::pin(self.run_async((op_length, msg_length))))
+    fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
+        // The future is large: to make it elsewhere would be to move it here.
+        let place = Box::new_uninit();
+        let call = Box::write(place, self.run_async((op_length, msg_length)));
+        AsyncCall::Running(Box::into_pin(call))
     }
 
     #[inline]

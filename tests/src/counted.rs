@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 use wapc_host::{
-    BoxFuture, EngineError, GuestInstance, Interruption, ModuleState, Promotion, Tier,
+    AsyncCall, BoxFuture, EngineError, GuestInstance, Interruption, ModuleState, Promotion, Tier,
     WebAssemblyEngineProvider,
 };
 
@@ -217,14 +217,10 @@ impl GuestInstance for CountedInstance {
         self.instance.call(op_length, msg_length)
     }
 
-    fn call_async(
-        &mut self,
-        op_length: i32,
-        msg_length: i32,
-    ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
+    fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
         match self.suspends {
             true => self.instance.call_async(op_length, msg_length),
-            false => None,
+            false => AsyncCall::Unsupported,
         }
     }
 

@@ -1,4 +1,8 @@
 //! The async way in: the same host, the same conversation, driven by a future.
+#![expect(
+    clippy::manual_async_fn,
+    reason = "an `async` block uses its arguments where they are; an `async fn` moves them first"
+)]
 
 use std::{
     future::poll_fn,
@@ -16,11 +20,11 @@ use crate::{
     error::{EngineError, Error, Spent, Stop},
     host::{CHECK_OUT, Generation, Inner, Turn, WapcHost, With, not_begun, not_made, over_or},
     host_answer::WaitLimits,
-    lent::{Loan, Sink},
+    lent::{Loan, Request, Sink},
     on_thread::OnThread,
     options::CallOptions,
     pool::{Held, RESCAN},
-    provider::GuestInstance,
+    provider::{AsyncCall, GuestInstance},
 };
 
 impl WapcHost {
@@ -46,9 +50,35 @@ impl WapcHost {
     /// # Panics
     ///
     /// As [`WapcHost::call`].
-    pub async fn call_async(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
-        let call = self.inner.call_async(operation, payload, None);
-        call.await.map_err(|error| *error)
+    pub fn call_async(
+        &self,
+        operation: &str,
+        payload: &[u8],
+    ) -> impl Future<Output = Result<Vec<u8>, Error>> + Send {
+        self.inner.call_async(operation, payload, None)
+    }
+
+    /// As [`WapcHost::call_async`], with the response in `response`, as
+    /// [`WapcHost::call_into`] has it. If the future is dropped, the contents
+    /// of `response` are unspecified.
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::call`].
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::call`].
+    pub fn call_into_async(
+        &self,
+        operation: &str,
+        payload: &[u8],
+        response: &mut Vec<u8>,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        let called = self
+            .inner
+            .call_into_async(operation, payload, response, None);
+        async move { called.await.map_err(|error| *error) }
     }
 
     /// As [`WapcHost::check_out`], for async calls: an instance, for as many of
@@ -82,10 +112,33 @@ impl With<'_> {
     /// # Panics
     ///
     /// As [`WapcHost::call`].
-    pub async fn call_async(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
+    pub fn call_async(
+        &self,
+        operation: &str,
+        payload: &[u8],
+    ) -> impl Future<Output = Result<Vec<u8>, Error>> + Send {
         let host = &self.host().inner;
-        let call = host.call_async(operation, payload, Some(self.options()));
-        call.await.map_err(|error| *error)
+        host.call_async(operation, payload, Some(self.options()))
+    }
+
+    /// As [`WapcHost::call_into_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::call`].
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::call`].
+    pub fn call_into_async(
+        &self,
+        operation: &str,
+        payload: &[u8],
+        response: &mut Vec<u8>,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        let host = &self.host().inner;
+        let called = host.call_into_async(operation, payload, response, Some(self.options()));
+        async move { called.await.map_err(|error| *error) }
     }
 }
 
@@ -134,11 +187,41 @@ impl CheckedOutAsync<'_> {
     /// # Panics
     ///
     /// As [`WapcHost::call`].
-    pub async fn call_async(&mut self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
-        let call = Unfinished(&mut self.turn);
-        let options = self.options.as_ref();
-        let called = call.0.call_async(operation, payload, options).await;
-        called.map_err(|error| *error)
+    pub fn call_async(
+        &mut self,
+        operation: &str,
+        payload: &[u8],
+    ) -> impl Future<Output = Result<Vec<u8>, Error>> + Send {
+        async move {
+            let mut response = Vec::new();
+            let called = self.call_into_async(operation, payload, &mut response);
+            called.await.map(|()| response)
+        }
+    }
+
+    /// As [`WapcHost::call_into_async`].
+    ///
+    /// # Errors
+    ///
+    /// As [`CheckedOutAsync::call_async`].
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::call`].
+    pub fn call_into_async(
+        &mut self,
+        operation: &str,
+        payload: &[u8],
+        response: &mut Vec<u8>,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        async move {
+            let call = Unfinished(&mut self.turn);
+            let options = self.options.as_ref();
+            let called = call
+                .0
+                .call_into_async(operation, payload, response, options);
+            called.await.map_err(|error| *error)
+        }
     }
 }
 
@@ -152,20 +235,40 @@ impl Drop for Unfinished<'_, '_> {
 }
 
 // Errors are boxed in here, and the futures of what few calls come to: a future
-// is moved with all that it may hold, and its result once for each `async fn`
+// is moved with all that it may hold, and its result once for each future in
 // between.
 impl Inner {
-    async fn call_async(
+    fn call_async(
         &self,
         operation: &str,
         payload: &[u8],
         options: Option<&CallOptions>,
-    ) -> Result<Vec<u8>, Box<Error>> {
-        let mut turn = match self.pool.try_take() {
-            Some(held) if !self.is_stale(&held) => Turn::new(self, held),
-            held => Box::pin(self.turn_async(held, operation, options)).await?,
-        };
-        turn.call_async(operation, payload, options).await
+    ) -> impl Future<Output = Result<Vec<u8>, Error>> + Send {
+        async move {
+            let mut response = Vec::new();
+            let called = self.call_into_async(operation, payload, &mut response, options);
+            match called.await {
+                Ok(()) => Ok(response),
+                Err(error) => Err(*error),
+            }
+        }
+    }
+
+    fn call_into_async(
+        &self,
+        operation: &str,
+        payload: &[u8],
+        response: &mut Vec<u8>,
+        options: Option<&CallOptions>,
+    ) -> impl Future<Output = Result<(), Box<Error>>> + Send {
+        async move {
+            let mut turn = match self.pool.try_take() {
+                Some(held) if !self.is_stale(&held) => Turn::new(self, held),
+                held => Box::pin(self.turn_async(held, operation, options)).await?,
+            };
+            turn.call_into_async(operation, payload, response, options)
+                .await
+        }
     }
 
     async fn check_out_async(
@@ -274,15 +377,10 @@ impl Inner {
         // The clock must tick for the pauses, with or without limits.
         let _working = self.working(true)?;
         let mut state = self.new_state(code, number, options)?;
-        state.set_slice(self.slice());
+        state.set_slice(self.slice);
         let panic = Arc::clone(state.panic_slot());
         let instance = code.provider.init_async(state).await;
         instance.map_err(|error| not_made(error, &panic))
-    }
-
-    /// The ticks between a guest's pauses.
-    fn slice(&self) -> u64 {
-        clock::ticks_in(self.settings().slice).max(1)
     }
 
     fn wait_limit(&self) -> Option<Duration> {
@@ -291,42 +389,45 @@ impl Inner {
 }
 
 impl Turn<'_> {
-    /// As `Turn::converse`, around a future.
-    async fn call_async(
+    /// As `Turn::call_into`, around a future.
+    fn call_into_async(
         &mut self,
         operation: &str,
         payload: &[u8],
+        response: &mut Vec<u8>,
         options: Option<&CallOptions>,
-    ) -> Result<Vec<u8>, Box<Error>> {
-        if self.is_lost() {
-            Box::pin(self.fill_async(operation, options)).await?;
+    ) -> impl Future<Output = Result<(), Box<Error>>> + Send {
+        async move {
+            if self.is_lost() {
+                Box::pin(self.fill_async(operation, options)).await?;
+            }
+            let slice = self.host.slice;
+            let lengths = self.begin(operation, payload, options, true)?;
+            let Some(instance) = &mut self.held.slot.instance else {
+                return Err(crate::host::no_instance().into());
+            };
+            let request = Request {
+                operation,
+                payload,
+                sink: Sink::Fill(response),
+            };
+            let conversed = {
+                let mut loan = Loan::new(&mut **instance, request, lengths, options, Some(slice));
+                let returned = match loan.call_async() {
+                    AsyncCall::Ended(returned) => Some(returned),
+                    AsyncCall::Running(call) => Some(call.await),
+                    AsyncCall::Unsupported => None,
+                };
+                let Some(returned) = returned else {
+                    drop(loan);
+                    let call = self.call_on_thread(operation, payload, options);
+                    *response = Box::pin(call).await?;
+                    return Ok(());
+                };
+                loan.end(returned)
+            };
+            self.end(operation, conversed).map_err(Box::new)
         }
-        let slice = self.host.slice();
-        let lengths = self.begin(operation, payload, options, true)?;
-        let Some(instance) = &mut self.held.slot.instance else {
-            return Err(crate::host::no_instance().into());
-        };
-        let mut response = Vec::new();
-        let mut sink: &mut Sink<'_> = &mut |bytes: &[u8]| {
-            response.clear();
-            response.extend_from_slice(bytes);
-        };
-        let mut loan = Loan::new(&mut **instance, operation, payload, &mut sink, options);
-        loan.instance().state().set_slice(slice);
-        let returned = match loan
-            .instance()
-            .call_async(lengths.operation, lengths.payload)
-        {
-            Some(call) => Some(call.await),
-            None => None,
-        };
-        let conversed = loan.end();
-        drop(loan);
-        let Some(mut returned) = returned else {
-            return Ok(Box::pin(self.call_on_thread(operation, payload, options)).await?);
-        };
-        self.end(operation, &mut returned, conversed)?;
-        Ok(response)
     }
 
     /// As `Turn::call_async` for an engine that cannot suspend.
@@ -340,17 +441,11 @@ impl Turn<'_> {
         let Some(instance) = self.held.slot.instance.take() else {
             return Err(crate::host::no_instance());
         };
-        let job = OnThread::start(
-            instance,
-            operation,
-            payload,
-            options.cloned(),
-            (lengths.operation, lengths.payload),
-        )
-        .map_err(|error| Error::Init(EngineError::Other(error.into())))?;
-        let mut done = pin!(job).await;
+        let job = OnThread::start(instance, operation, payload, options.cloned(), lengths)
+            .map_err(|error| Error::Init(EngineError::Other(error.into())))?;
+        let done = pin!(job).await;
         self.held.slot.instance = Some(done.instance);
-        self.end(operation, &mut done.returned, done.conversed)?;
+        self.end(operation, done.conversed)?;
         Ok(done.response)
     }
 

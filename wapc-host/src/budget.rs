@@ -1,6 +1,6 @@
 //! What one call may still use, and how long it may go on.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{any::Any, num::NonZeroU64, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
@@ -29,7 +29,7 @@ pub(crate) struct Budget {
     context: Option<Arc<dyn Any + Send + Sync>>,
     /// For how many ticks the guest runs between pauses, and the tick of the
     /// last one.
-    slice: Option<u64>,
+    slice: Option<NonZeroU64>,
     paused: u64,
     watch: Option<Watch>,
 }
@@ -100,11 +100,16 @@ impl Budget {
         }
     }
 
-    /// That of a call that begins now.
+    /// That of a call that begins now; its guest pauses after each `slice`
+    /// ticks.
     #[inline]
-    pub(crate) fn begin(&mut self, limits: &Limits, options: Option<&CallOptions>) {
+    pub(crate) fn begin(
+        &mut self,
+        limits: &Limits,
+        options: Option<&CallOptions>,
+        slice: Option<NonZeroU64>,
+    ) {
         self.fuel_used = None;
-        self.slice = None;
         self.host_calls = 0;
         self.log_bytes = 0;
         if options.is_some() || self.has_options {
@@ -112,6 +117,8 @@ impl Budget {
         }
         self.began = clock::now();
         self.expires = self.began.saturating_add(self.time.ticks);
+        self.slice = slice;
+        self.paused = self.began;
         if self.watch.is_some() {
             self.update_watch();
         }
@@ -167,18 +174,16 @@ impl Budget {
             return false;
         };
         let now = clock::now();
-        let due = now >= self.paused.saturating_add(slice);
+        let due = now >= self.paused.saturating_add(slice.get());
         if due {
             self.paused = now;
         }
         due
     }
 
-    /// Lets the guest run for `slice` ticks between pauses, from now on; `None`
-    /// is without pauses.
-    #[inline]
-    pub(crate) fn set_slice(&mut self, slice: Option<u64>) {
-        self.slice = slice;
+    /// Lets the guest run for `slice` ticks between pauses.
+    pub(crate) fn set_slice(&mut self, slice: NonZeroU64) {
+        self.slice = Some(slice);
         self.paused = self.began;
     }
 

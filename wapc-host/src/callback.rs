@@ -133,19 +133,37 @@ pub(crate) enum Callback {
 #[derive(Debug)]
 pub(crate) struct Within {
     host_id: u64,
+    /// This thread was within the host before, and innermost so.
+    was_within: bool,
     /// It belongs to the thread that made it.
     _not_send: PhantomData<*const ()>,
 }
 
 impl Within {
+    /// For user code that runs until the end of the value's scope.
     #[inline]
     pub(crate) fn enter(host_id: u64) -> Self {
+        // So it is while the caller holds an instance.
+        if INNERMOST.get() == Some(host_id) {
+            return Self {
+                host_id,
+                was_within: true,
+                _not_send: PhantomData,
+            };
+        }
+        Self::hold(host_id)
+    }
+
+    /// For a value that is dropped in any order with others.
+    #[inline]
+    pub(crate) fn hold(host_id: u64) -> Self {
         let outer = INNERMOST.replace(Some(host_id));
         if let Some(outer) = outer {
             push(outer);
         }
         Self {
             host_id,
+            was_within: false,
             _not_send: PhantomData,
         }
     }
@@ -154,6 +172,9 @@ impl Within {
 impl Drop for Within {
     #[inline]
     fn drop(&mut self) {
+        if self.was_within {
+            return;
+        }
         if INNERMOST.get() == Some(self.host_id) && DEPTH.get() == 0 {
             INNERMOST.set(None);
         } else {
@@ -224,5 +245,16 @@ mod tests {
         assert!(panicked.is_err() && !is_within(3));
         drop(inner);
         assert!(!is_within(2));
+    }
+
+    #[test]
+    fn what_is_held_counts_once_for_each_holder() {
+        let (first, second) = (Within::hold(1), Within::hold(1));
+        drop(Within::enter(1));
+        assert!(is_within(1));
+        drop(first);
+        assert!(is_within(1));
+        drop(second);
+        assert!(!is_within(1));
     }
 }

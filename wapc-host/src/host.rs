@@ -325,7 +325,7 @@ pub struct CheckedOut<'h> {
 impl<'h> CheckedOut<'h> {
     pub(crate) fn new(turn: Turn<'h>, options: Option<CallOptions>) -> Self {
         Self {
-            _within: Within::enter(turn.host.id),
+            _within: Within::hold(turn.host.id),
             turn,
             options,
         }

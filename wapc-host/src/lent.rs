@@ -1,32 +1,31 @@
 //! Lending the caller's bytes to a guest instance for the length of one call.
 //!
-//! A guest instance owns its [`ModuleState`](crate::ModuleState), which therefore cannot hold a
-//! plain reference to the caller's operation name, payload and response sink:
-//! the instance outlives the call. Copying them in would cost a copy of the
-//! payload. So a [`Loan`] puts raw pointers into the state and takes them out
-//! again when it is dropped, on a return and on an unwind alike.
+//! A guest instance owns its [`ModuleState`], which therefore cannot hold a
+//! plain reference to the caller's [`Request`]: the instance outlives the call.
+//! Copying it in would cost a copy of the payload. So a [`GuestCall`] puts a
+//! raw pointer to it into the state and takes that out again at its end, and a
+//! [`Loan`] sees to the end on a return and on an unwind alike.
 //!
 //! # Safety argument
 //!
-//! 1. The pointer to the sink in [`Lent`] is not null only between
-//!    [`Loan::new`] and the end of that `Loan`; the others are read only then,
-//!    and are set before it is. The `Loan` borrows what the pointers point to for
-//!    its whole life (`'a`), and it never leaves this crate, which never
-//!    forgets one. The future of an async call, which holds one, may be
-//!    forgotten by its owner. Then the lock on the instance's place, which the
-//!    future holds as well, is never released: nobody reaches the state again,
-//!    and dropping it reads no pointer.
-//! 2. The state is reached through [`GuestInstance::state`], which an engine
-//!    writes, in safe code: it might hand over one state when the loan begins
-//!    and another when it ends. So the end compares the address of the loan's
-//!    own [`Sink`] slot, which no other live loan shares. If it is not there,
-//!    lent pointers have escaped, and the process aborts before the borrows
-//!    can end.
-//! 3. The sink is reached only through `&mut Lent`, and the bytes only
-//!    through `&Lent` as shared slices. Everything lent is `Send` or shared
-//!    and `Sync`, so an instance may move to another thread during a call.
-//!    `AtomicPtr` states just this to the compiler; exclusive access needs no
-//!    atomic operation.
+//! 1. The pointer in [`Lent`] is not null only between [`GuestCall::begin`]
+//!    and the end of the [`Loan`] that owns the `GuestCall`. A `Loan` begins
+//!    calls only where it stays, and it never leaves this crate, which never
+//!    forgets one. What it borrows outlives it. The future of an async
+//!    call, which holds one, may be forgotten by its owner. Then the lock on
+//!    the instance's place, which the future holds as well, is never released:
+//!    nobody reaches the state again, and dropping it reads no pointer.
+//! 2. An engine, in safe code, decides which state a call begins with and which
+//!    one it ends with. It might hand over one and then another, or none. So
+//!    the end compares the pointer with the address that this call has lent,
+//!    which no other live call shares. If it is not there, it has escaped, and
+//!    the process aborts before the borrows can end. A call that has begun
+//!    lends nothing to a second state.
+//! 3. The request is reached only through the [`Lent`] that has its pointer: its
+//!    sink through `&mut`, its bytes as shared slices. Nobody touches it
+//!    otherwise while it is lent. All of it is `Send`, so an instance may move
+//!    to another thread during a call. `AtomicPtr` states just this to the
+//!    compiler; exclusive access needs no atomic operation.
 #![expect(
     unsafe_code,
     reason = "the caller's bytes are lent to the instance without copying them"
@@ -34,69 +33,72 @@
 
 use std::{
     fmt,
-    marker::PhantomData,
-    ptr, slice,
+    num::NonZeroU64,
+    ptr,
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-use crate::{module_state::Conversed, options::CallOptions, provider::GuestInstance};
+use crate::{
+    error::EngineError,
+    module_state::ModuleState,
+    options::CallOptions,
+    provider::{AsyncCall, GuestInstance},
+};
 
-/// Where a response goes, called inside `__guest_response`.
-pub(crate) type Sink<'a> = dyn FnMut(&[u8]) + Send + 'a;
+/// What a caller lends: the two things that the guest is given, and where its
+/// response goes.
+pub(crate) struct Request<'c> {
+    pub(crate) operation: &'c str,
+    pub(crate) payload: &'c [u8],
+    pub(crate) sink: Sink<'c>,
+}
+
+/// Where a response goes, inside `__guest_response`.
+pub(crate) enum Sink<'c> {
+    /// Into the caller's buffer, in place of what is in it.
+    Fill(&'c mut Vec<u8>),
+    /// To a reader.
+    Read(&'c mut (dyn FnMut(&[u8]) + Send + 'c)),
+}
+
+impl Sink<'_> {
+    #[inline]
+    pub(crate) fn take(&mut self, response: &[u8]) {
+        match self {
+            Self::Fill(buffer) => {
+                buffer.clear();
+                buffer.extend_from_slice(response);
+            }
+            Self::Read(read) => read(response),
+        }
+    }
+}
 
 /// What the caller has lent to the state: nothing, outside a call.
 #[derive(Default)]
 pub(crate) struct Lent {
-    operation: LentBytes,
-    payload: LentBytes,
-    /// Points to a `&mut Sink` on the stack of the call: a thin pointer.
-    sink: AtomicPtr<&'static mut Sink<'static>>,
-}
-
-#[derive(Default)]
-struct LentBytes {
-    pointer: AtomicPtr<u8>,
-    length: usize,
-}
-
-impl LentBytes {
-    #[inline]
-    fn set(&mut self, bytes: &[u8]) {
-        *self.pointer.get_mut() = bytes.as_ptr().cast_mut();
-        self.length = bytes.len();
-    }
-
-    /// # Safety
-    ///
-    /// The loan of these bytes is still alive.
-    #[inline]
-    unsafe fn get(&self) -> &[u8] {
-        let pointer = self.pointer.load(Ordering::Relaxed);
-        // SAFETY: `length` bytes have been lent here, the loan is still alive,
-        // and nobody writes to them: they are borrowed shared.
-        unsafe { slice::from_raw_parts(pointer, self.length) }
-    }
+    request: AtomicPtr<Request<'static>>,
 }
 
 impl Lent {
     /// The operation's name and the payload, or `None` outside a call.
     #[inline]
     pub(crate) fn request(&self) -> Option<(&[u8], &[u8])> {
-        if self.sink.load(Ordering::Relaxed).is_null() {
-            return None;
-        }
-        // SAFETY: the sink is lent, so the bytes are as well (argument 1).
-        Some(unsafe { (self.operation.get(), self.payload.get()) })
+        let request = self.request.load(Ordering::Relaxed);
+        // SAFETY: if it is not null, its call is still alive (argument 1) and
+        // writes to it through this `Lent` alone (argument 3). The lifetimes
+        // are shortened to that of `self`.
+        let request: &Request<'_> = unsafe { request.as_ref()? };
+        Some((request.operation.as_bytes(), request.payload))
     }
 
     /// Where the response goes, or `None` outside a call.
+    #[inline]
     pub(crate) fn sink(&mut self) -> Option<&mut Sink<'_>> {
-        let sink = *self.sink.get_mut();
-        // SAFETY: if it is not null, the loan of this exclusive borrow is still
-        // alive (argument 1), and `&mut self` makes this the only use of it.
-        // The lifetimes are shortened to that of `self`.
-        let sink: &mut &mut Sink<'_> = unsafe { sink.cast::<&mut Sink<'_>>().as_mut()? };
-        Some(&mut **sink)
+        let request = (*self.request.get_mut()).cast::<Request<'_>>();
+        // SAFETY: as above, and `&mut self` makes this the only use of it.
+        let request: &mut Request<'_> = unsafe { request.as_mut()? };
+        Some(&mut request.sink)
     }
 }
 
@@ -111,70 +113,163 @@ impl fmt::Debug for Lent {
     }
 }
 
-/// Lends a call's bytes to an instance until it is dropped.
-pub(crate) struct Loan<'a> {
-    instance: &'a mut dyn GuestInstance,
-    /// The address of the sink's slot, 0 once the loan has ended. Only ever
-    /// compared: the loan may move to another thread.
-    sink: usize,
-    borrows: PhantomData<&'a mut [u8]>,
+/// One call of a guest, on its way through
+/// [`GuestInstance::converse`].
+pub struct GuestCall<'c> {
+    request: Request<'c>,
+    lengths: Lengths,
+    options: Option<&'c CallOptions>,
+    slice: Option<NonZeroU64>,
+    /// The address of `request` while a state has it, else 0. Only ever
+    /// compared.
+    lent: usize,
 }
 
-impl<'a> Loan<'a> {
-    /// Lends `operation`, `payload` and `sink` to the instance's state, for a
-    /// call with `options`.
+/// How a [`GuestCall`] has ended.
+// It fits two registers: what is returned in memory is waited for.
+pub struct Conversed(pub(crate) Result<u64, Box<Unanswered>>);
+
+/// A call that has ended without a response.
+pub(crate) struct Unanswered {
+    /// The clock's ticks since it began.
+    pub(crate) ticks: u64,
+    pub(crate) returned: Result<i32, EngineError>,
+}
+
+/// Lengths as they travel: unsigned 32-bit numbers in an `i32`.
+#[derive(Clone, Copy)]
+pub(crate) struct Lengths {
+    pub(crate) operation: i32,
+    pub(crate) payload: i32,
+}
+
+impl GuestCall<'_> {
+    /// Begins the call in this state: what the guest asks there is answered
+    /// from the request now.
     #[inline]
-    pub(crate) fn new<'s, 't>(
-        instance: &'a mut dyn GuestInstance,
-        operation: &'a str,
-        payload: &'a [u8],
-        sink: &'a mut &'s mut Sink<'t>,
-        options: Option<&CallOptions>,
-    ) -> Self {
-        let sink: *mut &'static mut Sink<'static> = ptr::from_mut(sink).cast();
-        let state = instance.state();
-        state.begin(options);
-        let lent = state.lent_mut();
-        lent.operation.set(operation.as_bytes());
-        lent.payload.set(payload);
-        *lent.sink.get_mut() = sink;
-        Self {
-            instance,
-            sink: sink.addr(),
-            borrows: PhantomData,
+    pub(crate) fn begin(&mut self, state: &mut ModuleState) -> Lengths {
+        state.begin(self.options, self.slice);
+        if self.lent == 0 {
+            let request = ptr::from_mut(&mut self.request).cast::<Request<'static>>();
+            *state.lent_mut().request.get_mut() = request;
+            self.lent = request.addr();
         }
+        self.lengths
     }
 
-    /// The instance, to be called while the loan lasts.
+    /// Ends the call in the state that it has begun in. `Ok` is the clock's
+    /// ticks since then.
     #[inline]
-    pub(crate) fn instance(&mut self) -> &mut dyn GuestInstance {
-        self.instance
+    pub(crate) fn end<E: Into<Box<EngineError>>>(
+        &mut self,
+        state: &mut ModuleState,
+        returned: Result<i32, E>,
+    ) -> Conversed {
+        self.take_back(state);
+        let ticks = state.ticks();
+        Conversed(match returned {
+            Ok(1) if state.has_responded() => Ok(ticks),
+            returned => Err(Unanswered::boxed(ticks, returned.map_err(Into::into))),
+        })
     }
 
-    /// Ends the loan, and tells how the call went for the state that it was
-    /// lent to.
     #[inline]
-    pub(crate) fn end(&mut self) -> Conversed {
-        let state = self.instance.state();
-        let lent = state.lent_mut();
-        let sink = lent.sink.get_mut();
-        if sink.addr() != self.sink {
-            // The pointers are in a state that can no longer be reached
+    fn take_back(&mut self, state: &mut ModuleState) {
+        let request = state.lent_mut().request.get_mut();
+        if request.addr() != self.lent {
+            // The pointer is in a state that can no longer be reached
             // (argument 2): going on would let it read freed memory.
             std::process::abort();
         }
-        *sink = ptr::null_mut();
-        self.sink = 0;
-        state.conversed()
+        *request = ptr::null_mut();
+        self.lent = 0;
     }
 }
 
-impl Drop for Loan<'_> {
-    /// Ends the loan on an unwind.
+impl Unanswered {
+    #[cold]
+    fn boxed(ticks: u64, returned: Result<i32, Box<EngineError>>) -> Box<Self> {
+        let returned = returned.map_err(|error| *error);
+        Box::new(Self { ticks, returned })
+    }
+}
+
+impl fmt::Debug for Conversed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conversed")
+            .field("answered", &self.0.is_ok())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for GuestCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuestCall")
+            .field("operation", &self.request.operation)
+            .field("payload_bytes", &self.request.payload.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A call and the instance that it is for.
+pub(crate) struct Loan<'i, 'c> {
+    instance: &'i mut dyn GuestInstance,
+    call: GuestCall<'c>,
+}
+
+impl<'i, 'c> Loan<'i, 'c> {
+    /// A call that lends `request` to the instance, with `options`, and a pause
+    /// after each `slice` ticks.
+    #[inline(always)]
+    pub(crate) fn new(
+        instance: &'i mut dyn GuestInstance,
+        request: Request<'c>,
+        lengths: Lengths,
+        options: Option<&'c CallOptions>,
+        slice: Option<NonZeroU64>,
+    ) -> Self {
+        Self {
+            instance,
+            call: GuestCall {
+                request,
+                lengths,
+                options,
+                slice,
+                lent: 0,
+            },
+        }
+    }
+
+    /// Runs the call.
+    #[inline(always)]
+    pub(crate) fn converse(&mut self) -> Result<u64, Box<Unanswered>> {
+        self.instance.converse(&mut self.call).0
+    }
+
+    /// Begins the call, to be ended when the engine is done.
+    #[inline]
+    pub(crate) fn call_async(&mut self) -> AsyncCall<'_> {
+        let lengths = self.call.begin(self.instance.state());
+        self.instance.call_async(lengths.operation, lengths.payload)
+    }
+
+    /// Ends a call that has begun so.
+    #[inline]
+    pub(crate) fn end(
+        &mut self,
+        returned: Result<i32, Box<EngineError>>,
+    ) -> Result<u64, Box<Unanswered>> {
+        self.call.end(self.instance.state(), returned).0
+    }
+}
+
+impl Drop for Loan<'_, '_> {
+    /// Takes back what is still lent: the engine has panicked, or its future
+    /// was dropped.
     #[inline]
     fn drop(&mut self) {
-        if self.sink != 0 {
-            self.end();
+        if self.call.lent != 0 {
+            self.call.take_back(self.instance.state());
         }
     }
 }

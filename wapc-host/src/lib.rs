@@ -98,12 +98,13 @@ pub use error::{
 };
 pub use host::{CheckedOut, WapcHost, With};
 pub use host_answer::{Answer, Asked, AsyncHostCallback, BoxFuture, HostAnswer, OwnedHostCall};
+pub use lent::{Conversed, GuestCall};
 pub use limits::{LimitError, Limits};
 pub use module::ModuleError;
 pub use module_limits::{ModuleLimitError, ModuleLimits};
 pub use module_state::ModuleState;
 pub use options::{CallOptions, CancelHandle};
-pub use provider::{GuestInstance, Interruption, WebAssemblyEngineProvider};
+pub use provider::{AsyncCall, GuestInstance, Interruption, WebAssemblyEngineProvider};
 pub use stats::{ErrorCounts, Stats};
 pub use swap::Swap;
 pub use tiers::{MakeTier, Promotion, Tier, Tiers};

@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     fmt,
+    num::NonZeroU64,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -246,7 +247,7 @@ impl ModuleState {
         let Some(sink) = self.lent.sink() else {
             return Err(ProtocolError::NoCall { import: IMPORT }.into());
         };
-        sink(response);
+        sink.take(response);
         self.responded = true;
         Ok(())
     }
@@ -550,8 +551,8 @@ impl ModuleState {
 
     /// Forgets the last call, so that the next one finds nothing of it.
     #[inline]
-    pub(crate) fn begin(&mut self, options: Option<&CallOptions>) {
-        self.budget.begin(&self.limits, options);
+    pub(crate) fn begin(&mut self, options: Option<&CallOptions>, slice: Option<NonZeroU64>) {
+        self.budget.begin(&self.limits, options, slice);
         self.growth.forget_refused();
         self.responded = false;
         self.guest_error = None;
@@ -566,23 +567,25 @@ impl ModuleState {
         &mut self.lent
     }
 
-    /// Lets the guest pause after each `slice` ticks of the call that has
-    /// begun.
-    pub(crate) fn set_slice(&mut self, slice: u64) {
-        self.budget.set_slice(Some(slice));
+    /// Lets the guest pause after each `slice` ticks of its start functions.
+    pub(crate) fn set_slice(&mut self, slice: NonZeroU64) {
+        self.budget.set_slice(slice);
     }
 
     pub(crate) fn spent(&self) -> Spent {
         self.budget.spent()
     }
 
-    /// How the call has gone so far.
+    /// Whether the guest has set a response.
     #[inline]
-    pub(crate) fn conversed(&self) -> Conversed {
-        Conversed {
-            responded: self.responded,
-            ticks: self.budget.ticks(),
-        }
+    pub(crate) const fn has_responded(&self) -> bool {
+        self.responded
+    }
+
+    /// The clock's ticks since the call began.
+    #[inline]
+    pub(crate) fn ticks(&self) -> u64 {
+        self.budget.ticks()
     }
 
     pub(crate) const fn take_guest_error(&mut self) -> Option<String> {
@@ -592,15 +595,6 @@ impl ModuleState {
     pub(crate) const fn panic_slot(&self) -> &Arc<PanicSlot> {
         &self.panic
     }
-}
-
-/// What a call's conversation has come to.
-#[derive(Clone, Copy)]
-pub(crate) struct Conversed {
-    /// Whether the guest has set a response.
-    pub(crate) responded: bool,
-    /// The clock's ticks since the call began.
-    pub(crate) ticks: u64,
 }
 
 fn within(desired: usize, maximum: Option<usize>) -> bool {

@@ -16,10 +16,9 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{
     clock,
-    error::{EngineError, Stop},
+    error::Stop,
     host_answer::{Answer, AnswerKind, HostAnswer},
-    lent::{Loan, Sink},
-    module_state::Conversed,
+    lent::{Lengths, Loan, Request, Sink, Unanswered},
     options::CallOptions,
     provider::GuestInstance,
 };
@@ -34,8 +33,7 @@ pub(crate) struct OnThread {
 /// How the call went.
 pub(crate) struct Done {
     pub(crate) instance: Box<dyn GuestInstance>,
-    pub(crate) returned: Result<i32, EngineError>,
-    pub(crate) conversed: Conversed,
+    pub(crate) conversed: Result<u64, Box<Unanswered>>,
     pub(crate) response: Vec<u8>,
 }
 
@@ -65,7 +63,7 @@ impl OnThread {
         operation: &str,
         payload: &[u8],
         options: Option<CallOptions>,
-        lengths: (i32, i32),
+        lengths: Lengths,
     ) -> io::Result<Self> {
         let door = Arc::new(Door::default());
         let outside = Arc::clone(&door);
@@ -93,26 +91,17 @@ fn call(
     operation: &str,
     payload: &[u8],
     options: Option<CallOptions>,
-    (op_length, msg_length): (i32, i32),
+    lengths: Lengths,
 ) -> Done {
     let mut response = Vec::new();
-    let mut sink: &mut Sink<'_> = &mut |bytes: &[u8]| {
-        response.clear();
-        response.extend_from_slice(bytes);
-    };
-    let mut loan = Loan::new(
-        &mut *instance,
+    let request = Request {
         operation,
         payload,
-        &mut sink,
-        options.as_ref(),
-    );
-    let returned = loan.instance().call(op_length, msg_length);
-    let conversed = loan.end();
-    drop(loan);
+        sink: Sink::Fill(&mut response),
+    };
+    let conversed = Loan::new(&mut *instance, request, lengths, options.as_ref(), None).converse();
     Done {
         instance,
-        returned,
         conversed,
         response,
     }

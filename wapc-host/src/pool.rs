@@ -58,8 +58,8 @@ pub(crate) struct Slot {
     pub(crate) generation: u64,
     /// How it can be interrupted.
     pub(crate) interruption: Interruption,
-    /// How many calls it has had.
-    pub(crate) uses: u64,
+    /// How many calls the place had seen when it came.
+    calls_before: u64,
     /// A call has begun and not ended well: the instance must not be used
     /// again.
     pub(crate) spoiled: bool,
@@ -121,6 +121,12 @@ impl Place {
         self.generation.store(generation, Ordering::Release);
     }
 
+    /// How many calls the instance has had.
+    #[inline]
+    pub(crate) fn uses(&self, slot: &Slot) -> u64 {
+        self.calls.load(Ordering::Relaxed) - slot.calls_before
+    }
+
     /// Takes the instance out, for the caller to drop when the lock is gone.
     pub(crate) fn vacate(&self, slot: &mut Slot) -> Option<Box<dyn GuestInstance>> {
         self.live.store(false, Ordering::Relaxed);
@@ -134,7 +140,7 @@ impl Place {
             instance: Some(tenant.instance),
             generation: tenant.generation,
             interruption: tenant.interruption,
-            uses: 0,
+            calls_before: self.calls.load(Ordering::Relaxed),
             spoiled: false,
         };
     }

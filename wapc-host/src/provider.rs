@@ -1,8 +1,8 @@
 //! The contract between the host and an engine.
 
-use std::future::ready;
+use std::{fmt, future::ready};
 
-use crate::{BoxFuture, EngineError, ModuleState, Promotion, Tier};
+use crate::{BoxFuture, Conversed, EngineError, GuestCall, ModuleState, Promotion, Tier};
 
 /// A compiled module on some engine: cheap to share, the source of instances.
 ///
@@ -104,6 +104,32 @@ impl Interruption {
     }
 }
 
+/// How far an engine has come with an async call.
+///
+/// Errors are boxed in it, since what futures return is moved on its way.
+#[non_exhaustive]
+pub enum AsyncCall<'i> {
+    /// This engine cannot suspend its guests: [`GuestInstance::call`] is to run
+    /// on a thread of its own. Nothing has run yet.
+    Unsupported,
+    /// The guest's `__guest_call` has returned, or has failed to, and there was
+    /// nothing to await.
+    Ended(Result<i32, Box<EngineError>>),
+    /// It ends in this future. To drop that ends the call; the host drops the
+    /// instance then.
+    Running(BoxFuture<'i, Result<i32, Box<EngineError>>>),
+}
+
+impl fmt::Debug for AsyncCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsupported => "Unsupported",
+            Self::Ended(_) => "Ended",
+            Self::Running(_) => "Running",
+        })
+    }
+}
+
 /// One live guest with its own memory: one call at a time, by exclusive
 /// borrow.
 pub trait GuestInstance: Send {
@@ -117,22 +143,23 @@ pub trait GuestInstance: Send {
 
     /// As [`GuestInstance::call`], suspended while the host's callback awaits
     /// ([`ModuleState::ask_host`]), and for a moment whenever
-    /// [`ModuleState::pause_due`]. `None`, the default, if this engine cannot
-    /// suspend its guests: then [`GuestInstance::call`] runs on a thread of its
-    /// own.
-    ///
-    /// Dropping the future ends the call; the host drops the instance then.
-    fn call_async(
-        &mut self,
-        op_length: i32,
-        msg_length: i32,
-    ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
+    /// [`ModuleState::pause_due`]. By default [`AsyncCall::Unsupported`].
+    fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
         _ = (op_length, msg_length);
-        None
+        AsyncCall::Unsupported
     }
 
     /// The state that [`WebAssemblyEngineProvider::init`] was given: the same
     /// one each time. The process is aborted if it is exchanged during a call,
     /// since it holds what the caller has lent for that call only.
     fn state(&mut self) -> &mut ModuleState;
+
+    /// One call as a whole, for the host: begins it in the state, runs it by
+    /// [`GuestInstance::call`], and ends it. There is nothing to do better here;
+    /// it is a method so that the host asks each instance once for each call.
+    fn converse(&mut self, call: &mut GuestCall<'_>) -> Conversed {
+        let lengths = call.begin(self.state());
+        let returned = self.call(lengths.operation, lengths.payload);
+        call.end(self.state(), returned)
+    }
 }

@@ -63,8 +63,15 @@ pub fn subjects() -> Vec<Box<dyn Subject>> {
             Form::Async,
         ),
         ours(
+            "ours-wasmtime-async-held",
+            "`CheckedOutAsync::call_into_async`, the callback a type",
+            Engine::Wasmtime,
+            "floor-wasmtime-async",
+            Form::AsyncHold,
+        ),
+        ours(
             "ours-wasmtime-awaiting",
-            "the same, the callback an async closure",
+            "`WapcHost::call_async`, the callback an async closure",
             Engine::Wasmtime,
             "floor-wasmtime-async",
             Form::Awaiting,
@@ -98,8 +105,15 @@ pub fn subjects() -> Vec<Box<dyn Subject>> {
             Form::Async,
         ),
         ours(
+            "ours-wasmi-async-held",
+            "`CheckedOutAsync::call_into_async`, the callback a type",
+            Engine::Wasmi,
+            "floor-wasmi-async",
+            Form::AsyncHold,
+        ),
+        ours(
             "ours-wasmi-awaiting",
-            "the same, the callback an async closure",
+            "`WapcHost::call_async`, the callback an async closure",
             Engine::Wasmi,
             "floor-wasmi-async",
             Form::Awaiting,
@@ -129,6 +143,7 @@ enum Form {
     Hold,
     Lend,
     Async,
+    AsyncHold,
     /// In a call that is awaited as well.
     Awaiting,
 }
@@ -244,6 +259,14 @@ impl Subject for Ours {
                             response.len()
                         })?)
                     }),
+                    Form::AsyncHold => {
+                        // Held for as long as the process runs.
+                        let mut held = awaited(Box::leak(Box::new(host)).check_out_async())?;
+                        repeat_awaited(&task, async move |operation, payload| {
+                            held.call_into_async(operation, payload, &mut buffer).await?;
+                            Ok(buffer.len())
+                        })
+                    }
                     Form::Async | Form::Awaiting => {
                         repeat_awaited(&task, async move |operation, payload| {
                             Ok(host.call_async(operation, payload).await?.len())

@@ -2,6 +2,7 @@
 
 use std::{
     fmt, mem,
+    num::NonZeroU64,
     sync::{Arc, Weak},
     time::Instant,
 };
@@ -37,6 +38,8 @@ pub(crate) struct Inner {
     pub(super) max_request: usize,
     /// Whether calls without options have a timeout.
     pub(super) timed: bool,
+    /// The clock's ticks between the pauses of a guest in an async call.
+    pub(crate) slice: NonZeroU64,
     published: Mutex<Published>,
     /// The number of the current generation, so that a call sees a swap by one
     /// load.
@@ -100,6 +103,7 @@ impl Inner {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             callback,
             timed: limits.timeout.is_some(),
+            slice: NonZeroU64::new(clock::ticks_in(settings.slice)).unwrap_or(NonZeroU64::MIN),
             max_request: limits.max_bytes_in.min(MAX_REQUEST_BYTES),
             limits: Arc::new(limits),
             published: Mutex::new(Published {

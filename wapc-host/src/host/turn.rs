@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    fmt, mem,
+    fmt,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
     time::{Duration, Instant},
@@ -14,9 +14,9 @@ use crate::{
     callback::Within,
     clock,
     error::{EngineError, Error, ProtocolError, Spent, Stop},
-    lent::{Loan, Sink},
+    lent::{Lengths, Loan, Request, Sink, Unanswered},
     limits::Limits,
-    module_state::{Conversed, ModuleState, PanicSlot},
+    module_state::{ModuleState, PanicSlot},
     options::CallOptions,
     pool::{Held, Place},
     provider::Interruption,
@@ -86,10 +86,13 @@ impl<'h> Turn<'h> {
         response: &mut Vec<u8>,
         options: Option<&CallOptions>,
     ) -> Result<(), Error> {
-        self.converse(operation, payload, options, &mut |bytes| {
-            response.clear();
-            response.extend_from_slice(bytes);
-        })
+        let sink = Sink::Fill(response);
+        let request = Request {
+            operation,
+            payload,
+            sink,
+        };
+        self.converse(request, options)
     }
 
     #[inline]
@@ -102,13 +105,19 @@ impl<'h> Turn<'h> {
     ) -> Result<R, Error> {
         let host_id = self.host.id;
         let mut result = None;
-        let outcome = self.converse(operation, payload, options, &mut |bytes| {
+        let mut read = |bytes: &[u8]| {
             // The guest has done nothing wrong: it finishes its call first.
             result = Some(catch_unwind(AssertUnwindSafe(|| {
                 let _within = Within::enter(host_id);
                 read(bytes)
             })));
-        });
+        };
+        let request = Request {
+            operation,
+            payload,
+            sink: Sink::Read(&mut read),
+        };
+        let outcome = self.converse(request, options);
         match (outcome, result) {
             (_, Some(Err(panic))) => resume_unwind(panic),
             (Err(error), _) => Err(error),
@@ -124,13 +133,14 @@ impl<'h> Turn<'h> {
     /// One call: lends the caller's bytes, runs the guest, and looks at how it
     /// went.
     #[inline(always)]
-    fn converse(
+    fn converse<'c>(
         &mut self,
-        operation: &str,
-        payload: &[u8],
-        options: Option<&CallOptions>,
-        mut sink: &mut Sink<'_>,
+        request: Request<'c>,
+        options: Option<&'c CallOptions>,
     ) -> Result<(), Error> {
+        let Request {
+            operation, payload, ..
+        } = request;
         if self.is_lost() {
             self.fill(operation, options)
                 .map_err(|error| self.host.counted(error))?;
@@ -139,11 +149,8 @@ impl<'h> Turn<'h> {
         let Some(instance) = &mut self.held.slot.instance else {
             return Err(no_instance());
         };
-        let mut loan = Loan::new(&mut **instance, operation, payload, &mut sink, options);
-        let mut returned = loan.instance().call(lengths.operation, lengths.payload);
-        let conversed = loan.end();
-        drop(loan);
-        self.end(operation, &mut returned, conversed)
+        let conversed = Loan::new(&mut **instance, request, lengths, options, None).converse();
+        self.end(operation, conversed)
     }
 
     /// Whether the call before this one lost the instance.
@@ -196,39 +203,41 @@ impl<'h> Turn<'h> {
 
     /// What comes after the guest: whether its instance lives on, and what the
     /// caller hears.
-    ///
-    /// Takes an error out of `returned`, which is looked at where the engine
-    /// wrote it: to move it first would wait for that write.
     #[inline]
     pub(crate) fn end(
         &mut self,
         operation: &str,
-        returned: &mut Result<i32, EngineError>,
-        conversed: Conversed,
+        conversed: Result<u64, Box<Unanswered>>,
     ) -> Result<(), Error> {
+        match conversed {
+            Ok(ticks) => {
+                self.count(ticks);
+                self.held.slot.spoiled = false;
+                Ok(())
+            }
+            Err(unanswered) => Err(self.failed(operation, *unanswered)),
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, ticks: u64) {
         let place = self.held.place();
-        let slot = &mut *self.held.slot;
         place.running.store(false, Ordering::Relaxed);
         bump(&place.calls, 1);
-        slot.uses += 1;
-        if conversed.ticks > 0 {
-            bump(&place.ticks, conversed.ticks);
+        if ticks > 0 {
+            bump(&place.ticks, ticks);
         }
-        if matches!(returned, Ok(1)) && conversed.responded {
-            slot.spoiled = false;
-            return Ok(());
-        }
-        Err(self.failed(operation, mem::replace(returned, Ok(0))))
     }
 
     #[cold]
-    fn failed(&mut self, operation: &str, returned: Result<i32, EngineError>) -> Error {
+    fn failed(&mut self, operation: &str, unanswered: Unanswered) -> Error {
+        self.count(unanswered.ticks);
         let place = self.held.place();
         let slot = &mut *self.held.slot;
         let Some(instance) = &mut slot.instance else {
             return no_instance();
         };
-        let failure = Failure::of(operation, returned, instance.state());
+        let failure = Failure::of(operation, unanswered.returned, instance.state());
         if matches!(failure, Failure::Error(Error::Guest { .. })) {
             slot.spoiled = false;
         } else {
@@ -272,8 +281,8 @@ impl Drop for Turn<'_> {
         let slot = &self.held.slot;
         let worn = match self.host.settings.reuse {
             Reuse::Keep => false,
-            Reuse::Recycle(calls) => slot.uses >= calls.get(),
-            Reuse::Fresh => slot.uses > 0,
+            Reuse::Recycle(calls) => self.held.place().uses(slot) >= calls.get(),
+            Reuse::Fresh => self.held.place().uses(slot) > 0,
         };
         match worn {
             true => self.discard(),
@@ -364,13 +373,6 @@ pub(crate) fn over_or(
         }
         _ => error,
     }
-}
-
-/// Lengths as they travel: unsigned 32-bit numbers in an `i32`.
-#[derive(Clone, Copy)]
-pub(crate) struct Lengths {
-    pub(crate) operation: i32,
-    pub(crate) payload: i32,
 }
 
 impl Lengths {

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::*;
-use crate::{BoxFuture, CallOptions, awaiting::block_on, scripted::Guest};
+use crate::{AsyncCall, BoxFuture, CallOptions, awaiting::block_on, scripted::Guest};
 
 /// Waits until `done`; fails after half a minute.
 fn until(mut done: impl FnMut() -> bool) {
@@ -250,19 +250,16 @@ impl GuestInstance for NumberedGuest {
         self.guest.call(op_length, msg_length)
     }
 
-    fn call_async(
-        &mut self,
-        op_length: i32,
-        msg_length: i32,
-    ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
-        self.suspends.then(|| -> BoxFuture<'_, _> {
-            Box::pin(async move {
-                breathe().await;
-                let returned = self.guest.call(op_length, msg_length);
-                breathe().await;
-                returned
-            })
-        })
+    fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
+        if !self.suspends {
+            return AsyncCall::Unsupported;
+        }
+        AsyncCall::Running(Box::pin(async move {
+            breathe().await;
+            let returned = self.guest.call(op_length, msg_length);
+            breathe().await;
+            returned.map_err(Box::new)
+        }))
     }
 
     fn state(&mut self) -> &mut ModuleState {
@@ -397,12 +394,8 @@ impl GuestInstance for Stuck {
         unreachable!("it is called by `call_async`")
     }
 
-    fn call_async(
-        &mut self,
-        op_length: i32,
-        msg_length: i32,
-    ) -> Option<BoxFuture<'_, Result<i32, EngineError>>> {
-        Some(Box::pin(async move {
+    fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
+        AsyncCall::Running(Box::pin(async move {
             self.0.call(op_length, msg_length)?;
             pending().await
         }))
