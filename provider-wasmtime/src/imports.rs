@@ -25,7 +25,7 @@ pub(crate) struct Data {
 /// [`ModuleState`].
 macro_rules! link {
     (
-        ($linker:ident)
+        ($linker:ident, $imported:ident)
         with_memory {
             $($import:ident => $method:ident($($number:ident),*) -> $result:ty;)*
         }
@@ -33,66 +33,78 @@ macro_rules! link {
             $($length:ident => $length_method:ident() -> $length_type:ty;)*
         }
     ) => {
-        $($linker.func_wrap(
-            "wapc",
-            stringify!($import),
-            |mut caller: Caller<'_, Data>, $($number: i32),*| -> wasmtime::Result<$result> {
-                let (memory, state) = conversation(&mut caller, stringify!($import))?;
-                state.$method(memory, $($number),*).map_err(trap)
-            },
-        )?;)*
-        $($linker.func_wrap(
-            "wapc",
-            stringify!($length),
-            |caller: Caller<'_, Data>| -> wasmtime::Result<$length_type> {
-                caller.data().state.$length_method().map_err(trap)
-            },
-        )?;)*
+        $(if $imported("wapc", stringify!($import)) {
+            $linker.func_wrap(
+                "wapc",
+                stringify!($import),
+                |mut caller: Caller<'_, Data>, $($number: i32),*| -> wasmtime::Result<$result> {
+                    let (memory, state) = conversation(&mut caller, stringify!($import))?;
+                    state.$method(memory, $($number),*).map_err(trap)
+                },
+            )?;
+        })*
+        $(if $imported("wapc", stringify!($length)) {
+            $linker.func_wrap(
+                "wapc",
+                stringify!($length),
+                |caller: Caller<'_, Data>| -> wasmtime::Result<$length_type> {
+                    caller.data().state.$length_method().map_err(trap)
+                },
+            )?;
+        })*
     };
 }
 
 /// Links the functions of [`wapc_wasi::for_each_function`].
 macro_rules! link_wasi {
     (
-        ($linker:ident) $import_module:literal $module:ident {
+        ($linker:ident, $imported:ident) $import_module:literal $module:ident {
             $($function:ident($($number:ident: $type:ty),*) -> $result:ty;)*
         }
     ) => {
-        $($linker.func_wrap(
-            $import_module,
-            stringify!($function),
-            |mut caller: Caller<'_, Data>, $($number: $type),*| -> wasmtime::Result<$result> {
-                let (memory, data) = memory_and_data(&mut caller, stringify!($function))?;
-                wapc_wasi::$module::$function(wasi(data), memory, $($number),*).map_err(ended)
-            },
-        )?;)*
+        $(if $imported($import_module, stringify!($function)) {
+            $linker.func_wrap(
+                $import_module,
+                stringify!($function),
+                |mut caller: Caller<'_, Data>, $($number: $type),*| -> wasmtime::Result<$result> {
+                    let (memory, data) = memory_and_data(&mut caller, stringify!($function))?;
+                    wapc_wasi::$module::$function(wasi(data), memory, $($number),*).map_err(ended)
+                },
+            )?;
+        })*
     };
 }
 
-/// A linker of all that a guest may import; of WASI only if it does.
-pub(crate) fn linker(module: &Module, wasi: bool) -> wasmtime::Result<Linker<Data>> {
+/// A linker of what a guest imports: to link a function that it does not takes
+/// microseconds.
+pub(crate) fn linker(module: &Module) -> wasmtime::Result<Linker<Data>> {
+    let imports: Vec<_> = module
+        .imports()
+        .map(|import| (import.module(), import.name()))
+        .collect();
+    let imported = |module, name| imports.contains(&(module, name));
     let mut linker = Linker::new(module.engine());
-    for_each_import!(link!(linker));
-    linker.func_wrap(
-        "env",
-        "abort",
-        |mut caller: Caller<'_, Data>, message, file, line, column| {
-            let (memory, state) = conversation(&mut caller, "abort")?;
-            state.abort(memory, message, file, line, column);
-            Ok(())
-        },
-    )?;
-    if wasi {
-        for_each_function!(link_wasi!(linker));
+    for_each_import!(link!(linker, imported));
+    if imported("env", "abort") {
+        linker.func_wrap(
+            "env",
+            "abort",
+            |mut caller: Caller<'_, Data>, message, file, line, column| {
+                let (memory, state) = conversation(&mut caller, "abort")?;
+                state.abort(memory, message, file, line, column);
+                Ok(())
+            },
+        )?;
     }
+    for_each_function!(link_wasi!(linker, imported));
     Ok(linker)
 }
 
 /// As [`linker`], for hosts whose callback may await: only `__host_call`
 /// differs.
 #[cfg(feature = "async")]
-pub(crate) fn awaiting_linker(module: &Module, wasi: bool) -> wasmtime::Result<Linker<Data>> {
-    let mut linker = linker(module, wasi)?;
+pub(crate) fn awaiting_linker(module: &Module) -> wasmtime::Result<Linker<Data>> {
+    let mut linker = linker(module)?;
     linker.allow_shadowing(true);
     linker.func_wrap_async(
         "wapc",

@@ -64,7 +64,7 @@ impl Template {
                 .iter()
                 .map(|export| (export.name(), extern_type(&export.ty()))),
         )?;
-        let linked = linker(&module, shape.imports_wasi)
+        let linked = linker(&module)
             .and_then(|linker| linker.instantiate_pre(&module))
             .map_err(|error| ModuleError::Refused(error.into()))?;
         let index = |name| {
@@ -207,7 +207,7 @@ impl Template {
         if let Some(linked) = self.linked_awaiting.get() {
             return Ok(linked);
         }
-        let linked = awaiting_linker(self.module(), self.shape.imports_wasi)
+        let linked = awaiting_linker(self.module())
             .and_then(|linker| linker.instantiate_pre(self.module()))
             .map_err(|error| EngineError::Other(error.into()))?;
         Ok(self.linked_awaiting.get_or_init(|| linked))

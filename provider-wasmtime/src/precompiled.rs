@@ -1,6 +1,9 @@
 //! Code that was compiled ahead of time.
 
-use std::{error::Error as StdError, hash::Hash};
+use std::{
+    error::Error as StdError,
+    hash::{Hash, Hasher},
+};
 
 use thiserror::Error as ThisError;
 use twox_hash::{XxHash3_64, XxHash3_128};
@@ -203,9 +206,24 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
 
 /// What of an engine code depends on: its version, settings and processor.
 fn fingerprint(engine: &Engine) -> u64 {
-    let mut hasher = XxHash3_64::new();
-    engine.precompile_compatibility_hash().hash(&mut hasher);
-    std::hash::Hasher::finish(&hasher)
+    let mut settings = Settings::default();
+    engine.precompile_compatibility_hash().hash(&mut settings);
+    settings.finish()
+}
+
+/// Many small pieces, which are hashed at once: one by one takes longer than
+/// to make an engine.
+#[derive(Default)]
+struct Settings(Vec<u8>);
+
+impl Hasher for Settings {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        XxHash3_64::oneshot(&self.0)
+    }
 }
 
 /// Of accidents it misses one in 2¹²⁸; who wants to deceive it can.
