@@ -54,7 +54,7 @@ impl WapcHost {
         &self,
         operation: &str,
         payload: &[u8],
-    ) -> impl Future<Output = Result<Vec<u8>, Error>> + Send {
+    ) -> impl Future<Output = Result<Vec<u8>, Error>> {
         self.inner.call_async(operation, payload, None)
     }
 
@@ -74,7 +74,7 @@ impl WapcHost {
         operation: &str,
         payload: &[u8],
         response: &mut Vec<u8>,
-    ) -> impl Future<Output = Result<(), Error>> + Send {
+    ) -> impl Future<Output = Result<(), Error>> {
         let called = self
             .inner
             .call_into_async(operation, payload, response, None);
@@ -116,7 +116,7 @@ impl With<'_> {
         &self,
         operation: &str,
         payload: &[u8],
-    ) -> impl Future<Output = Result<Vec<u8>, Error>> + Send {
+    ) -> impl Future<Output = Result<Vec<u8>, Error>> {
         let host = &self.host().inner;
         host.call_async(operation, payload, Some(self.options()))
     }
@@ -135,7 +135,7 @@ impl With<'_> {
         operation: &str,
         payload: &[u8],
         response: &mut Vec<u8>,
-    ) -> impl Future<Output = Result<(), Error>> + Send {
+    ) -> impl Future<Output = Result<(), Error>> {
         let host = &self.host().inner;
         let called = host.call_into_async(operation, payload, response, Some(self.options()));
         async move { called.await.map_err(|error| *error) }
@@ -191,7 +191,7 @@ impl CheckedOutAsync<'_> {
         &mut self,
         operation: &str,
         payload: &[u8],
-    ) -> impl Future<Output = Result<Vec<u8>, Error>> + Send {
+    ) -> impl Future<Output = Result<Vec<u8>, Error>> {
         async move {
             let mut response = Vec::new();
             let called = self.call_into_async(operation, payload, &mut response);
@@ -213,7 +213,7 @@ impl CheckedOutAsync<'_> {
         operation: &str,
         payload: &[u8],
         response: &mut Vec<u8>,
-    ) -> impl Future<Output = Result<(), Error>> + Send {
+    ) -> impl Future<Output = Result<(), Error>> {
         async move {
             let call = Unfinished(&mut self.turn);
             let options = self.options.as_ref();
@@ -243,7 +243,7 @@ impl Inner {
         operation: &str,
         payload: &[u8],
         options: Option<&CallOptions>,
-    ) -> impl Future<Output = Result<Vec<u8>, Error>> + Send {
+    ) -> impl Future<Output = Result<Vec<u8>, Error>> {
         async move {
             let mut response = Vec::new();
             let called = self.call_into_async(operation, payload, &mut response, options);
@@ -260,7 +260,7 @@ impl Inner {
         payload: &[u8],
         response: &mut Vec<u8>,
         options: Option<&CallOptions>,
-    ) -> impl Future<Output = Result<(), Box<Error>>> + Send {
+    ) -> impl Future<Output = Result<(), Box<Error>>> {
         async move {
             let mut turn = match self.pool.try_take() {
                 Some(held) if !self.is_stale(&held) => Turn::new(self, held),
@@ -396,7 +396,7 @@ impl Turn<'_> {
         payload: &[u8],
         response: &mut Vec<u8>,
         options: Option<&CallOptions>,
-    ) -> impl Future<Output = Result<(), Box<Error>>> + Send {
+    ) -> impl Future<Output = Result<(), Box<Error>>> {
         async move {
             if self.is_lost() {
                 Box::pin(self.fill_async(operation, options)).await?;
@@ -406,14 +406,14 @@ impl Turn<'_> {
             let Some(instance) = &mut self.held.slot.instance else {
                 return Err(crate::host::no_instance().into());
             };
-            let request = Request {
+            let mut request = Request {
                 operation,
                 payload,
                 sink: Sink::Fill(response),
             };
             let conversed = {
-                let mut loan = Loan::new(&mut **instance, request, lengths, options, Some(slice));
-                let returned = match loan.call_async() {
+                let mut loan = Loan::new(&mut **instance, &mut request, lengths, options);
+                let returned = match loan.call_async(slice) {
                     AsyncCall::Ended(returned) => Some(returned),
                     AsyncCall::Running(call) => Some(call.await),
                     AsyncCall::Unsupported => None,

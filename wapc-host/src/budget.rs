@@ -100,16 +100,11 @@ impl Budget {
         }
     }
 
-    /// That of a call that begins now; its guest pauses after each `slice`
-    /// ticks.
+    /// That of a call that begins now.
     #[inline]
-    pub(crate) fn begin(
-        &mut self,
-        limits: &Limits,
-        options: Option<&CallOptions>,
-        slice: Option<NonZeroU64>,
-    ) {
+    pub(crate) fn begin(&mut self, limits: &Limits, options: Option<&CallOptions>) {
         self.fuel_used = None;
+        self.slice = None;
         self.host_calls = 0;
         self.log_bytes = 0;
         if options.is_some() || self.has_options {
@@ -117,8 +112,6 @@ impl Budget {
         }
         self.began = clock::now();
         self.expires = self.began.saturating_add(self.time.ticks);
-        self.slice = slice;
-        self.paused = self.began;
         if self.watch.is_some() {
             self.update_watch();
         }
@@ -181,7 +174,8 @@ impl Budget {
         due
     }
 
-    /// Lets the guest run for `slice` ticks between pauses.
+    /// Lets the guest run for `slice` ticks between pauses, from now on.
+    #[inline]
     pub(crate) fn set_slice(&mut self, slice: NonZeroU64) {
         self.slice = Some(slice);
         self.paused = self.began;

@@ -9,23 +9,22 @@
 //! # Safety argument
 //!
 //! 1. The pointer in [`Lent`] is not null only between [`GuestCall::begin`]
-//!    and the end of the [`Loan`] that owns the `GuestCall`. A `Loan` begins
-//!    calls only where it stays, and it never leaves this crate, which never
-//!    forgets one. What it borrows outlives it. The future of an async
-//!    call, which holds one, may be forgotten by its owner. Then the lock on
-//!    the instance's place, which the future holds as well, is never released:
-//!    nobody reaches the state again, and dropping it reads no pointer.
+//!    and the end of the [`Loan`] that owns the `GuestCall`. The `Loan` borrows
+//!    the request for its whole life, and it never leaves this crate, which
+//!    never forgets one. The future of an async call, which holds one, may be
+//!    forgotten by its owner. Then the lock on the instance's place, which the
+//!    future holds as well, is never released: nobody reaches the state again,
+//!    and dropping it reads no pointer.
 //! 2. An engine, in safe code, decides which state a call begins with and which
 //!    one it ends with. It might hand over one and then another, or none. So
-//!    the end compares the pointer with the address that this call has lent,
-//!    which no other live call shares. If it is not there, it has escaped, and
-//!    the process aborts before the borrows can end. A call that has begun
-//!    lends nothing to a second state.
-//! 3. The request is reached only through the [`Lent`] that has its pointer: its
-//!    sink through `&mut`, its bytes as shared slices. Nobody touches it
-//!    otherwise while it is lent. All of it is `Send`, so an instance may move
-//!    to another thread during a call. `AtomicPtr` states just this to the
-//!    compiler; exclusive access needs no atomic operation.
+//!    the end looks for the pointer, which no other live call shares. If it is
+//!    not there, it has escaped, and the process aborts before the borrow can
+//!    end. A call that has begun lends nothing to a second state.
+//! 3. The request is reached only through the [`Lent`] that has the pointer to
+//!    it: its sink through `&mut`, its bytes as shared slices. All of it is
+//!    `Send`, so an instance may move to another thread during a call.
+//!    `AtomicPtr` states just this to the compiler; exclusive access needs no
+//!    atomic operation.
 #![expect(
     unsafe_code,
     reason = "the caller's bytes are lent to the instance without copying them"
@@ -33,6 +32,7 @@
 
 use std::{
     fmt,
+    marker::PhantomData,
     num::NonZeroU64,
     ptr,
     sync::atomic::{AtomicPtr, Ordering},
@@ -116,13 +116,13 @@ impl fmt::Debug for Lent {
 /// One call of a guest, on its way through
 /// [`GuestInstance::converse`].
 pub struct GuestCall<'c> {
-    request: Request<'c>,
+    /// To what the call borrows.
+    request: AtomicPtr<Request<'static>>,
+    /// A state has the pointer.
+    is_lent: bool,
     lengths: Lengths,
     options: Option<&'c CallOptions>,
-    slice: Option<NonZeroU64>,
-    /// The address of `request` while a state has it, else 0. Only ever
-    /// compared.
-    lent: usize,
+    borrows: PhantomData<&'c mut Request<'c>>,
 }
 
 /// How a [`GuestCall`] has ended.
@@ -148,11 +148,10 @@ impl GuestCall<'_> {
     /// from the request now.
     #[inline]
     pub(crate) fn begin(&mut self, state: &mut ModuleState) -> Lengths {
-        state.begin(self.options, self.slice);
-        if self.lent == 0 {
-            let request = ptr::from_mut(&mut self.request).cast::<Request<'static>>();
-            *state.lent_mut().request.get_mut() = request;
-            self.lent = request.addr();
+        state.begin(self.options);
+        if !self.is_lent {
+            *state.lent_mut().request.get_mut() = *self.request.get_mut();
+            self.is_lent = true;
         }
         self.lengths
     }
@@ -176,13 +175,13 @@ impl GuestCall<'_> {
     #[inline]
     fn take_back(&mut self, state: &mut ModuleState) {
         let request = state.lent_mut().request.get_mut();
-        if request.addr() != self.lent {
-            // The pointer is in a state that can no longer be reached
-            // (argument 2): going on would let it read freed memory.
+        if *request != *self.request.get_mut() {
+            // It is in a state that can no longer be reached (argument 2):
+            // going on would let that read freed memory.
             std::process::abort();
         }
         *request = ptr::null_mut();
-        self.lent = 0;
+        self.is_lent = false;
     }
 }
 
@@ -205,8 +204,7 @@ impl fmt::Debug for Conversed {
 impl fmt::Debug for GuestCall<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GuestCall")
-            .field("operation", &self.request.operation)
-            .field("payload_bytes", &self.request.payload.len())
+            .field("payload_bytes", &self.lengths.payload.cast_unsigned())
             .finish_non_exhaustive()
     }
 }
@@ -218,24 +216,22 @@ pub(crate) struct Loan<'i, 'c> {
 }
 
 impl<'i, 'c> Loan<'i, 'c> {
-    /// A call that lends `request` to the instance, with `options`, and a pause
-    /// after each `slice` ticks.
+    /// A call that lends `request` to the instance.
     #[inline(always)]
     pub(crate) fn new(
         instance: &'i mut dyn GuestInstance,
-        request: Request<'c>,
+        request: &'c mut Request<'_>,
         lengths: Lengths,
         options: Option<&'c CallOptions>,
-        slice: Option<NonZeroU64>,
     ) -> Self {
         Self {
             instance,
             call: GuestCall {
-                request,
+                request: AtomicPtr::new(ptr::from_mut(request).cast()),
+                is_lent: false,
                 lengths,
                 options,
-                slice,
-                lent: 0,
+                borrows: PhantomData,
             },
         }
     }
@@ -246,10 +242,13 @@ impl<'i, 'c> Loan<'i, 'c> {
         self.instance.converse(&mut self.call).0
     }
 
-    /// Begins the call, to be ended when the engine is done.
+    /// Begins the call, with a pause after each `slice` ticks, to be ended when
+    /// the engine is done.
     #[inline]
-    pub(crate) fn call_async(&mut self) -> AsyncCall<'_> {
-        let lengths = self.call.begin(self.instance.state());
+    pub(crate) fn call_async(&mut self, slice: NonZeroU64) -> AsyncCall<'_> {
+        let state = self.instance.state();
+        let lengths = self.call.begin(state);
+        state.set_slice(slice);
         self.instance.call_async(lengths.operation, lengths.payload)
     }
 
@@ -268,7 +267,7 @@ impl Drop for Loan<'_, '_> {
     /// was dropped.
     #[inline]
     fn drop(&mut self) {
-        if self.call.lent != 0 {
+        if self.call.is_lent {
             self.call.take_back(self.instance.state());
         }
     }

@@ -551,8 +551,8 @@ impl ModuleState {
 
     /// Forgets the last call, so that the next one finds nothing of it.
     #[inline]
-    pub(crate) fn begin(&mut self, options: Option<&CallOptions>, slice: Option<NonZeroU64>) {
-        self.budget.begin(&self.limits, options, slice);
+    pub(crate) fn begin(&mut self, options: Option<&CallOptions>) {
+        self.budget.begin(&self.limits, options);
         self.growth.forget_refused();
         self.responded = false;
         self.guest_error = None;
@@ -567,7 +567,8 @@ impl ModuleState {
         &mut self.lent
     }
 
-    /// Lets the guest pause after each `slice` ticks of its start functions.
+    /// Lets the guest pause after each `slice` ticks of the call that has
+    /// begun, or of its start functions.
     pub(crate) fn set_slice(&mut self, slice: NonZeroU64) {
         self.budget.set_slice(slice);
     }

@@ -94,12 +94,12 @@ fn call(
     lengths: Lengths,
 ) -> Done {
     let mut response = Vec::new();
-    let request = Request {
+    let mut request = Request {
         operation,
         payload,
         sink: Sink::Fill(&mut response),
     };
-    let conversed = Loan::new(&mut *instance, request, lengths, options.as_ref(), None).converse();
+    let conversed = Loan::new(&mut *instance, &mut request, lengths, options.as_ref()).converse();
     Done {
         instance,
         conversed,

@@ -867,6 +867,10 @@ mod on_a_thread {
             sent(&builder.build_async(slow_answer));
             sent(&host.call_async("", b""));
             sent(&host.with(options).call_async("", b""));
+            let mut buffer = vec![];
+            sent(&host.call_into_async("", b"", &mut buffer));
+            sent(&host.with(options).call_into_async("", b"", &mut buffer));
+            sent(&held.call_into_async("", b"", &mut buffer));
             sent(&host.check_out_async());
             sent(&host.with(options).check_out_async());
             sent(&held.call_async("", b""));

@@ -135,7 +135,7 @@ impl<'h> Turn<'h> {
     #[inline(always)]
     fn converse<'c>(
         &mut self,
-        request: Request<'c>,
+        mut request: Request<'c>,
         options: Option<&'c CallOptions>,
     ) -> Result<(), Error> {
         let Request {
@@ -149,7 +149,7 @@ impl<'h> Turn<'h> {
         let Some(instance) = &mut self.held.slot.instance else {
             return Err(no_instance());
         };
-        let conversed = Loan::new(&mut **instance, request, lengths, options, None).converse();
+        let conversed = Loan::new(&mut **instance, &mut request, lengths, options).converse();
         self.end(operation, conversed)
     }
 
@@ -379,14 +379,23 @@ impl Lengths {
     #[inline]
     fn of(operation: &str, payload: &[u8], limit: usize) -> Result<Self, Error> {
         let bytes = operation.len().saturating_add(payload.len());
-        match (u32::try_from(operation.len()), u32::try_from(payload.len())) {
-            (Ok(operation), Ok(payload)) if bytes <= limit => Ok(Self {
-                operation: operation.cast_signed(),
-                payload: payload.cast_signed(),
-            }),
-            _ => Err(Error::TooLarge { bytes, limit }),
+        if bytes > limit {
+            return Err(Error::TooLarge { bytes, limit });
         }
+        Ok(Self {
+            operation: as_travels(operation.len()),
+            payload: as_travels(payload.len()),
+        })
     }
+}
+
+/// A length of at most [`MAX_REQUEST_BYTES`].
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a request's limit is at most as large, and has been asked"
+)]
+const fn as_travels(length: usize) -> i32 {
+    (length as u32).cast_signed()
 }
 
 /// What fits the address space of a guest.
