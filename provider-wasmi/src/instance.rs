@@ -111,6 +111,7 @@ impl WasmiInstance {
 }
 
 impl GuestInstance for WasmiInstance {
+    // Into `converse`, which is what the host asks for.
     #[inline(always)]
     fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
         let mut meter = Meter::new(self.interruption, &self.store.data().state);

@@ -75,8 +75,8 @@ macro_rules! link_wasi {
     };
 }
 
-/// A linker of what a guest imports: to link a function that it does not takes
-/// microseconds.
+/// A linker of what a guest imports: each function takes a microsecond or two
+/// to link.
 pub(crate) fn linker(module: &Module) -> wasmtime::Result<Linker<Data>> {
     let imports: Vec<_> = module
         .imports()

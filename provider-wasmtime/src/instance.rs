@@ -265,6 +265,7 @@ impl WasmtimeInstance {
 }
 
 impl GuestInstance for WasmtimeInstance {
+    // Into `converse`, which is what the host asks for.
     #[inline(always)]
     fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
         #[cfg(feature = "async")]
