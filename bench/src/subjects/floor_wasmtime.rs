@@ -25,6 +25,7 @@ pub fn subjects() -> Vec<Box<dyn Subject>> {
         allocation: Allocation::OnDemand,
         source: Source::Bytes,
         lent: false,
+        interruptible: false,
     };
     let floors = [
         copied,
@@ -33,6 +34,13 @@ pub fn subjects() -> Vec<Box<dyn Subject>> {
             about: "the same, the response read inside `__guest_response`",
             actions: &[Call],
             lent: true,
+            ..copied
+        },
+        Floor {
+            name: "floor-wasmtime-epochs",
+            about: "the same as `floor-wasmtime`, its guest asking at each loop whether it may go on",
+            actions: &[Call],
+            interruptible: true,
             ..copied
         },
         Floor {
@@ -88,6 +96,7 @@ struct Floor {
     allocation: Allocation,
     source: Source,
     lent: bool,
+    interruptible: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -205,6 +214,7 @@ impl Floor {
     fn engine(&self) -> Result<Engine> {
         let mut config = Config::new();
         config.strategy(self.strategy);
+        config.epoch_interruption(self.interruptible);
         if let Allocation::Pooling { kept_bytes } = self.allocation {
             let mut pool = PoolingAllocationConfig::new();
             pool.total_core_instances(POOLED_INSTANCES)
@@ -279,6 +289,10 @@ impl Loaded {
 
     fn instantiate(&self) -> Result<Instance> {
         let mut store = Store::new(self.linked.module().engine(), State::default());
+        if store.engine().get_epoch_interruption() {
+            // It never comes: the engine adds the present epoch to it.
+            store.set_epoch_deadline(u64::MAX / 2);
+        }
         let instance = self.linked.instantiate(&mut store)?;
         store.data_mut().memory = instance.get_memory(&mut store, "memory");
         let guest_call = instance.get_typed_func(&mut store, "__guest_call")?;

@@ -263,7 +263,8 @@ impl Subject for Ours {
                         // Held for as long as the process runs.
                         let mut held = awaited(Box::leak(Box::new(host)).check_out_async())?;
                         repeat_awaited(&task, async move |operation, payload| {
-                            held.call_into_async(operation, payload, &mut buffer).await?;
+                            held.call_into_async(operation, payload, &mut buffer)
+                                .await?;
                             Ok(buffer.len())
                         })
                     }
