@@ -12,9 +12,11 @@
 //!    and the end of the [`Loan`] that owns the `GuestCall`. The `Loan` borrows
 //!    the request for its whole life, and it never leaves this crate, which
 //!    never forgets one. The future of an async call, which holds one, may be
-//!    forgotten by its owner. Then the lock on the instance's place, which the
-//!    future holds as well, is never released: nobody reaches the state again,
-//!    and dropping it reads no pointer.
+//!    forgotten by its owner. Then the place stays locked, if the future has
+//!    locked it, or its instance stays spoiled, if a `CheckedOutAsync` has:
+//!    the host never calls it again, and dropping it reads no pointer. This
+//!    rests on the engine as well: one that has its guests asked for their
+//!    request outside of its calls would then read freed memory.
 //! 2. An engine, in safe code, decides which state a call begins with and which
 //!    one it ends with. It might hand over one and then another, or none. So
 //!    the end looks for the pointer, which no other live call shares. If it is
@@ -116,7 +118,7 @@ impl fmt::Debug for Lent {
 /// One call of a guest, on its way through
 /// [`GuestInstance::converse`].
 pub struct GuestCall<'c> {
-    /// To what the call borrows.
+    /// To what the caller lends.
     request: AtomicPtr<Request<'static>>,
     /// A state has the pointer.
     is_lent: bool,

@@ -442,6 +442,23 @@ fn a_suspended_call_that_is_dropped_leaves_no_loan() {
 }
 
 #[test]
+fn a_suspended_call_that_is_forgotten_costs_its_holder_the_instance() {
+    let host = WapcHost::new(Box::new(StuckProvider(ScriptedProvider::echo())), answer).unwrap();
+    let mut held = block_on(host.check_out_async()).unwrap();
+    for _ in 0..2 {
+        let (payload, mut response) = (vec![7; 100], vec![]);
+        let mut call: BoxFuture<'_, _> =
+            Box::pin(held.call_into_async("stuck", &payload, &mut response));
+        let polled = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending());
+        mem::forget(call);
+    }
+    assert_eq!(host.stats().live, 1);
+    drop(held);
+    assert_eq!(host.stats().live, 0);
+}
+
+#[test]
 fn a_suspended_call_that_is_forgotten_keeps_its_place_for_ever() {
     let host = WapcHost::builder(Box::new(StuckProvider(ScriptedProvider::echo())))
         .wait_limit(Duration::ZERO)
