@@ -127,10 +127,9 @@ impl GuestInstance for WasmiInstance {
         let store = &mut self.store;
         let mut meter = Meter::new(self.interruption, &store.data().state);
         match begin(store, &mut meter, self.guest_call, (op_length, msg_length)) {
-            ControlFlow::Break(returned) => AsyncCall::Ended(Ok(returned)),
+            ControlFlow::Break(returned) => AsyncCall::Ended(Ok(returned).into()),
             ControlFlow::Continue(next) => AsyncCall::Running(Box::pin(async move {
-                let outcome = go_on(store, &mut meter, next).await;
-                outcome.map_err(Box::new)
+                go_on(store, &mut meter, next).await.into()
             })),
         }
     }

@@ -27,7 +27,7 @@ const SLICE: u64 = 20_000;
 const FUEL_IN_A_MILLISECOND: u64 = 500_000;
 
 /// Runs `function` to its end, or until it must not go on.
-#[inline]
+#[inline(always)]
 pub(crate) fn run<P: WasmParams, R: WasmResults>(
     store: &mut Store<Data>,
     meter: &mut Meter,
@@ -38,10 +38,19 @@ pub(crate) fn run<P: WasmParams, R: WasmResults>(
         let returned = function.call(store, params);
         return returned.map_err(|error| engine_error(&error));
     }
-    let mut next = match begin(store, meter, function, params) {
-        ControlFlow::Break(results) => return Ok(results),
-        ControlFlow::Continue(next) => next,
-    };
+    match begin(store, meter, function, params) {
+        ControlFlow::Break(results) => Ok(results),
+        ControlFlow::Continue(next) => finish(store, meter, next),
+    }
+}
+
+/// Goes on with what [`begin`] has begun.
+#[inline(never)]
+fn finish<R: WasmResults>(
+    store: &mut Store<Data>,
+    meter: &mut Meter,
+    mut next: Next<R>,
+) -> Result<R, EngineError> {
     loop {
         let step = match next {
             Next::Ended(outcome) => return outcome,

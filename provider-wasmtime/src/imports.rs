@@ -37,9 +37,9 @@ macro_rules! link {
             $linker.func_wrap(
                 "wapc",
                 stringify!($import),
-                |mut caller: Caller<'_, Data>, $($number: i32),*| -> wasmtime::Result<$result> {
-                    let (memory, state) = conversation(&mut caller, stringify!($import))?;
-                    state.$method(memory, $($number),*).map_err(trap)
+                |caller: Caller<'_, Data>, $($number: i32),*| -> wasmtime::Result<$result> {
+                    let (memory, data) = memory_and_data(caller, stringify!($import))?;
+                    data.state.$method(memory, $($number),*).map_err(trap)
                 },
             )?;
         })*
@@ -66,8 +66,8 @@ macro_rules! link_wasi {
             $linker.func_wrap(
                 $import_module,
                 stringify!($function),
-                |mut caller: Caller<'_, Data>, $($number: $type),*| -> wasmtime::Result<$result> {
-                    let (memory, data) = memory_and_data(&mut caller, stringify!($function))?;
+                |caller: Caller<'_, Data>, $($number: $type),*| -> wasmtime::Result<$result> {
+                    let (memory, data) = memory_and_data(caller, stringify!($function))?;
                     wapc_wasi::$module::$function(wasi(data), memory, $($number),*).map_err(ended)
                 },
             )?;
@@ -89,9 +89,9 @@ pub(crate) fn linker(module: &Module) -> wasmtime::Result<Linker<Data>> {
         linker.func_wrap(
             "env",
             "abort",
-            |mut caller: Caller<'_, Data>, message, file, line, column| {
-                let (memory, state) = conversation(&mut caller, "abort")?;
-                state.abort(memory, message, file, line, column);
+            |caller: Caller<'_, Data>, message, file, line, column| {
+                let (memory, data) = memory_and_data(caller, "abort")?;
+                data.state.abort(memory, message, file, line, column);
                 Ok(())
             },
         )?;
@@ -112,8 +112,9 @@ pub(crate) fn awaiting_linker(module: &Module) -> wasmtime::Result<Linker<Data>>
         |mut caller: Caller<'_, Data>, numbers| {
             let (a, b, c, d, e, f, g, h): (i32, i32, i32, i32, i32, i32, i32, i32) = numbers;
             Box::new(async move {
-                let (memory, state) = conversation(&mut caller, "__host_call")?;
-                let asked = state.ask_host(memory, [a, b, c, d, e, f, g, h]);
+                let memory = memory(&mut caller, "__host_call")?;
+                let (memory, data) = memory.data_and_store_mut(&mut caller);
+                let asked = data.state.ask_host(memory, [a, b, c, d, e, f, g, h]);
                 let answered = match asked.map_err(trap)? {
                     Asked::Waiting(answer) => {
                         let answer = answer.await;
@@ -128,32 +129,34 @@ pub(crate) fn awaiting_linker(module: &Module) -> wasmtime::Result<Linker<Data>>
     Ok(linker)
 }
 
-/// The two sides of a conversation: the guest's memory and its state.
-#[inline(always)]
-fn conversation<'c>(
-    caller: &'c mut Caller<'_, Data>,
-    import: &'static str,
-) -> wasmtime::Result<(&'c mut [u8], &'c mut ModuleState)> {
-    let (memory, data) = memory_and_data(caller, import)?;
-    Ok((memory, &mut data.state))
-}
-
-/// The guest's memory and the store's data.
+/// The two sides of a conversation: the guest's memory, and its state in the
+/// store's data.
 #[inline(always)]
 fn memory_and_data<'c>(
-    caller: &'c mut Caller<'_, Data>,
+    caller: Caller<'c, Data>,
     import: &'static str,
 ) -> wasmtime::Result<(&'c mut [u8], &'c mut Data)> {
-    let memory = match caller.data().memory {
-        Some(memory) => memory,
-        None => look_up_memory(caller, import)?,
-    };
-    Ok(memory.data_and_store_mut(caller))
+    match caller.data().memory {
+        Some(memory) => Ok(memory.data_and_store_mut(caller)),
+        // In a box, so that others' need not be in memory at all.
+        None => look_up_memory_and_data(Box::new(caller), import),
+    }
 }
 
-/// The guest's memory before its instance exists for the host.
 #[cold]
-fn look_up_memory(caller: &mut Caller<'_, Data>, import: &'static str) -> wasmtime::Result<Memory> {
+fn look_up_memory_and_data<'c>(
+    mut caller: Box<Caller<'c, Data>>,
+    import: &'static str,
+) -> wasmtime::Result<(&'c mut [u8], &'c mut Data)> {
+    let memory = memory(&mut caller, import)?;
+    Ok(memory.data_and_store_mut(*caller))
+}
+
+/// The guest's memory, also before its instance exists for the host.
+fn memory(caller: &mut Caller<'_, Data>, import: &'static str) -> wasmtime::Result<Memory> {
+    if let Some(memory) = caller.data().memory {
+        return Ok(memory);
+    }
     match caller.get_export("memory") {
         Some(Extern::Memory(memory)) => Ok(memory),
         _ => Err(trap(ProtocolError::NoMemory { import }.into())),

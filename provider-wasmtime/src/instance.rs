@@ -246,21 +246,31 @@ impl WasmtimeInstance {
     ) -> Result<i32, EngineError> {
         let call = pin!(self.run_async((op_length, msg_length)));
         match call.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(returned) => returned.map_err(|error| *error),
+            Poll::Ready(returned) => returned,
             Poll::Pending => Err(EngineError::Other("a blocking call has awaited".into())),
         }
     }
 
-    async fn run_async(&mut self, params: (i32, i32)) -> Result<i32, Box<EngineError>> {
+    /// To an [`AsyncCall`]'s `Returned`, or to the plain `Result` of a blocking
+    /// call.
+    async fn run_async<R>(&mut self, params: (i32, i32)) -> R
+    where
+        R: From<Result<i32, EngineError>>,
+    {
         let Self {
             store,
             guest_call,
             meter,
         } = self;
-        meter.arm(store)?;
+        if let Err(error) = meter.arm(store) {
+            return Err(error).into();
+        }
         let returned = guest_call.call_async(&mut *store, params).await;
         meter.count_fuel(store);
-        returned.map_err(|error| Box::new(engine_error(error, &store.data().state)))
+        match returned {
+            Ok(returned) => Ok(returned).into(),
+            Err(error) => Err(engine_error(error, &store.data().state)).into(),
+        }
     }
 }
 

@@ -402,18 +402,16 @@ impl Turn<'_> {
                 Box::pin(self.fill_async(operation, options)).await?;
             }
             let slice = self.host.slice;
-            let lengths = self.begin(operation, payload, options, true)?;
-            let Some(instance) = &mut self.held.slot.instance else {
-                return Err(crate::host::no_instance().into());
-            };
+            let (instance, lengths) = self.begin(operation, payload, options, true)?;
             let mut request = Request {
                 operation,
                 payload,
                 sink: Sink::Fill(response),
             };
             let conversed = {
-                let mut loan = Loan::new(&mut **instance, &mut request, lengths, options);
-                let returned = match loan.call_async(slice) {
+                let slice = Some(slice);
+                let mut loan = Loan::new(instance, &mut request, lengths, options, slice);
+                let returned = match loan.converse_async() {
                     AsyncCall::Ended(returned) => Some(returned),
                     AsyncCall::Running(call) => Some(call.await),
                     AsyncCall::Unsupported => None,
@@ -437,7 +435,7 @@ impl Turn<'_> {
         payload: &[u8],
         options: Option<&CallOptions>,
     ) -> Result<Vec<u8>, Error> {
-        let lengths = self.begin(operation, payload, options, true)?;
+        let (_, lengths) = self.begin(operation, payload, options, true)?;
         let Some(instance) = self.held.slot.instance.take() else {
             return Err(crate::host::no_instance());
         };

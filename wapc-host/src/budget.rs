@@ -6,8 +6,8 @@ use parking_lot::Mutex;
 
 use crate::{
     clock,
-    error::{Spent, Stop},
-    limits::{LimitError, Limits},
+    error::Stop,
+    limits::Limits,
     options::{CallOptions, CancelHandle},
 };
 
@@ -22,9 +22,6 @@ pub(crate) struct Budget {
     began: u64,
     expires: u64,
     fuel: Option<u64>,
-    fuel_used: Option<u64>,
-    host_calls: u64,
-    log_bytes: u64,
     cancel: Option<CancelHandle>,
     context: Option<Arc<dyn Any + Send + Sync>>,
     /// For how many ticks the guest runs between pauses, and the tick of the
@@ -72,9 +69,6 @@ impl Budget {
             began,
             expires: began.saturating_add(time.ticks),
             fuel: limits.fuel,
-            fuel_used: None,
-            host_calls: 0,
-            log_bytes: 0,
             cancel: options.and_then(|options| options.cancel.clone()),
             context: None,
             slice: None,
@@ -102,16 +96,19 @@ impl Budget {
 
     /// That of a call that begins now.
     #[inline]
-    pub(crate) fn begin(&mut self, limits: &Limits, options: Option<&CallOptions>) {
-        self.fuel_used = None;
-        self.slice = None;
-        self.host_calls = 0;
-        self.log_bytes = 0;
+    pub(crate) fn begin(
+        &mut self,
+        limits: &Limits,
+        options: Option<&CallOptions>,
+        slice: Option<NonZeroU64>,
+    ) {
         if options.is_some() || self.has_options {
             self.take(limits, options);
         }
         self.began = clock::now();
         self.expires = self.began.saturating_add(self.time.ticks);
+        self.slice = slice;
+        self.paused = self.began;
         if self.watch.is_some() {
             self.update_watch();
         }
@@ -142,19 +139,20 @@ impl Budget {
     /// Refuses to go on if time is over or the call is cancelled.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), Stop> {
-        Self::check_against(self.expires, self.timeout(), self.cancel.as_ref())
+        Self::check_against(self.expires, || self.timeout(), self.cancel.as_ref())
     }
 
     #[inline]
     pub(crate) fn check_against(
         expires: u64,
-        timeout: Duration,
+        timeout: impl FnOnce() -> Duration,
         cancel: Option<&CancelHandle>,
     ) -> Result<(), Stop> {
         if cancel.is_some_and(CancelHandle::is_cancelled) {
             return Err(Stop::Cancelled);
         }
-        if expires != u64::MAX && clock::now() >= expires {
+        if clock::now() >= expires {
+            let timeout = timeout();
             return Err(Stop::TimedOut { timeout });
         }
         Ok(())
@@ -175,7 +173,6 @@ impl Budget {
     }
 
     /// Lets the guest run for `slice` ticks between pauses, from now on.
-    #[inline]
     pub(crate) fn set_slice(&mut self, slice: NonZeroU64) {
         self.slice = Some(slice);
         self.paused = self.began;
@@ -213,35 +210,8 @@ impl Budget {
         (expires != u64::MAX).then(|| clock::duration_of(ticks))
     }
 
-    #[inline]
-    pub(crate) fn count_host_call(&mut self, limits: &Limits) -> Result<(), Stop> {
-        self.host_calls += 1;
-        if self.host_calls > limits.max_host_calls {
-            return Err(Stop::Limit(LimitError::HostCalls {
-                limit: limits.max_host_calls,
-            }));
-        }
-        Ok(())
-    }
-
-    /// Counts a log line of `bytes` with its end.
-    pub(crate) fn count_log_line(&mut self, limits: &Limits, bytes: usize) -> Result<(), Stop> {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.log_bytes = self.log_bytes.saturating_add(bytes).saturating_add(1);
-        if self.log_bytes > limits.max_log_bytes {
-            return Err(Stop::Limit(LimitError::LogBytes {
-                limit: limits.max_log_bytes,
-            }));
-        }
-        Ok(())
-    }
-
     pub(crate) const fn fuel(&self) -> Option<u64> {
         self.fuel
-    }
-
-    pub(crate) const fn set_fuel_used(&mut self, fuel: u64) {
-        self.fuel_used = Some(fuel);
     }
 
     pub(crate) fn context(&self) -> Option<&(dyn Any + Send + Sync)> {
@@ -258,11 +228,9 @@ impl Budget {
         clock::now().saturating_sub(self.began)
     }
 
-    pub(crate) fn spent(&self) -> Spent {
-        Spent {
-            time: self.is_timed().then(|| clock::duration_of(self.ticks())),
-            fuel: self.fuel_used,
-        }
+    /// How long the call has taken, if the clock has counted.
+    pub(crate) fn time_spent(&self) -> Option<Duration> {
+        self.is_timed().then(|| clock::duration_of(self.ticks()))
     }
 }
 
@@ -298,6 +266,6 @@ impl Watch {
     /// [`Stop::TimedOut`], [`Stop::Cancelled`].
     pub fn check(&self) -> Result<(), Stop> {
         let seen = self.seen.lock();
-        Budget::check_against(seen.expires, seen.timeout, seen.cancel.as_ref())
+        Budget::check_against(seen.expires, || seen.timeout, seen.cancel.as_ref())
     }
 }

@@ -36,7 +36,7 @@ pub enum Error {
         guest_error: Option<String>,
         /// The memory or table that it was refused before, if any: a guest
         /// that gets no memory mostly traps.
-        refused: Option<LimitError>,
+        refused: Option<Box<LimitError>>,
         /// What the call took until then.
         spent: Spent,
     },
@@ -145,7 +145,7 @@ pub enum Error {
         /// The operation that was called.
         operation: String,
         /// What the engine reported.
-        source: EngineError,
+        source: Box<EngineError>,
         /// What the call took until then.
         spent: Spent,
     },
@@ -239,7 +239,7 @@ fn guest_said(guest_error: &Option<String>) -> String {
         .unwrap_or_default()
 }
 
-fn was_refused(refused: &Option<LimitError>) -> String {
+fn was_refused(refused: &Option<Box<LimitError>>) -> String {
     refused
         .as_ref()
         .map(|limit| format!(", after it was refused: {limit}"))

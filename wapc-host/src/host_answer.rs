@@ -284,7 +284,7 @@ impl WaitLimits {
     }
 
     pub(crate) fn check(&self) -> Result<(), Stop> {
-        Budget::check_against(self.expires, self.timeout, self.cancel.as_ref())
+        Budget::check_against(self.expires, || self.timeout, self.cancel.as_ref())
     }
 
     /// Sees to it that `context` is woken when [`WaitLimits::check`] begins to

@@ -124,6 +124,8 @@ pub struct GuestCall<'c> {
     is_lent: bool,
     lengths: Lengths,
     options: Option<&'c CallOptions>,
+    /// How many ticks the guest of an async call runs between pauses.
+    slice: Option<NonZeroU64>,
     borrows: PhantomData<&'c mut Request<'c>>,
 }
 
@@ -131,11 +133,42 @@ pub struct GuestCall<'c> {
 // It fits two registers: what is returned in memory is waited for.
 pub struct Conversed(pub(crate) Result<u64, Box<Unanswered>>);
 
+/// How a guest's `__guest_call` has returned, or has failed to: made from the
+/// `Result` of [`GuestInstance::call`].
+// It fits two registers as well, also in the `Poll` of a future.
+pub struct Returned(Result<(), Box<Unanswered>>);
+
+impl From<Result<i32, EngineError>> for Returned {
+    #[inline]
+    fn from(returned: Result<i32, EngineError>) -> Self {
+        Self(match returned {
+            Ok(1) => Ok(()),
+            returned => Err(Unanswered::boxed(returned)),
+        })
+    }
+}
+
+impl fmt::Debug for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Ok(()) => f.write_str("Returned(Ok(1))"),
+            Err(unanswered) => f.debug_tuple("Returned").field(&unanswered.returned).finish(),
+        }
+    }
+}
+
 /// A call that has ended without a response.
 pub(crate) struct Unanswered {
+    pub(crate) returned: Result<i32, EngineError>,
     /// The clock's ticks since it began.
     pub(crate) ticks: u64,
-    pub(crate) returned: Result<i32, EngineError>,
+}
+
+impl Unanswered {
+    #[cold]
+    fn boxed(returned: Result<i32, EngineError>) -> Box<Self> {
+        Box::new(Self { returned, ticks: 0 })
+    }
 }
 
 /// Lengths as they travel: unsigned 32-bit numbers in an `i32`.
@@ -150,7 +183,7 @@ impl GuestCall<'_> {
     /// from the request now.
     #[inline]
     pub(crate) fn begin(&mut self, state: &mut ModuleState) -> Lengths {
-        state.begin(self.options);
+        state.begin(self.options, self.slice);
         if !self.is_lent {
             *state.lent_mut().request.get_mut() = *self.request.get_mut();
             self.is_lent = true;
@@ -161,17 +194,26 @@ impl GuestCall<'_> {
     /// Ends the call in the state that it has begun in. `Ok` is the clock's
     /// ticks since then.
     #[inline]
-    pub(crate) fn end<E: Into<Box<EngineError>>>(
+    pub(crate) fn end(&mut self, state: &mut ModuleState, returned: Returned) -> Conversed {
+        match returned.0 {
+            Ok(()) if state.has_responded() => {
+                self.take_back(state);
+                Conversed(Ok(state.ticks()))
+            }
+            Ok(()) => self.end_unanswered(state, Unanswered::boxed(Ok(1))),
+            Err(unanswered) => self.end_unanswered(state, unanswered),
+        }
+    }
+
+    #[cold]
+    fn end_unanswered(
         &mut self,
         state: &mut ModuleState,
-        returned: Result<i32, E>,
+        mut unanswered: Box<Unanswered>,
     ) -> Conversed {
         self.take_back(state);
-        let ticks = state.ticks();
-        Conversed(match returned {
-            Ok(1) if state.has_responded() => Ok(ticks),
-            returned => Err(Unanswered::boxed(ticks, returned.map_err(Into::into))),
-        })
+        unanswered.ticks = state.ticks();
+        Conversed(Err(unanswered))
     }
 
     #[inline]
@@ -184,14 +226,6 @@ impl GuestCall<'_> {
         }
         *request = ptr::null_mut();
         self.is_lent = false;
-    }
-}
-
-impl Unanswered {
-    #[cold]
-    fn boxed(ticks: u64, returned: Result<i32, Box<EngineError>>) -> Box<Self> {
-        let returned = returned.map_err(|error| *error);
-        Box::new(Self { ticks, returned })
     }
 }
 
@@ -218,13 +252,15 @@ pub(crate) struct Loan<'i, 'c> {
 }
 
 impl<'i, 'c> Loan<'i, 'c> {
-    /// A call that lends `request` to the instance.
+    /// A call that lends `request` to the instance, with a pause after each
+    /// `slice` ticks if it is async.
     #[inline(always)]
     pub(crate) fn new(
         instance: &'i mut dyn GuestInstance,
         request: &'c mut Request<'_>,
         lengths: Lengths,
         options: Option<&'c CallOptions>,
+        slice: Option<NonZeroU64>,
     ) -> Self {
         Self {
             instance,
@@ -233,6 +269,7 @@ impl<'i, 'c> Loan<'i, 'c> {
                 is_lent: false,
                 lengths,
                 options,
+                slice,
                 borrows: PhantomData,
             },
         }
@@ -244,22 +281,15 @@ impl<'i, 'c> Loan<'i, 'c> {
         self.instance.converse(&mut self.call).0
     }
 
-    /// Begins the call, with a pause after each `slice` ticks, to be ended when
-    /// the engine is done.
+    /// Begins the call, to be ended when the engine is done.
     #[inline]
-    pub(crate) fn call_async(&mut self, slice: NonZeroU64) -> AsyncCall<'_> {
-        let state = self.instance.state();
-        let lengths = self.call.begin(state);
-        state.set_slice(slice);
-        self.instance.call_async(lengths.operation, lengths.payload)
+    pub(crate) fn converse_async(&mut self) -> AsyncCall<'_> {
+        self.instance.converse_async(&mut self.call)
     }
 
     /// Ends a call that has begun so.
     #[inline]
-    pub(crate) fn end(
-        &mut self,
-        returned: Result<i32, Box<EngineError>>,
-    ) -> Result<u64, Box<Unanswered>> {
+    pub(crate) fn end(&mut self, returned: Returned) -> Result<u64, Box<Unanswered>> {
         self.call.end(self.instance.state(), returned).0
     }
 }

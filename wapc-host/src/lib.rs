@@ -86,6 +86,7 @@ mod stats;
 mod swap;
 mod sync;
 mod tiers;
+mod traces;
 mod wasi;
 mod watch;
 
@@ -98,7 +99,7 @@ pub use error::{
 };
 pub use host::{CheckedOut, WapcHost, With};
 pub use host_answer::{Answer, Asked, AsyncHostCallback, BoxFuture, HostAnswer, OwnedHostCall};
-pub use lent::{Conversed, GuestCall};
+pub use lent::{Conversed, GuestCall, Returned};
 pub use limits::{LimitError, Limits};
 pub use module::ModuleError;
 pub use module_limits::{ModuleLimitError, ModuleLimits};

@@ -235,8 +235,7 @@ pub enum LimitError {
     },
 }
 
-/// How much memory and how many table elements an instance has, and what it
-/// was refused.
+/// How much memory and how many table elements an instance has.
 #[derive(Debug, Default)]
 pub(crate) struct Growth {
     memory_bytes: usize,
@@ -245,34 +244,36 @@ pub(crate) struct Growth {
     last_memory_bytes: usize,
     /// The part of `table_elements` that was allowed last.
     last_table_elements: usize,
-    refused: Option<LimitError>,
 }
 
 impl Growth {
-    pub(crate) fn grow_memory(&mut self, limits: &Limits, current: usize, desired: usize) -> bool {
+    pub(crate) fn grow_memory(
+        &mut self,
+        limits: &Limits,
+        current: usize,
+        desired: usize,
+    ) -> Result<(), LimitError> {
         // A single memory is never counted below its own size, whatever the
         // engine has said to have failed.
         let counted = self.memory_bytes.max(current);
         let growth = desired.saturating_sub(current);
         let total = counted.saturating_add(growth);
         self.last_memory_bytes = 0;
-        let refused = if desired > limits.max_memory_bytes {
-            LimitError::Memory {
+        if desired > limits.max_memory_bytes {
+            return Err(LimitError::Memory {
                 bytes: desired,
                 limit: limits.max_memory_bytes,
-            }
-        } else if total > limits.max_total_memory_bytes {
-            LimitError::TotalMemory {
+            });
+        }
+        if total > limits.max_total_memory_bytes {
+            return Err(LimitError::TotalMemory {
                 bytes: total,
                 limit: limits.max_total_memory_bytes,
-            }
-        } else {
-            self.memory_bytes = total;
-            self.last_memory_bytes = growth;
-            return true;
-        };
-        self.refused = Some(refused);
-        false
+            });
+        }
+        self.memory_bytes = total;
+        self.last_memory_bytes = growth;
+        Ok(())
     }
 
     pub(crate) const fn memory_failed(&mut self) {
@@ -280,35 +281,29 @@ impl Growth {
         self.last_memory_bytes = 0;
     }
 
-    pub(crate) fn grow_table(&mut self, limits: &Limits, current: usize, desired: usize) -> bool {
+    pub(crate) fn grow_table(
+        &mut self,
+        limits: &Limits,
+        current: usize,
+        desired: usize,
+    ) -> Result<(), LimitError> {
         let growth = desired.saturating_sub(current);
         let total = self.table_elements.max(current).saturating_add(growth);
         self.last_table_elements = 0;
         if total > limits.max_table_elements {
-            self.refused = Some(LimitError::TableElements {
+            return Err(LimitError::TableElements {
                 elements: total,
                 limit: limits.max_table_elements,
             });
-            return false;
         }
         self.table_elements = total;
         self.last_table_elements = growth;
-        true
+        Ok(())
     }
 
     pub(crate) const fn table_failed(&mut self) {
         self.table_elements -= self.last_table_elements;
         self.last_table_elements = 0;
-    }
-
-    /// A new call has been refused nothing yet.
-    #[inline]
-    pub(crate) fn forget_refused(&mut self) {
-        self.refused = None;
-    }
-
-    pub(crate) const fn refused(&self) -> Option<&LimitError> {
-        self.refused.as_ref()
     }
 }
 
@@ -322,20 +317,18 @@ mod tests {
             .max_memory_bytes(10)
             .max_total_memory_bytes(15);
         let mut growth = Growth::default();
-        assert!(growth.grow_memory(&limits, 0, 10));
-        assert!(!growth.grow_memory(&limits, 10, 11));
+        assert_eq!(growth.grow_memory(&limits, 0, 10), Ok(()));
         assert_eq!(
-            growth.refused(),
-            Some(&LimitError::Memory {
+            growth.grow_memory(&limits, 10, 11),
+            Err(LimitError::Memory {
                 bytes: 11,
                 limit: 10
             })
         );
-        assert!(growth.grow_memory(&limits, 0, 5));
-        assert!(!growth.grow_memory(&limits, 5, 6));
+        assert_eq!(growth.grow_memory(&limits, 0, 5), Ok(()));
         assert_eq!(
-            growth.refused(),
-            Some(&LimitError::TotalMemory {
+            growth.grow_memory(&limits, 5, 6),
+            Err(LimitError::TotalMemory {
                 bytes: 16,
                 limit: 15
             })
@@ -346,36 +339,38 @@ mod tests {
     fn a_growth_that_failed_is_not_counted() {
         let limits = Limits::unlimited().max_total_memory_bytes(15);
         let mut growth = Growth::default();
-        assert!(growth.grow_memory(&limits, 0, 10));
-        assert!(growth.grow_memory(&limits, 10, 15));
+        assert!(growth.grow_memory(&limits, 0, 10).is_ok());
+        assert!(growth.grow_memory(&limits, 10, 15).is_ok());
         growth.memory_failed();
         growth.memory_failed();
-        assert!(growth.grow_memory(&limits, 10, 12));
-        assert!(!growth.grow_memory(&limits, 12, 16));
+        assert!(growth.grow_memory(&limits, 10, 12).is_ok());
+        assert!(growth.grow_memory(&limits, 12, 16).is_err());
         growth.memory_failed();
-        assert!(growth.grow_memory(&limits, 0, 3));
-        assert!(!growth.grow_memory(&limits, 3, 4));
+        assert!(growth.grow_memory(&limits, 0, 3).is_ok());
+        assert!(growth.grow_memory(&limits, 3, 4).is_err());
     }
 
     #[test]
     fn tables_are_counted_together_and_the_bound_is_allowed() {
         let limits = Limits::unlimited().max_table_elements(10);
         let mut growth = Growth::default();
-        assert!(growth.grow_table(&limits, 0, 4) && growth.grow_table(&limits, 0, 6));
-        assert!(!growth.grow_table(&limits, 6, 7));
-        assert!(!growth.grow_table(&limits, 0, usize::MAX));
+        assert!(growth.grow_table(&limits, 0, 4).is_ok());
+        assert!(growth.grow_table(&limits, 0, 6).is_ok());
+        assert!(growth.grow_table(&limits, 6, 7).is_err());
+        assert!(growth.grow_table(&limits, 0, usize::MAX).is_err());
         growth.table_failed();
-        assert!(!growth.grow_table(&limits, 6, 7));
+        assert!(growth.grow_table(&limits, 6, 7).is_err());
     }
 
     #[test]
     fn a_table_growth_that_failed_is_not_counted() {
         let limits = Limits::unlimited().max_table_elements(10);
         let mut growth = Growth::default();
-        assert!(growth.grow_table(&limits, 0, 4) && growth.grow_table(&limits, 4, 10));
+        assert!(growth.grow_table(&limits, 0, 4).is_ok());
+        assert!(growth.grow_table(&limits, 4, 10).is_ok());
         growth.table_failed();
         growth.table_failed();
-        assert!(growth.grow_table(&limits, 4, 10));
-        assert!(!growth.grow_table(&limits, 10, 11));
+        assert!(growth.grow_table(&limits, 4, 10).is_ok());
+        assert!(growth.grow_table(&limits, 10, 11).is_err());
     }
 }

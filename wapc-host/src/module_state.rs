@@ -19,6 +19,7 @@ use crate::{
     limits::{Growth, LimitError, Limits},
     on_thread::Door,
     options::CallOptions,
+    traces::Traces,
 };
 
 /// One guest's side of the conversation: what it was asked, what it answered,
@@ -43,9 +44,7 @@ pub struct ModuleState {
     growth: Growth,
     lent: Lent,
     responded: bool,
-    guest_error: Option<String>,
-    host_response: Vec<u8>,
-    host_error: String,
+    traces: Traces,
     panic: Arc<PanicSlot>,
     door: Option<Arc<Door>>,
 }
@@ -81,9 +80,7 @@ impl ModuleState {
             growth: Growth::default(),
             lent: Lent::default(),
             responded: false,
-            guest_error: None,
-            host_response: Vec::new(),
-            host_error: String::new(),
+            traces: Traces::default(),
             panic: Arc::default(),
             door: None,
         }
@@ -149,8 +146,8 @@ impl ModuleState {
     }
 
     /// Notes how much fuel the call has used until now, for its error.
-    pub const fn set_fuel_used(&mut self, fuel: u64) {
-        self.budget.set_fuel_used(fuel);
+    pub fn set_fuel_used(&mut self, fuel: u64) {
+        self.traces.fuel_used = Some(fuel);
     }
 
     /// The end of a guest that has used up [`ModuleState::fuel`].
@@ -187,7 +184,10 @@ impl ModuleState {
     /// grows from 0. What is allowed is counted as done. Beyond the `maximum`
     /// of its own type it may not, and that is not a limit's doing.
     pub fn grow_memory(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
-        within(desired, maximum) && self.growth.grow_memory(&self.limits, current, desired)
+        within(desired, maximum) && {
+            let grown = self.growth.grow_memory(&self.limits, current, desired);
+            self.allowed(grown)
+        }
     }
 
     /// Takes back the growth that [`ModuleState::grow_memory`] allowed last:
@@ -200,7 +200,10 @@ impl ModuleState {
     /// one grows from 0. What is allowed is counted as done. Beyond the
     /// `maximum` of its own type it may not, and that is not a limit's doing.
     pub fn grow_table(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
-        within(desired, maximum) && self.growth.grow_table(&self.limits, current, desired)
+        within(desired, maximum) && {
+            let grown = self.growth.grow_table(&self.limits, current, desired);
+            self.allowed(grown)
+        }
     }
 
     /// Takes back the growth that [`ModuleState::grow_table`] allowed last:
@@ -209,11 +212,17 @@ impl ModuleState {
         self.growth.table_failed();
     }
 
+    fn allowed(&mut self, grown: Result<(), LimitError>) -> bool {
+        grown
+            .map_err(|refused| self.traces.refused = Some(refused))
+            .is_ok()
+    }
+
     /// What the guest was refused last by [`ModuleState::grow_memory`] or
     /// [`ModuleState::grow_table`]: the reason why an instance cannot be made.
     #[must_use]
-    pub const fn refused(&self) -> Option<&LimitError> {
-        self.growth.refused()
+    pub fn refused(&self) -> Option<&LimitError> {
+        self.traces.refused.as_ref()
     }
 
     /// `__guest_request`: writes the operation's name to `op_ptr` and the
@@ -264,7 +273,7 @@ impl ModuleState {
         let message = read(memory, ptr, len, IMPORT, "error")?;
         bounded(&self.limits, message.len(), IMPORT, "an error")?;
         let message = text(message, IMPORT, "error")?;
-        self.guest_error = Some(message.to_owned());
+        self.traces.guest_error = Some(message.to_owned());
         Ok(())
     }
 
@@ -297,33 +306,30 @@ impl ModuleState {
     ) -> Result<i32, Stop> {
         let Self {
             callback,
-            host_response,
-            host_error,
+            traces,
             limits,
             budget,
             ..
         } = self;
-        let numbers = [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len];
-        let callback = match callback {
-            Callback::Blocking(callback) => callback,
-            Callback::Async(_) => return self.ask_without_waiting(memory, numbers),
+        let Callback::Blocking(callback) = callback else {
+            let numbers = [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len];
+            return self.ask_without_waiting(memory, numbers);
         };
+        let response = traces.begin_host_call(limits)?;
         let call = read_host_call(
             self.host_id,
             self.generation,
             limits,
             budget,
             memory,
-            numbers,
+            [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len],
         )?;
-        host_response.clear();
-        host_error.clear();
         // The guest's state is not looked at after a panic: the instance is
         // dropped.
         let answer = catch_unwind(AssertUnwindSafe(|| {
             let _within = Within::enter(call.host_id);
             callback
-                .call(call, host_response)
+                .call(call, response)
                 .map_err(|error| error.to_string())
         }));
         self.conclude_host_call(answer)
@@ -347,16 +353,15 @@ impl ModuleState {
         if !self.budget.may_await() && self.door.is_none() {
             return Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into());
         }
+        self.traces.begin_host_call(&self.limits)?;
         let call = OwnedHostCall::new(read_host_call(
             self.host_id,
             self.generation,
             &self.limits,
-            &mut self.budget,
+            &self.budget,
             memory,
             numbers,
         )?);
-        self.host_response.clear();
-        self.host_error.clear();
         let limits = WaitLimits::new(
             self.budget.expires(),
             self.budget.timeout(),
@@ -399,7 +404,7 @@ impl ModuleState {
     pub fn host_answered(&mut self, answer: Answer) -> Result<i32, Stop> {
         match answer.0 {
             AnswerKind::Given(Ok(response)) => {
-                self.host_response = response;
+                self.traces.host_response = response;
                 self.conclude_host_call(Ok(Ok(())))
             }
             AnswerKind::Given(Err(error)) => self.conclude_host_call(Ok(Err(error))),
@@ -428,19 +433,19 @@ impl ModuleState {
         &mut self,
         answer: Result<Result<(), String>, Box<dyn Any + Send>>,
     ) -> Result<i32, Stop> {
-        let (bytes, limit) = (self.host_response.len(), self.limits.max_bytes_in);
+        let (bytes, limit) = (self.traces.host_response.len(), self.limits.max_bytes_in);
         let answered = match answer {
             Ok(Ok(())) if bytes <= limit => 1,
             Ok(Ok(())) => {
-                self.host_error = format!(
+                self.traces.host_error = format!(
                     "the host's answer of {bytes} bytes is above the limit of {limit} bytes"
                 );
-                self.host_response = Vec::new();
+                self.traces.host_response = Vec::new();
                 0
             }
             Ok(Err(error)) => {
-                self.host_error = error;
-                self.host_response.clear();
+                self.traces.host_error = error;
+                self.traces.host_response.clear();
                 0
             }
             Err(panic) => return Err(self.callback_panicked(panic)),
@@ -463,7 +468,7 @@ impl ModuleState {
     /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
     #[inline]
     pub fn host_response_len(&self) -> Result<i32, Stop> {
-        length(self.host_response.len(), "__host_response_len", "response")
+        length(self.traces.host_response.len(), "__host_response_len", "response")
     }
 
     /// `__host_response`: writes the host's last answer to `ptr`; nothing if
@@ -477,7 +482,7 @@ impl ModuleState {
         write(
             memory,
             ptr,
-            &self.host_response,
+            &self.traces.host_response,
             "__host_response",
             "response",
         )
@@ -490,7 +495,7 @@ impl ModuleState {
     ///
     /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
     pub fn host_error_len(&self) -> Result<i32, Stop> {
-        length(self.host_error.len(), "__host_error_len", "error")
+        length(self.traces.host_error.len(), "__host_error_len", "error")
     }
 
     /// `__host_error`: writes the last host call's error text to `ptr`;
@@ -503,7 +508,7 @@ impl ModuleState {
         write(
             memory,
             ptr,
-            self.host_error.as_bytes(),
+            self.traces.host_error.as_bytes(),
             "__host_error",
             "error",
         )
@@ -518,7 +523,7 @@ impl ModuleState {
     /// [`ProtocolError::OutOfBounds`], [`LimitError::LogBytes`].
     pub fn console_log(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), Stop> {
         let line = read(memory, ptr, len, "__console_log", "line")?;
-        self.budget.count_log_line(&self.limits, line.len())?;
+        self.traces.count_log_line(&self.limits, line.len())?;
         if log::log_enabled!(target: LOG_TARGET, log::Level::Info) {
             let line = String::from_utf8_lossy(line);
             let _within = Within::enter(self.host_id);
@@ -535,12 +540,12 @@ impl ModuleState {
     /// bytes in the four bytes before them. What is not in memory is left out.
     /// Source: <https://www.assemblyscript.org/runtime.html#memory-layout>.
     pub fn abort(&mut self, memory: &[u8], message: i32, file: i32, line: i32, column: i32) {
-        if self.guest_error.is_some() {
+        if self.traces.guest_error.is_some() {
             return;
         }
         let message = assembly_script_string(memory, message);
         let file = assembly_script_string(memory, file);
-        self.guest_error = Some(format!(
+        self.traces.guest_error = Some(format!(
             "{} at {}:{}:{}",
             message.as_deref().unwrap_or("abort"),
             file.as_deref().unwrap_or("an unknown file"),
@@ -549,32 +554,29 @@ impl ModuleState {
         ));
     }
 
-    /// Forgets the last call, so that the next one finds nothing of it.
+    /// Forgets the last call, so that the next one finds nothing of it. An
+    /// async one pauses after each `slice` ticks.
     #[inline]
-    pub(crate) fn begin(&mut self, options: Option<&CallOptions>) {
-        self.budget.begin(&self.limits, options);
-        self.growth.forget_refused();
+    pub(crate) fn begin(&mut self, options: Option<&CallOptions>, slice: Option<NonZeroU64>) {
+        self.budget.begin(&self.limits, options, slice);
         self.responded = false;
-        self.guest_error = None;
-        self.host_error.clear();
-        if self.host_response.capacity() > KEPT_BYTES {
-            self.host_response = Vec::new();
-        }
-        self.host_response.clear();
+        self.traces.forget();
     }
 
     pub(crate) const fn lent_mut(&mut self) -> &mut Lent {
         &mut self.lent
     }
 
-    /// Lets the guest pause after each `slice` ticks of the call that has
-    /// begun, or of its start functions.
+    /// Lets the guest pause after each `slice` ticks of its start functions.
     pub(crate) fn set_slice(&mut self, slice: NonZeroU64) {
         self.budget.set_slice(slice);
     }
 
     pub(crate) fn spent(&self) -> Spent {
-        self.budget.spent()
+        Spent {
+            time: self.budget.time_spent(),
+            fuel: self.traces.fuel_used,
+        }
     }
 
     /// Whether the guest has set a response.
@@ -589,8 +591,8 @@ impl ModuleState {
         self.budget.ticks()
     }
 
-    pub(crate) const fn take_guest_error(&mut self) -> Option<String> {
-        self.guest_error.take()
+    pub(crate) fn take_guest_error(&mut self) -> Option<String> {
+        self.traces.guest_error.take()
     }
 
     pub(crate) const fn panic_slot(&self) -> &Arc<PanicSlot> {
@@ -626,16 +628,12 @@ impl fmt::Debug for ModuleState {
             .field("generation", &self.generation)
             .field("lent", &self.lent)
             .field("responded", &self.responded)
-            .field("guest_error", &self.guest_error)
-            .field("host_response_bytes", &self.host_response.len())
-            .field("host_error", &self.host_error)
+            .field("guest_error", &self.traces.guest_error)
+            .field("host_response_bytes", &self.traces.host_response.len())
+            .field("host_error", &self.traces.host_error)
             .finish_non_exhaustive()
     }
 }
-
-/// How large a buffer for the host's answers an instance keeps from one call
-/// to the next.
-const KEPT_BYTES: usize = 64 * 1024;
 
 /// Lists the functions that the host exports to guests in the module `wapc`,
 /// each with the method of [`ModuleState`] that answers it, for the macro
@@ -676,12 +674,11 @@ fn read_host_call<'c>(
     host_id: u64,
     generation: u64,
     limits: &Limits,
-    budget: &'c mut Budget,
+    budget: &'c Budget,
     memory: &'c [u8],
     numbers: [i32; 8],
 ) -> Result<HostCall<'c>, Stop> {
     let [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len] = numbers;
-    budget.count_host_call(limits)?;
     let call = HostCall {
         host_id,
         generation,

@@ -99,7 +99,8 @@ fn call(
         payload,
         sink: Sink::Fill(&mut response),
     };
-    let conversed = Loan::new(&mut *instance, &mut request, lengths, options.as_ref()).converse();
+    let options = options.as_ref();
+    let conversed = Loan::new(&mut *instance, &mut request, lengths, options, None).converse();
     Done {
         instance,
         conversed,

@@ -2,7 +2,7 @@
 
 use std::{fmt, future::ready};
 
-use crate::{BoxFuture, Conversed, EngineError, GuestCall, ModuleState, Promotion, Tier};
+use crate::{BoxFuture, Conversed, EngineError, GuestCall, ModuleState, Promotion, Returned, Tier};
 
 /// A compiled module on some engine: cheap to share, the source of instances.
 ///
@@ -105,8 +105,6 @@ impl Interruption {
 }
 
 /// How far an engine has come with an async call.
-///
-/// Errors are boxed in it, since what futures return is moved on its way.
 #[non_exhaustive]
 pub enum AsyncCall<'i> {
     /// This engine cannot suspend its guests: [`GuestInstance::call`] is to run
@@ -114,10 +112,10 @@ pub enum AsyncCall<'i> {
     Unsupported,
     /// The guest's `__guest_call` has returned, or has failed to, and there was
     /// nothing to await.
-    Ended(Result<i32, Box<EngineError>>),
+    Ended(Returned),
     /// It ends in this future. To drop that ends the call; the host drops the
     /// instance then.
-    Running(BoxFuture<'i, Result<i32, Box<EngineError>>>),
+    Running(BoxFuture<'i, Returned>),
 }
 
 impl fmt::Debug for AsyncCall<'_> {
@@ -160,6 +158,13 @@ pub trait GuestInstance: Send {
     fn converse(&mut self, call: &mut GuestCall<'_>) -> Conversed {
         let lengths = call.begin(self.state());
         let returned = self.call(lengths.operation, lengths.payload);
-        call.end(self.state(), returned)
+        call.end(self.state(), returned.into())
+    }
+
+    /// As [`GuestInstance::converse`], by [`GuestInstance::call_async`]. The
+    /// host ends the call when that has.
+    fn converse_async(&mut self, call: &mut GuestCall<'_>) -> AsyncCall<'_> {
+        let lengths = call.begin(self.state());
+        self.call_async(lengths.operation, lengths.payload)
     }
 }

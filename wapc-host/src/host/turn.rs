@@ -19,7 +19,7 @@ use crate::{
     module_state::{ModuleState, PanicSlot},
     options::CallOptions,
     pool::{Held, Place},
-    provider::Interruption,
+    provider::{GuestInstance, Interruption},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -145,11 +145,8 @@ impl<'h> Turn<'h> {
             self.fill(operation, options)
                 .map_err(|error| self.host.counted(error))?;
         }
-        let lengths = self.begin(operation, payload, options, self.host.timed)?;
-        let Some(instance) = &mut self.held.slot.instance else {
-            return Err(no_instance());
-        };
-        let conversed = Loan::new(&mut **instance, &mut request, lengths, options).converse();
+        let (instance, lengths) = self.begin(operation, payload, options, self.host.timed)?;
+        let conversed = Loan::new(instance, &mut request, lengths, options, None).converse();
         self.end(operation, conversed)
     }
 
@@ -159,46 +156,40 @@ impl<'h> Turn<'h> {
         self.held.slot.instance.is_none() || self.held.slot.spoiled
     }
 
-    /// What comes before the guest: the lengths, the options, the clock if the
-    /// call is `timed`.
-    #[inline]
+    /// What comes before the guest: its instance, the lengths, the options, the
+    /// clock if the call is `timed`.
+    #[inline(always)]
     pub(crate) fn begin(
         &mut self,
         operation: &str,
         payload: &[u8],
         options: Option<&CallOptions>,
         timed: bool,
-    ) -> Result<Lengths, Error> {
-        let lengths = Lengths::of(operation, payload, self.host.max_request)
-            .map_err(|error| self.host.counted(error))?;
+    ) -> Result<(&mut dyn GuestInstance, Lengths), Error> {
+        let Self { host, held, .. } = self;
+        let running = &held.place().running;
+        let slot = &mut *held.slot;
+        let Some(instance) = &mut slot.instance else {
+            return Err(no_instance());
+        };
+        let lengths = Lengths::of(operation, payload, host.max_request)
+            .map_err(|error| host.counted(error))?;
         if let Some(options) = options {
-            self.admit(operation, options)
-                .map_err(|error| self.host.counted(error))?;
+            admit(slot.interruption, operation, options).map_err(|error| host.counted(error))?;
         }
         if timed || options.is_some() {
-            let running = &self.held.place().running;
             running.store(true, Ordering::Relaxed);
             clock::wake().map_err(|error| {
                 running.store(false, Ordering::Relaxed);
                 Error::Engine {
                     operation: operation.to_owned(),
-                    source: EngineError::Other(error.into()),
+                    source: Box::new(EngineError::Other(error.into())),
                     spent: Spent::default(),
                 }
             })?;
         }
-        self.held.slot.spoiled = true;
-        Ok(lengths)
-    }
-
-    #[cold]
-    fn admit(&self, operation: &str, options: &CallOptions) -> Result<(), Error> {
-        interruptible(
-            self.held.slot.interruption,
-            options.timeout.is_some() || options.deadline.is_some() || options.cancel.is_some(),
-            options.fuel.is_some(),
-        )?;
-        not_begun(operation, options)
+        slot.spoiled = true;
+        Ok((&mut **instance, lengths))
     }
 
     /// What comes after the guest: whether its instance lives on, and what the
@@ -308,6 +299,21 @@ fn bump(counter: &AtomicU64, by: u64) {
     );
 }
 
+/// Refuses a call whose options its instance cannot keep, or that is over.
+#[cold]
+fn admit(
+    interruption: Interruption,
+    operation: &str,
+    options: &CallOptions,
+) -> Result<(), Error> {
+    interruptible(
+        interruption,
+        options.timeout.is_some() || options.deadline.is_some() || options.cancel.is_some(),
+        options.fuel.is_some(),
+    )?;
+    not_begun(operation, options)
+}
+
 /// Refuses limits or options that a provider cannot keep: a guest that was
 /// thought to be stopped in time must be.
 pub(super) fn interruptible(
@@ -378,7 +384,8 @@ pub(crate) fn over_or(
 impl Lengths {
     #[inline]
     fn of(operation: &str, payload: &[u8], limit: usize) -> Result<Self, Error> {
-        let bytes = operation.len().saturating_add(payload.len());
+        // Neither is above `isize::MAX`.
+        let bytes = operation.len() + payload.len();
         if bytes > limit {
             return Err(Error::TooLarge { bytes, limit });
         }
@@ -430,7 +437,7 @@ impl Failure {
                 operation,
                 trap,
                 guest_error,
-                refused: state.refused().cloned(),
+                refused: state.refused().cloned().map(Box::new),
                 spent,
             },
             (Err(EngineError::Exit(code)), _) => Error::Exited {
@@ -454,7 +461,7 @@ impl Failure {
             },
             (Err(source), _) => Error::Engine {
                 operation,
-                source,
+                source: Box::new(source),
                 spent,
             },
         })

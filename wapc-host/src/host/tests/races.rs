@@ -258,7 +258,7 @@ impl GuestInstance for NumberedGuest {
             breathe().await;
             let returned = self.guest.call(op_length, msg_length);
             breathe().await;
-            returned.map_err(Box::new)
+            returned.into()
         }))
     }
 
@@ -396,8 +396,10 @@ impl GuestInstance for Stuck {
 
     fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
         AsyncCall::Running(Box::pin(async move {
-            self.0.call(op_length, msg_length)?;
-            pending().await
+            match self.0.call(op_length, msg_length) {
+                Ok(_) => pending().await,
+                failed => failed.into(),
+            }
         }))
     }
 
