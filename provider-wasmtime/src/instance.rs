@@ -9,7 +9,7 @@ use std::{
 };
 
 #[cfg(feature = "async")]
-use wapc_host::AsyncCall;
+use wapc_host::{AsyncCall, Returned};
 use wapc_host::{
     EngineError, GuestInstance, Interruption, ModuleError, ModuleState, Start, WasiSettings,
     module::GuestShape,
@@ -246,17 +246,12 @@ impl WasmtimeInstance {
     ) -> Result<i32, EngineError> {
         let call = pin!(self.run_async((op_length, msg_length)));
         match call.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(returned) => returned,
+            Poll::Ready(returned) => returned.into_result(),
             Poll::Pending => Err(EngineError::Other("a blocking call has awaited".into())),
         }
     }
 
-    /// To an [`AsyncCall`]'s `Returned`, or to the plain `Result` of a blocking
-    /// call.
-    async fn run_async<R>(&mut self, params: (i32, i32)) -> R
-    where
-        R: From<Result<i32, EngineError>>,
-    {
+    async fn run_async(&mut self, params: (i32, i32)) -> Returned {
         let Self {
             store,
             guest_call,
@@ -267,10 +262,9 @@ impl WasmtimeInstance {
         }
         let returned = guest_call.call_async(&mut *store, params).await;
         meter.count_fuel(store);
-        match returned {
-            Ok(returned) => Ok(returned).into(),
-            Err(error) => Err(engine_error(error, &store.data().state)).into(),
-        }
+        returned
+            .map_err(|error| engine_error(error, &store.data().state))
+            .into()
     }
 }
 

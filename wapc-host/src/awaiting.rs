@@ -20,7 +20,7 @@ use crate::{
     error::{EngineError, Error, Spent, Stop},
     host::{CHECK_OUT, Generation, Inner, Turn, WapcHost, With, not_begun, not_made, over_or},
     host_answer::WaitLimits,
-    lent::{Loan, Request, Sink},
+    lent::{Loan, Request},
     on_thread::OnThread,
     options::CallOptions,
     pool::{Held, RESCAN},
@@ -69,16 +69,14 @@ impl WapcHost {
     /// # Panics
     ///
     /// As [`WapcHost::call`].
-    pub fn call_into_async(
-        &self,
-        operation: &str,
-        payload: &[u8],
-        response: &mut Vec<u8>,
+    pub fn call_into_async<'c>(
+        &'c self,
+        operation: &'c str,
+        payload: &'c [u8],
+        response: &'c mut Vec<u8>,
     ) -> impl Future<Output = Result<(), Error>> {
-        let called = self
-            .inner
-            .call_into_async(operation, payload, response, None);
-        async move { called.await.map_err(|error| *error) }
+        self.inner
+            .call_into_async(operation, payload, response, None)
     }
 
     /// As [`WapcHost::check_out`], for async calls: an instance, for as many of
@@ -130,15 +128,14 @@ impl With<'_> {
     /// # Panics
     ///
     /// As [`WapcHost::call`].
-    pub fn call_into_async(
-        &self,
-        operation: &str,
-        payload: &[u8],
-        response: &mut Vec<u8>,
+    pub fn call_into_async<'c>(
+        &'c self,
+        operation: &'c str,
+        payload: &'c [u8],
+        response: &'c mut Vec<u8>,
     ) -> impl Future<Output = Result<(), Error>> {
         let host = &self.host().inner;
-        let called = host.call_into_async(operation, payload, response, Some(self.options()));
-        async move { called.await.map_err(|error| *error) }
+        host.call_into_async(operation, payload, response, Some(self.options()))
     }
 }
 
@@ -208,18 +205,16 @@ impl CheckedOutAsync<'_> {
     /// # Panics
     ///
     /// As [`WapcHost::call`].
-    pub fn call_into_async(
-        &mut self,
-        operation: &str,
-        payload: &[u8],
-        response: &mut Vec<u8>,
+    pub fn call_into_async<'c>(
+        &'c mut self,
+        operation: &'c str,
+        payload: &'c [u8],
+        response: &'c mut Vec<u8>,
     ) -> impl Future<Output = Result<(), Error>> {
+        let mut request = Request::filling(operation, payload, response);
         async move {
             let call = Unfinished(&mut self.turn);
-            let options = self.options.as_ref();
-            let called = call
-                .0
-                .call_into_async(operation, payload, response, options);
+            let called = call.0.converse_async(&mut request, self.options.as_ref());
             called.await.map_err(|error| *error)
         }
     }
@@ -236,7 +231,7 @@ impl Drop for Unfinished<'_, '_> {
 
 // Errors are boxed in here, and the futures of what few calls come to: a future
 // is moved with all that it may hold, and its result once for each future in
-// between.
+// between. A request stays in the outermost one.
 impl Inner {
     fn call_async(
         &self,
@@ -246,28 +241,39 @@ impl Inner {
     ) -> impl Future<Output = Result<Vec<u8>, Error>> {
         async move {
             let mut response = Vec::new();
-            let called = self.call_into_async(operation, payload, &mut response, options);
-            match called.await {
+            let mut request = Request::filling(operation, payload, &mut response);
+            match self.converse_async(&mut request, options).await {
                 Ok(()) => Ok(response),
                 Err(error) => Err(*error),
             }
         }
     }
 
-    fn call_into_async(
+    fn call_into_async<'c>(
+        &'c self,
+        operation: &'c str,
+        payload: &'c [u8],
+        response: &'c mut Vec<u8>,
+        options: Option<&'c CallOptions>,
+    ) -> impl Future<Output = Result<(), Error>> {
+        let mut request = Request::filling(operation, payload, response);
+        async move {
+            let called = self.converse_async(&mut request, options);
+            called.await.map_err(|error| *error)
+        }
+    }
+
+    fn converse_async(
         &self,
-        operation: &str,
-        payload: &[u8],
-        response: &mut Vec<u8>,
+        request: &mut Request<'_>,
         options: Option<&CallOptions>,
     ) -> impl Future<Output = Result<(), Box<Error>>> {
         async move {
             let mut turn = match self.pool.try_take() {
                 Some(held) if !self.is_stale(&held) => Turn::new(self, held),
-                held => Box::pin(self.turn_async(held, operation, options)).await?,
+                held => Box::pin(self.turn_async(held, request.operation, options)).await?,
             };
-            turn.call_into_async(operation, payload, response, options)
-                .await
+            turn.converse_async(request, options).await
         }
     }
 
@@ -389,28 +395,21 @@ impl Inner {
 }
 
 impl Turn<'_> {
-    /// As `Turn::call_into`, around a future.
-    fn call_into_async(
+    /// As `Turn::converse`, around a future.
+    fn converse_async(
         &mut self,
-        operation: &str,
-        payload: &[u8],
-        response: &mut Vec<u8>,
+        request: &mut Request<'_>,
         options: Option<&CallOptions>,
     ) -> impl Future<Output = Result<(), Box<Error>>> {
         async move {
             if self.is_lost() {
-                Box::pin(self.fill_async(operation, options)).await?;
+                Box::pin(self.fill_async(request.operation, options)).await?;
             }
-            let slice = self.host.slice;
-            let (instance, lengths) = self.begin(operation, payload, options, true)?;
-            let mut request = Request {
-                operation,
-                payload,
-                sink: Sink::Fill(response),
-            };
+            let slice = Some(self.host.slice);
+            let (instance, lengths) =
+                self.begin(request.operation, request.payload, options, true)?;
             let conversed = {
-                let slice = Some(slice);
-                let mut loan = Loan::new(instance, &mut request, lengths, options, slice);
+                let mut loan = Loan::new(instance, request, lengths, options, slice);
                 let returned = match loan.converse_async() {
                     AsyncCall::Ended(returned) => Some(returned),
                     AsyncCall::Running(call) => Some(call.await),
@@ -418,17 +417,17 @@ impl Turn<'_> {
                 };
                 let Some(returned) = returned else {
                     drop(loan);
-                    let call = self.call_on_thread(operation, payload, options);
-                    *response = Box::pin(call).await?;
+                    let call = self.call_on_thread(request.operation, request.payload, options);
+                    request.sink.take(&Box::pin(call).await?);
                     return Ok(());
                 };
                 loan.end(returned)
             };
-            self.end(operation, conversed).map_err(Box::new)
+            self.end(request.operation, conversed).map_err(Box::new)
         }
     }
 
-    /// As `Turn::call_async` for an engine that cannot suspend.
+    /// As `Turn::converse_async` for an engine that cannot suspend.
     async fn call_on_thread(
         &mut self,
         operation: &str,

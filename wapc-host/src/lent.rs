@@ -55,6 +55,22 @@ pub(crate) struct Request<'c> {
     pub(crate) sink: Sink<'c>,
 }
 
+impl<'c> Request<'c> {
+    /// One whose response goes into the caller's buffer.
+    #[inline]
+    pub(crate) const fn filling(
+        operation: &'c str,
+        payload: &'c [u8],
+        response: &'c mut Vec<u8>,
+    ) -> Self {
+        Self {
+            operation,
+            payload,
+            sink: Sink::Fill(response),
+        }
+    }
+}
+
 /// Where a response goes, inside `__guest_response`.
 pub(crate) enum Sink<'c> {
     /// Into the caller's buffer, in place of what is in it.
@@ -145,6 +161,21 @@ impl From<Result<i32, EngineError>> for Returned {
             Ok(1) => Ok(()),
             returned => Err(Unanswered::boxed(returned)),
         })
+    }
+}
+
+impl Returned {
+    /// What it was made from.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`GuestInstance::call`].
+    #[inline]
+    pub fn into_result(self) -> Result<i32, EngineError> {
+        match self.0 {
+            Ok(()) => Ok(1),
+            Err(unanswered) => unanswered.returned,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     clock,
     error::Stop,
     host_answer::{Answer, AnswerKind, HostAnswer},
-    lent::{Lengths, Loan, Request, Sink, Unanswered},
+    lent::{Lengths, Loan, Request, Unanswered},
     options::CallOptions,
     provider::GuestInstance,
 };
@@ -94,11 +94,7 @@ fn call(
     lengths: Lengths,
 ) -> Done {
     let mut response = Vec::new();
-    let mut request = Request {
-        operation,
-        payload,
-        sink: Sink::Fill(&mut response),
-    };
+    let mut request = Request::filling(operation, payload, &mut response);
     let options = options.as_ref();
     let conversed = Loan::new(&mut *instance, &mut request, lengths, options, None).converse();
     Done {

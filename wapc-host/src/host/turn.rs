@@ -86,13 +86,7 @@ impl<'h> Turn<'h> {
         response: &mut Vec<u8>,
         options: Option<&CallOptions>,
     ) -> Result<(), Error> {
-        let sink = Sink::Fill(response);
-        let request = Request {
-            operation,
-            payload,
-            sink,
-        };
-        self.converse(request, options)
+        self.converse(Request::filling(operation, payload, response), options)
     }
 
     #[inline]
