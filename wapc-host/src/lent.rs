@@ -41,10 +41,10 @@ use std::{
 };
 
 use crate::{
-    error::EngineError,
     module_state::ModuleState,
     options::CallOptions,
     provider::{AsyncCall, GuestInstance},
+    returned::{Conversed, Returned, Unanswered},
 };
 
 /// What a caller lends: the two things that the guest is given, and where its
@@ -145,63 +145,6 @@ pub struct GuestCall<'c> {
     borrows: PhantomData<&'c mut Request<'c>>,
 }
 
-/// How a [`GuestCall`] has ended.
-// It fits two registers: what is returned in memory is waited for.
-pub struct Conversed(pub(crate) Result<u64, Box<Unanswered>>);
-
-/// How a guest's `__guest_call` has returned, or has failed to: made from the
-/// `Result` of [`GuestInstance::call`].
-// It fits two registers as well, also in the `Poll` of a future.
-pub struct Returned(Result<(), Box<Unanswered>>);
-
-impl From<Result<i32, EngineError>> for Returned {
-    #[inline]
-    fn from(returned: Result<i32, EngineError>) -> Self {
-        Self(match returned {
-            Ok(1) => Ok(()),
-            returned => Err(Unanswered::boxed(returned)),
-        })
-    }
-}
-
-impl Returned {
-    /// What it was made from.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`GuestInstance::call`].
-    #[inline]
-    pub fn into_result(self) -> Result<i32, EngineError> {
-        match self.0 {
-            Ok(()) => Ok(1),
-            Err(unanswered) => unanswered.returned,
-        }
-    }
-}
-
-impl fmt::Debug for Returned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Ok(()) => f.write_str("Returned(Ok(1))"),
-            Err(unanswered) => f.debug_tuple("Returned").field(&unanswered.returned).finish(),
-        }
-    }
-}
-
-/// A call that has ended without a response.
-pub(crate) struct Unanswered {
-    pub(crate) returned: Result<i32, EngineError>,
-    /// The clock's ticks since it began.
-    pub(crate) ticks: u64,
-}
-
-impl Unanswered {
-    #[cold]
-    fn boxed(returned: Result<i32, EngineError>) -> Box<Self> {
-        Box::new(Self { returned, ticks: 0 })
-    }
-}
-
 /// Lengths as they travel: unsigned 32-bit numbers in an `i32`.
 #[derive(Clone, Copy)]
 pub(crate) struct Lengths {
@@ -257,14 +200,6 @@ impl GuestCall<'_> {
         }
         *request = ptr::null_mut();
         self.is_lent = false;
-    }
-}
-
-impl fmt::Debug for Conversed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conversed")
-            .field("answered", &self.0.is_ok())
-            .finish_non_exhaustive()
     }
 }
 

@@ -70,6 +70,7 @@ mod on_thread;
 mod options;
 mod pool;
 mod provider;
+mod returned;
 #[cfg(test)]
 #[cfg_attr(
     shuttle,
@@ -99,13 +100,14 @@ pub use error::{
 };
 pub use host::{CheckedOut, WapcHost, With};
 pub use host_answer::{Answer, Asked, AsyncHostCallback, BoxFuture, HostAnswer, OwnedHostCall};
-pub use lent::{Conversed, GuestCall, Returned};
+pub use lent::GuestCall;
 pub use limits::{LimitError, Limits};
 pub use module::ModuleError;
 pub use module_limits::{ModuleLimitError, ModuleLimits};
 pub use module_state::ModuleState;
 pub use options::{CallOptions, CancelHandle};
 pub use provider::{AsyncCall, GuestInstance, Interruption, WebAssemblyEngineProvider};
+pub use returned::{Conversed, Returned};
 pub use stats::{ErrorCounts, Stats};
 pub use swap::Swap;
 pub use tiers::{MakeTier, Promotion, Tier, Tiers};

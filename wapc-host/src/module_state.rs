@@ -468,7 +468,11 @@ impl ModuleState {
     /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
     #[inline]
     pub fn host_response_len(&self) -> Result<i32, Stop> {
-        length(self.traces.host_response.len(), "__host_response_len", "response")
+        length(
+            self.traces.host_response.len(),
+            "__host_response_len",
+            "response",
+        )
     }
 
     /// `__host_response`: writes the host's last answer to `ptr`; nothing if

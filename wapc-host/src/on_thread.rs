@@ -18,9 +18,10 @@ use crate::{
     clock,
     error::Stop,
     host_answer::{Answer, AnswerKind, HostAnswer},
-    lent::{Lengths, Loan, Request, Unanswered},
+    lent::{Lengths, Loan, Request},
     options::CallOptions,
     provider::GuestInstance,
+    returned::Unanswered,
 };
 
 /// The call, as its caller sees it.

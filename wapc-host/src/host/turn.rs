@@ -14,12 +14,13 @@ use crate::{
     callback::Within,
     clock,
     error::{EngineError, Error, ProtocolError, Spent, Stop},
-    lent::{Lengths, Loan, Request, Sink, Unanswered},
+    lent::{Lengths, Loan, Request, Sink},
     limits::Limits,
     module_state::{ModuleState, PanicSlot},
     options::CallOptions,
     pool::{Held, Place},
     provider::{GuestInstance, Interruption},
+    returned::Unanswered,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -295,11 +296,7 @@ fn bump(counter: &AtomicU64, by: u64) {
 
 /// Refuses a call whose options its instance cannot keep, or that is over.
 #[cold]
-fn admit(
-    interruption: Interruption,
-    operation: &str,
-    options: &CallOptions,
-) -> Result<(), Error> {
+fn admit(interruption: Interruption, operation: &str, options: &CallOptions) -> Result<(), Error> {
     interruptible(
         interruption,
         options.timeout.is_some() || options.deadline.is_some() || options.cancel.is_some(),

@@ -1,0 +1,71 @@
+//! How calls of guests end, in no more than fits two registers: what is
+//! returned in memory is waited for.
+
+use std::fmt;
+
+use crate::error::EngineError;
+
+/// How a guest's `__guest_call` has returned, or has failed to: made from the
+/// `Result` of [`GuestInstance::call`](crate::GuestInstance::call).
+pub struct Returned(pub(crate) Result<(), Box<Unanswered>>);
+
+/// How a [`GuestCall`](crate::GuestCall) has ended; the host knows more of it.
+// `Ok` is the clock's ticks since it began.
+pub struct Conversed(pub(crate) Result<u64, Box<Unanswered>>);
+
+/// A call that has ended without a response.
+pub(crate) struct Unanswered {
+    pub(crate) returned: Result<i32, EngineError>,
+    /// The clock's ticks since it began.
+    pub(crate) ticks: u64,
+}
+
+impl Returned {
+    /// What it was made from.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`GuestInstance::call`](crate::GuestInstance::call).
+    #[inline]
+    pub fn into_result(self) -> Result<i32, EngineError> {
+        match self.0 {
+            Ok(()) => Ok(1),
+            Err(unanswered) => unanswered.returned,
+        }
+    }
+}
+
+impl From<Result<i32, EngineError>> for Returned {
+    #[inline]
+    fn from(returned: Result<i32, EngineError>) -> Self {
+        Self(match returned {
+            Ok(1) => Ok(()),
+            returned => Err(Unanswered::boxed(returned)),
+        })
+    }
+}
+
+impl Unanswered {
+    #[cold]
+    pub(crate) fn boxed(returned: Result<i32, EngineError>) -> Box<Self> {
+        Box::new(Self { returned, ticks: 0 })
+    }
+}
+
+impl fmt::Debug for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let returned = self.0.as_ref().map_or_else(
+            |unanswered| unanswered.returned.as_ref().copied(),
+            |()| Ok(1),
+        );
+        f.debug_tuple("Returned").field(&returned).finish()
+    }
+}
+
+impl fmt::Debug for Conversed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conversed")
+            .field("answered", &self.0.is_ok())
+            .finish_non_exhaustive()
+    }
+}
