@@ -83,6 +83,8 @@ impl Sink<'_> {
     #[inline]
     pub(crate) fn take(&mut self, response: &[u8]) {
         match self {
+            // A new buffer is allocated at once, and no larger than it must be.
+            Self::Fill(buffer) if buffer.capacity() == 0 => **buffer = response.to_vec(),
             Self::Fill(buffer) => {
                 buffer.clear();
                 buffer.extend_from_slice(response);
