@@ -105,4 +105,4 @@ impl Left {
 
 /// How large a buffer for the host's answers an instance keeps from one call
 /// to the next.
-const KEPT_BYTES: usize = 64 * 1024;
+pub(crate) const KEPT_BYTES: usize = 64 * 1024;

@@ -1,6 +1,7 @@
 //! The conversation's rules, one import at a time, without any guest.
 
 use super::*;
+use crate::traces::KEPT_BYTES;
 
 const MEMORY: usize = 1000;
 
@@ -163,4 +164,50 @@ fn an_abort_reads_what_it_can() {
     state.guest_error(b"first", 0, 5).unwrap();
     state.abort(&memory, 4, 4, 0, 0);
     assert_eq!(state.take_guest_error().as_deref(), Some("first"));
+}
+
+#[test]
+fn the_next_call_finds_nothing_of_the_one_before() {
+    let answer = |_: u64, _: &str, _: &str, _: &str, payload: &[u8]| match payload {
+        b"x" => Err("no".into()),
+        payload => Ok(vec![0; payload.len() * KEPT_BYTES]),
+    };
+    let limits = Limits::unlimited()
+        .max_memory_bytes(10)
+        .max_table_elements(10)
+        .max_host_calls(1)
+        .max_log_bytes(3);
+    let callback = Callback::Blocking(Arc::new(answer));
+    let mut state = ModuleState::of_generation(0, 7, 0, callback, Arc::new(limits), None);
+    let memory = *b"xyz";
+    let ask =
+        |state: &mut ModuleState, ptr, len| state.host_call(&memory, 0, 0, 0, 0, 0, 0, ptr, len);
+    // Each leaves a trace of its own; some of them would be refused a second time.
+    type Call<'c> = &'c dyn Fn(&mut ModuleState);
+    let calls: [(&str, Call<'_>); 7] = [
+        ("error", &|state| state.guest_error(&memory, 0, 1).unwrap()),
+        ("abort", &|state| state.abort(&memory, 0, 0, 1, 1)),
+        ("answer", &|state| assert_eq!(ask(state, 1, 2), Ok(1))),
+        ("failure", &|state| assert_eq!(ask(state, 0, 1), Ok(0))),
+        ("log", &|state| state.console_log(&memory, 0, 2).unwrap()),
+        ("growth", &|state| {
+            assert!(!state.grow_memory(0, 11, None) && !state.grow_table(0, 11, None));
+        }),
+        ("fuel", &|state| state.set_fuel_used(1)),
+    ];
+    for (what, call) in calls {
+        for _ in 0..2 {
+            call(&mut state);
+            state.begin(None, None);
+            assert_eq!(state.host_response_len(), Ok(0), "{what}");
+            assert_eq!(state.host_error_len(), Ok(0), "{what}");
+            assert_eq!(state.refused(), None, "{what}");
+            assert_eq!(state.spent().fuel, None, "{what}");
+            assert_eq!(state.take_guest_error(), None, "{what}");
+            assert!(
+                state.traces.host_response.capacity() <= KEPT_BYTES,
+                "{what}"
+            );
+        }
+    }
 }
