@@ -28,7 +28,11 @@ mod limits;
 mod pooling;
 mod precompiled;
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    io::{Read, Seek},
+    sync::Arc,
+};
 
 #[cfg(feature = "async")]
 use wapc_host::BoxFuture;
@@ -332,6 +336,8 @@ impl Builder {
     /// wasmtime and kind of processor; and of the bytes of `module`, unless
     /// that is `None`.
     ///
+    /// It is a `File`, or a `Cursor` over bytes, and is read as a whole wherever
+    /// it stands; afterwards it stands anywhere.
     /// [`Builder::module_limits`] are without effect.
     ///
     /// # Errors
@@ -339,7 +345,7 @@ impl Builder {
     /// [`PrecompiledError`]; each kind of wrong artefact has its own.
     pub fn check_precompiled(
         self,
-        artefact: &[u8],
+        artefact: impl Read + Seek,
         module: Option<&[u8]>,
     ) -> Result<Precompiled, PrecompiledError> {
         let (builder, engine) = self

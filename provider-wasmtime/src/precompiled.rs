@@ -3,6 +3,7 @@
 use std::{
     error::Error as StdError,
     hash::{Hash, Hasher},
+    io::{self, BufReader, Read, Seek, SeekFrom, Write},
 };
 
 use thiserror::Error as ThisError;
@@ -49,7 +50,8 @@ impl Precompiled {
 }
 
 /// Why an artefact must not be loaded. To compile the module again is the
-/// remedy for all but [`PrecompiledError::Engine`].
+/// remedy for all but [`PrecompiledError::Engine`]; for
+/// [`PrecompiledError::Unreadable`], too, if it can be written then.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum PrecompiledError {
@@ -73,6 +75,10 @@ pub enum PrecompiledError {
     #[error("the artefact is damaged")]
     Corrupt,
 
+    /// It is not there, or cannot be read.
+    #[error("the artefact cannot be read")]
+    Unreadable(#[from] io::Error),
+
     /// It was compiled for another version of wasmtime, other settings or
     /// another processor.
     #[error("the artefact was compiled for another engine")]
@@ -93,8 +99,8 @@ pub enum PrecompiledError {
 /// file can be mapped as if it ended there.
 pub(crate) fn seal(mut code: Vec<u8>, engine: &Engine, source: &[u8]) -> Vec<u8> {
     let trailer = Trailer {
-        code_digest: digest(&code),
-        source_digest: digest(source),
+        code_digest: XxHash3_128::oneshot(&code),
+        source_digest: XxHash3_128::oneshot(source),
         code_bytes: to_u64(code.len()),
         engine: fingerprint(engine),
     };
@@ -105,35 +111,40 @@ pub(crate) fn seal(mut code: Vec<u8>, engine: &Engine, source: &[u8]) -> Vec<u8>
 /// Whether `artefact` is what [`seal`] has made for such an engine, and of
 /// `source` if that is given.
 pub(crate) fn check(
-    artefact: &[u8],
+    mut artefact: impl Read + Seek,
     engine: &Engine,
     source: Option<&[u8]>,
 ) -> Result<(), PrecompiledError> {
-    let (code, trailer) = match artefact.split_last_chunk() {
-        Some((code, bytes)) => (code, Trailer::from_bytes(bytes)),
-        None => (artefact, Err(PrecompiledError::Truncated)),
-    };
-    let trailer = match trailer {
-        // Wasmtime's artefacts are ELF files.
-        Err(PrecompiledError::Truncated) if !artefact.starts_with(b"\x7fELF") => {
+    let length = artefact.seek(SeekFrom::End(0))?;
+    let trailer = match Trailer::read(&mut artefact, length) {
+        Err(PrecompiledError::Truncated) if !is_elf(&mut artefact)? => {
             return Err(PrecompiledError::NotPrecompiled);
         }
         trailer => trailer?,
     };
     // What costs little comes first; the trailer has been found whole.
-    if trailer.code_bytes != to_u64(code.len()) {
+    if trailer.code_bytes != length - to_u64(TRAILER_BYTES) {
         return Err(PrecompiledError::Corrupt);
     }
     if trailer.engine != fingerprint(engine) {
         return Err(PrecompiledError::Foreign);
     }
-    if source.is_some_and(|source| trailer.source_digest != digest(source)) {
+    if source.is_some_and(|source| trailer.source_digest != XxHash3_128::oneshot(source)) {
         return Err(PrecompiledError::Stale);
     }
-    if trailer.code_digest != digest(code) {
+    artefact.rewind()?;
+    if trailer.code_digest != digest(artefact.take(trailer.code_bytes))? {
         return Err(PrecompiledError::Corrupt);
     }
     Ok(())
+}
+
+/// Whether it begins as wasmtime's artefacts do.
+fn is_elf(artefact: &mut (impl Read + Seek)) -> io::Result<bool> {
+    let mut beginning = Vec::new();
+    artefact.rewind()?;
+    artefact.take(4).read_to_end(&mut beginning)?;
+    Ok(beginning == b"\x7fELF")
 }
 
 /// What stands behind the code.
@@ -169,6 +180,15 @@ impl Trailer {
         ]
         .concat();
         all.try_into().expect("the sum of their lengths")
+    }
+
+    /// Of an artefact of `length` bytes.
+    fn read(artefact: &mut (impl Read + Seek), length: u64) -> Result<Self, PrecompiledError> {
+        let begins = length.checked_sub(to_u64(TRAILER_BYTES));
+        let mut bytes = [0; TRAILER_BYTES];
+        artefact.seek(SeekFrom::Start(begins.ok_or(PrecompiledError::Truncated)?))?;
+        artefact.read_exact(&mut bytes)?;
+        Self::from_bytes(&bytes)
     }
 
     fn from_bytes(bytes: &[u8; TRAILER_BYTES]) -> Result<Self, PrecompiledError> {
@@ -227,8 +247,31 @@ impl Hasher for Settings {
 }
 
 /// Of accidents it misses one in 2¹²⁸; who wants to deceive it can.
-fn digest(bytes: &[u8]) -> u128 {
-    XxHash3_128::oneshot(bytes)
+///
+/// Piece by piece: memory for all of it takes longer to get than it to hash.
+fn digest(code: impl Read) -> io::Result<u128> {
+    let mut digest = Digest(XxHash3_128::new());
+    io::copy(
+        &mut BufReader::with_capacity(PIECE_BYTES, code),
+        &mut digest,
+    )?;
+    Ok(digest.0.finish_128())
+}
+
+/// What fits the processor's cache.
+const PIECE_BYTES: usize = 64 << 10;
+
+struct Digest(XxHash3_128);
+
+impl Write for Digest {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.0.write(piece);
+        Ok(piece.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn to_u64(length: usize) -> u64 {

@@ -1,6 +1,8 @@
 //! Artefacts that must not be loaded: each kind of wrong one has its own error.
 //! That right ones are, is in the example of `Precompiled`.
 
+use std::{fs::File, io::Cursor};
+
 use provider_wasmtime::{Builder, Pooling, Precompiled, PrecompiledError, WasmtimeEngineProvider};
 use wapc_host::{Interruption, ModuleError, module};
 use wasmtime::{Config, Engine, Module, OptLevel};
@@ -23,7 +25,7 @@ fn artefact() -> Vec<u8> {
 }
 
 fn check(artefact: &[u8]) -> Result<Precompiled, PrecompiledError> {
-    builder().check_precompiled(artefact, Some(GUEST))
+    builder().check_precompiled(Cursor::new(artefact), Some(GUEST))
 }
 
 /// The error in one word.
@@ -48,7 +50,7 @@ fn what_was_written_is_accepted() {
     assert!(Engine::same(checked.engine(), default.engine()));
     assert!(Engine::detect_precompiled(&artefact).is_some());
     assert_eq!(
-        kind(builder().check_precompiled(&artefact, None)),
+        kind(builder().check_precompiled(Cursor::new(&artefact), None)),
         "accepted"
     );
 }
@@ -127,10 +129,10 @@ fn what_is_no_artefact_is_told_apart() {
 #[test]
 fn another_module_is_found() {
     let artefact = artefact();
-    let stale = builder().check_precompiled(&artefact, Some(OTHER));
+    let stale = builder().check_precompiled(Cursor::new(&artefact), Some(OTHER));
     assert_eq!(kind(stale), "stale");
     let binary = module::binary(GUEST).expect("a guest");
-    let stale = builder().check_precompiled(&artefact, Some(&binary));
+    let stale = builder().check_precompiled(Cursor::new(&artefact), Some(&binary));
     assert_eq!(kind(stale), "stale", "the bytes count, not their meaning");
 }
 
@@ -144,7 +146,7 @@ fn another_engine_is_found() {
     ] {
         let foreign = builder()
             .interruption(interruption)
-            .check_precompiled(&artefact, Some(GUEST));
+            .check_precompiled(Cursor::new(&artefact), Some(GUEST));
         assert_eq!(kind(foreign), "foreign", "{interruption:?}");
     }
     let mut config = Config::new();
@@ -154,14 +156,14 @@ fn another_engine_is_found() {
     let engine = Engine::new(&config).expect("a plain configuration");
     let foreign = builder()
         .engine(engine.clone())
-        .check_precompiled(&artefact, Some(GUEST));
+        .check_precompiled(Cursor::new(&artefact), Some(GUEST));
     assert_eq!(kind(foreign), "foreign");
     let own = builder().engine(engine.clone()).precompile(GUEST);
     let own = own.expect("a guest");
     assert_eq!(kind(check(&own)), "foreign");
     let accepted = builder()
         .engine(engine)
-        .check_precompiled(&own, Some(GUEST));
+        .check_precompiled(Cursor::new(&own), Some(GUEST));
     assert_eq!(kind(accepted), "accepted");
 }
 
@@ -169,8 +171,15 @@ fn another_engine_is_found() {
 fn engines_with_the_same_settings_agree() {
     let pooled = || builder().pooling(Pooling::new(1)).stack_bytes(256 << 10);
     let artefact = pooled().precompile(GUEST).expect("a guest");
-    let accepted = pooled().check_precompiled(&artefact, Some(GUEST));
+    let accepted = pooled().check_precompiled(Cursor::new(&artefact), Some(GUEST));
     assert_eq!(kind(accepted), "accepted");
+}
+
+#[test]
+fn what_cannot_be_read_is_told_apart() {
+    let check = |path| builder().check_precompiled(File::open(path)?, None);
+    let missing = check(concat!(env!("CARGO_TARGET_TMPDIR"), "/missing"));
+    assert!(matches!(missing, Err(PrecompiledError::Unreadable(_))));
 }
 
 #[test]
@@ -189,7 +198,7 @@ fn a_module_on_another_engine_is_refused() {
 fn settings_without_an_engine_are_told_apart() {
     let result = builder()
         .stack_bytes(0)
-        .check_precompiled(&artefact(), None);
+        .check_precompiled(Cursor::new(artefact()), None);
     assert!(matches!(result, Err(PrecompiledError::Engine(_))));
 }
 

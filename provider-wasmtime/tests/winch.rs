@@ -1,7 +1,7 @@
 //! Guests that Winch compiles, with `--features winch`.
 #![cfg(feature = "winch")]
 
-use std::time::Duration;
+use std::{io::Cursor, time::Duration};
 
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{CallOptions, Error, Interruption, LimitError, Limits, ModuleError, WapcHost};
@@ -89,9 +89,9 @@ fn an_artefact_is_of_one_compiler() {
     cranelift
         .clone()
         .winch()
-        .check_precompiled(&artefact, None)
+        .check_precompiled(Cursor::new(&artefact), None)
         .expect("the same compiler");
-    let foreign = cranelift.check_precompiled(&artefact, None);
+    let foreign = cranelift.check_precompiled(Cursor::new(&artefact), None);
     assert!(matches!(
         foreign,
         Err(provider_wasmtime::PrecompiledError::Foreign)

@@ -134,7 +134,7 @@ fn builder() -> Result<Builder> {
 
 /// As `provider_wasmtime::Precompiled` shows it, but that the artefact is there.
 fn load(builder: Builder, path: &Path) -> Result<WasmtimeEngineProvider> {
-    let checked = builder.check_precompiled(&fs::read(path)?, None)?;
+    let checked = builder.check_precompiled(fs::File::open(path)?, None)?;
     // SAFETY: this process has written the file and nobody touches it.
     let loaded = unsafe { Module::deserialize_file(checked.engine(), path)? };
     Ok(checked.build(loaded)?)
