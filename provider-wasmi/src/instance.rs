@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use wapc_host::{
-    AsyncCall, EngineError, GuestInstance, Interruption, ModuleError, ModuleState, WasiSettings,
-    module::GuestShape,
+    AsyncCall, EngineError, GuestInstance, Interruption, ModuleError, ModuleState, Returned,
+    WasiSettings, module::GuestShape,
 };
 use wapc_wasi::Wasi;
 use wasmi::{Instance, Linker, Module, Store, TypedFunc};
@@ -111,9 +111,13 @@ impl WasmiInstance {
 }
 
 impl GuestInstance for WasmiInstance {
+    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+        self.run(op_length, msg_length).into_result()
+    }
+
     // Into `converse`, which is what the host asks for.
     #[inline(always)]
-    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+    fn run(&mut self, op_length: i32, msg_length: i32) -> Returned {
         let mut meter = Meter::new(self.interruption, &self.store.data().state);
         run(
             &mut self.store,

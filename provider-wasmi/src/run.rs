@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, mem, ops::ControlFlow, task::Poll};
 
-use wapc_host::{EngineError, Interruption, ModuleState, Stop};
+use wapc_host::{EngineError, Interruption, ModuleState, Returned, Stop};
 use wasmi::{
     Error, Store, TypedFunc, TypedResumableCall, TypedResumableCallHostTrap,
     TypedResumableCallOutOfFuel, Val, WasmParams, WasmResults,
@@ -26,34 +26,30 @@ const SLICE: u64 = 20_000;
 /// What a guest uses up in a millisecond, roughly.
 const FUEL_IN_A_MILLISECOND: u64 = 500_000;
 
-/// Runs `function` to its end, or until it must not go on.
+/// Runs a guest's `__guest_call` to its end, or until it must not go on.
 #[inline(always)]
-pub(crate) fn run<P: WasmParams, R: WasmResults>(
+pub(crate) fn run(
     store: &mut Store<Data>,
     meter: &mut Meter,
-    function: TypedFunc<P, R>,
-    params: P,
-) -> Result<R, EngineError> {
+    guest_call: TypedFunc<(i32, i32), i32>,
+    lengths: (i32, i32),
+) -> Returned {
     if meter.interruption == Interruption::Off {
-        let returned = function.call(store, params);
-        return returned.map_err(|error| engine_error(&error));
+        let returned = guest_call.call(store, lengths);
+        return returned.map_err(|error| engine_error(&error)).into();
     }
-    match begin(store, meter, function, params) {
-        ControlFlow::Break(results) => Ok(results),
+    match begin(store, meter, guest_call, lengths) {
+        ControlFlow::Break(returned) => Ok(returned).into(),
         ControlFlow::Continue(next) => finish(store, meter, next),
     }
 }
 
 /// Goes on with what [`begin`] has begun.
 #[inline(never)]
-fn finish<R: WasmResults>(
-    store: &mut Store<Data>,
-    meter: &mut Meter,
-    mut next: Next<R>,
-) -> Result<R, EngineError> {
+fn finish(store: &mut Store<Data>, meter: &mut Meter, mut next: Next<i32>) -> Returned {
     loop {
         let step = match next {
-            Next::Ended(outcome) => return outcome,
+            Next::Ended(outcome) => return outcome.into(),
             Next::Resume(paused) => Step::of(paused.resume(&mut *store)),
             // The state has refused to ask a callback that awaits.
             Next::Await(paused) => Step::Ended(Err(engine_error(paused.host_error()))),
@@ -62,7 +58,8 @@ fn finish<R: WasmResults>(
     }
 }
 
-/// As [`run`], in a call that may await the host and lets others run.
+/// Runs `function` likewise, in a call that may await the host and lets others
+/// run.
 pub(crate) async fn run_async<P: WasmParams, R: WasmResults>(
     store: &mut Store<Data>,
     meter: &mut Meter,

@@ -9,10 +9,10 @@ use std::{
 };
 
 #[cfg(feature = "async")]
-use wapc_host::{AsyncCall, Returned};
+use wapc_host::AsyncCall;
 use wapc_host::{
-    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, Start, WasiSettings,
-    module::GuestShape,
+    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, Returned, Start,
+    WasiSettings, module::GuestShape,
 };
 use wapc_wasi::Wasi;
 use wasmtime::{
@@ -239,15 +239,11 @@ impl WasmtimeInstance {
     /// A blocking call of a guest whose host may await: the engine runs such
     /// guests on stacks of their own alone. The state refuses what would wait.
     #[cold]
-    fn call_without_waiting(
-        &mut self,
-        op_length: i32,
-        msg_length: i32,
-    ) -> Result<i32, EngineError> {
+    fn run_without_waiting(&mut self, op_length: i32, msg_length: i32) -> Returned {
         let call = pin!(self.run_async((op_length, msg_length)));
         match call.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(returned) => returned.into_result(),
-            Poll::Pending => Err(EngineError::Other("a blocking call has awaited".into())),
+            Poll::Ready(returned) => returned,
+            Poll::Pending => Err(EngineError::Other("a blocking call has awaited".into())).into(),
         }
     }
 
@@ -269,22 +265,31 @@ impl WasmtimeInstance {
 }
 
 impl GuestInstance for WasmtimeInstance {
+    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+        self.run(op_length, msg_length).into_result()
+    }
+
     // Into `converse`, which is what the host asks for.
     #[inline(always)]
-    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+    fn run(&mut self, op_length: i32, msg_length: i32) -> Returned {
         #[cfg(feature = "async")]
         if self.store.data().state.awaits() {
-            return self.call_without_waiting(op_length, msg_length);
+            return self.run_without_waiting(op_length, msg_length);
         }
         let Self {
             store,
             guest_call,
             meter,
         } = self;
-        meter.arm(store)?;
+        if let Err(error) = meter.arm(store) {
+            return Err(error).into();
+        }
         let returned = guest_call.call(&mut *store, (op_length, msg_length));
         meter.count_fuel(store);
-        returned.map_err(|error| engine_error(error, &store.data().state))
+        match returned {
+            Ok(returned) => Ok(returned).into(),
+            Err(error) => Err(engine_error(error, &store.data().state)).into(),
+        }
     }
 
     #[cfg(feature = "async")]

@@ -66,6 +66,7 @@ mod model;
 pub mod module;
 mod module_limits;
 mod module_state;
+mod names;
 mod on_thread;
 mod options;
 mod pool;

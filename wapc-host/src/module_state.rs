@@ -5,6 +5,7 @@ use std::{
     fmt,
     num::NonZeroU64,
     panic::{AssertUnwindSafe, catch_unwind},
+    str::{Utf8Error, from_utf8},
     sync::Arc,
 };
 
@@ -17,6 +18,7 @@ use crate::{
     host_answer::{Answer, AnswerKind, Asked, HostAnswer, OwnedHostCall, WaitLimits},
     lent::Lent,
     limits::{Growth, LimitError, Limits},
+    names::{Name, Names},
     on_thread::Door,
     options::CallOptions,
     traces::Traces,
@@ -45,6 +47,7 @@ pub struct ModuleState {
     lent: Lent,
     responded: bool,
     traces: Traces,
+    names: Names,
     panic: Arc<PanicSlot>,
     door: Option<Arc<Door>>,
 }
@@ -81,6 +84,7 @@ impl ModuleState {
             lent: Lent::default(),
             responded: false,
             traces: Traces::default(),
+            names: Names::default(),
             panic: Arc::default(),
             door: None,
         }
@@ -272,7 +276,7 @@ impl ModuleState {
         const IMPORT: &str = "__guest_error";
         let message = read(memory, ptr, len, IMPORT, "error")?;
         bounded(&self.limits, message.len(), IMPORT, "an error")?;
-        let message = text(message, IMPORT, "error")?;
+        let message = from_utf8(message).map_err(|error| not_utf8(error, IMPORT, "error"))?;
         self.traces.guest_error = Some(message.to_owned());
         Ok(())
     }
@@ -309,6 +313,7 @@ impl ModuleState {
             traces,
             limits,
             budget,
+            names,
             ..
         } = self;
         let Callback::Blocking(callback) = callback else {
@@ -319,6 +324,7 @@ impl ModuleState {
         let call = read_host_call(
             self.host_id,
             self.generation,
+            names,
             limits,
             budget,
             memory,
@@ -357,6 +363,7 @@ impl ModuleState {
         let call = OwnedHostCall::new(read_host_call(
             self.host_id,
             self.generation,
+            &mut self.names,
             &self.limits,
             &self.budget,
             memory,
@@ -677,6 +684,7 @@ const HOST_CALL: &str = "__host_call";
 fn read_host_call<'c>(
     host_id: u64,
     generation: u64,
+    names: &'c mut Names,
     limits: &Limits,
     budget: &'c Budget,
     memory: &'c [u8],
@@ -686,9 +694,9 @@ fn read_host_call<'c>(
     let call = HostCall {
         host_id,
         generation,
-        binding: read_text(memory, bd_ptr, bd_len, HOST_CALL, "binding")?,
-        namespace: read_text(memory, ns_ptr, ns_len, HOST_CALL, "namespace")?,
-        operation: read_text(memory, op_ptr, op_len, HOST_CALL, "operation")?,
+        binding: read_name(&mut names.binding, memory, bd_ptr, bd_len, "binding")?,
+        namespace: read_name(&mut names.namespace, memory, ns_ptr, ns_len, "namespace")?,
+        operation: read_name(&mut names.operation, memory, op_ptr, op_len, "operation")?,
         payload: read(memory, ptr, len, HOST_CALL, "payload")?,
         budget,
     };
@@ -716,25 +724,26 @@ fn read<'m>(
         .ok_or_else(|| out_of_bounds(memory, pointer, length, import, what).into())
 }
 
+/// One of the three names of a host call.
 #[inline]
-fn read_text<'m>(
-    memory: &'m [u8],
+fn read_name<'c>(
+    last: &'c mut Name,
+    memory: &'c [u8],
     ptr: i32,
     len: i32,
-    import: &'static str,
     what: &'static str,
-) -> Result<&'m str, Stop> {
-    text(read(memory, ptr, len, import, what)?, import, what)
+) -> Result<&'c str, Stop> {
+    let bytes = read(memory, ptr, len, HOST_CALL, what)?;
+    last.text(bytes)
+        .map_err(|error| not_utf8(error, HOST_CALL, what))
 }
 
-#[inline]
-fn text<'m>(bytes: &'m [u8], import: &'static str, what: &'static str) -> Result<&'m str, Stop> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        Stop::Protocol(ProtocolError::NotUtf8 {
-            import,
-            what,
-            valid_up_to: error.valid_up_to(),
-        })
+#[cold]
+const fn not_utf8(error: Utf8Error, import: &'static str, what: &'static str) -> Stop {
+    Stop::Protocol(ProtocolError::NotUtf8 {
+        import,
+        what,
+        valid_up_to: error.valid_up_to(),
     })
 }
 

@@ -140,6 +140,32 @@ fn an_error_of_the_host_replaces_its_answer_and_the_other_way_round() {
 }
 
 #[test]
+fn each_host_call_has_its_own_names() {
+    let names = |_: u64, binding: &str, namespace: &str, operation: &str, _: &[u8]| {
+        Ok(format!("{binding}.{namespace}.{operation}").into_bytes())
+    };
+    let mut state = ModuleState::new(7, Arc::new(names));
+    let memory = *b"abc\xff";
+    let mut written = [0; 5];
+    for [bd, ns, op] in [[0, 1, 2], [0, 1, 2], [2, 1, 0], [0, 0, 0], [0, 1, 2]] {
+        let called = state.host_call(&memory, bd, 1, ns, 1, op, 1, 0, 0);
+        assert_eq!(called, Ok(1));
+        assert_eq!(state.host_response(&mut written, 0), Ok(()));
+        let letter = |at: i32| char::from(memory[at.cast_unsigned() as usize]);
+        let expected = format!("{}.{}.{}", letter(bd), letter(ns), letter(op));
+        assert_eq!(written, expected.as_bytes());
+        for [bd, ns, op] in [[3, 1, 2], [0, 3, 2], [0, 1, 3]] {
+            let refused = state.host_call(&memory, bd, 1, ns, 1, op, 1, 0, 0);
+            let refused = refused.unwrap_err();
+            assert!(matches!(
+                refused,
+                Stop::Protocol(ProtocolError::NotUtf8 { .. })
+            ));
+        }
+    }
+}
+
+#[test]
 fn an_abort_reads_what_it_can() {
     let mut memory = vec![4, 0, 0, 0, b'n', 0, b'o', 0, 0xff, 0xff, 0xff, 0xff];
     let abort = |memory: &[u8], message, file| {
