@@ -139,9 +139,10 @@ pub trait GuestInstance: Send {
     /// Why the guest did not return. The host drops the instance then.
     fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError>;
 
-    /// As [`GuestInstance::call`], whose outcome fits registers here. By default
-    /// through that; an engine whose calls take nanoseconds does it the other
-    /// way round, by [`Returned::into_result`].
+    /// As [`GuestInstance::call`], with an outcome that fits two registers: what
+    /// the host asks for. By default by that. An engine whose calls take
+    /// nanoseconds writes this one, and `call` by it and
+    /// [`Returned::into_result`].
     fn run(&mut self, op_length: i32, msg_length: i32) -> Returned {
         self.call(op_length, msg_length).into()
     }
