@@ -286,6 +286,7 @@ impl GuestInstance for WasmtimeInstance {
         }
         let returned = guest_call.call(&mut *store, (op_length, msg_length));
         meter.count_fuel(store);
+        // By `map_err` the two ways would be joined, and parted again.
         match returned {
             Ok(returned) => Ok(returned).into(),
             Err(error) => Err(engine_error(error, &store.data().state)).into(),

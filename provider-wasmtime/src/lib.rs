@@ -336,8 +336,8 @@ impl Builder {
     /// wasmtime and kind of processor; and of the bytes of `module`, unless
     /// that is `None`.
     ///
-    /// It is a `File`, or a `Cursor` over bytes, and is read as a whole wherever
-    /// it stands; afterwards it stands anywhere.
+    /// The artefact is a `File`, or a `Cursor` over bytes. It is read from its
+    /// beginning, whatever its position; that is unspecified afterwards.
     /// [`Builder::module_limits`] are without effect.
     ///
     /// # Errors

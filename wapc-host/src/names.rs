@@ -10,8 +10,8 @@ pub(crate) struct Names {
     pub(crate) operation: Name,
 }
 
-/// A name that was found to be UTF-8. The next one is mostly the same: to
-/// compare the two takes half as long as to look through it again.
+/// A name that was found to be UTF-8. The next one is mostly the same, and need
+/// only be compared with it.
 #[derive(Default)]
 pub(crate) struct Name(String);
 
