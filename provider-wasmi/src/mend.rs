@@ -20,9 +20,11 @@
 //!   out of its sandbox. Taking the lane out and storing it as an `i32` is the
 //!   same.
 
+use std::mem;
+
 use wasmparser::{BinaryReaderError, BlockType, MemArg, Operator, Parser, Payload};
 
-use crate::edit::{Edit, HEADER_BYTES, SECTION_CODE, bytes, code_section, edited, number};
+use crate::edit::{Edit, Editor, HEADER_BYTES, SECTION_CODE, bytes, code_section, edited, number};
 
 /// `binary` without what wasmi gets wrong; `None` if there is nothing of it.
 ///
@@ -51,17 +53,11 @@ fn mended_code(binary: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
         let Payload::CodeSectionEntry(body) = payload? else {
             continue;
         };
-        // Most functions have nothing of it, and need not be taken apart.
-        if may_need_mending(body.as_bytes()) {
-            let mut previous = Previous::Other;
-            let changed = edited(binary, &body, |operator| {
-                let edit = edit_of(previous, operator);
-                previous = Previous::of(operator);
-                edit
-            })?;
-            if let Some(body) = changed {
-                mended.push((bodies.len(), body));
-            }
+        let mending = Mending {
+            previous: Previous::Other,
+        };
+        if let Some(body) = edited(binary, &body, mending)? {
+            mended.push((bodies.len(), body));
         }
         bodies.push(body.as_bytes());
     }
@@ -71,6 +67,19 @@ fn mended_code(binary: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
         }
     }
     Ok((!mended.is_empty()).then(|| code_section(bodies.into_iter())))
+}
+
+/// Mends a function.
+struct Mending {
+    previous: Previous,
+}
+
+impl Editor for Mending {
+    #[inline(always)]
+    fn edit(&mut self, operator: &Operator<'_>) -> Option<Edit> {
+        let previous = mem::replace(&mut self.previous, Previous::of(operator));
+        edit_of(previous, operator)
+    }
 }
 
 /// The kind of the instruction before, as far as it matters.
@@ -87,6 +96,7 @@ enum Previous {
 }
 
 impl Previous {
+    #[inline(always)]
     const fn of(operator: &Operator<'_>) -> Self {
         match operator {
             Operator::LocalGet { .. } | Operator::LocalTee { .. } => Self::Local,
@@ -110,6 +120,7 @@ impl Previous {
 }
 
 /// What becomes of `operator` behind `previous`.
+#[inline(always)]
 fn edit_of(previous: Previous, operator: &Operator<'_>) -> Option<Edit> {
     match operator {
         Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
@@ -153,51 +164,10 @@ fn stored(extract: [u8; 2], lane: u8, store: u8, memarg: MemArg) -> Vec<u8> {
     output
 }
 
-/// Whether the bytes of a body look like something that [`edit_of`] would
-/// change: it may not be so, but where they don't, there is nothing.
-fn may_need_mending(body: &[u8]) -> bool {
-    body.iter().enumerate().any(|(at, byte)| {
-        let before = |distance: usize| {
-            let before = at.checked_sub(distance).and_then(|at| body.get(at));
-            before.copied().unwrap_or_default()
-        };
-        let behind = |distance: usize| body.get(at + distance).copied().unwrap_or_default();
-        match *byte {
-            SELECT | TYPED_SELECT => {
-                NO_IMMEDIATES.contains(&before(1))
-                    || WITH_AN_INDEX.contains(&before(2))
-                    || WITH_AN_INDEX.contains(&before(3))
-            }
-            // Align, and an offset of three bytes or more.
-            I32_STORE | I32_STORE_8 | I32_STORE_16 => {
-                behind(1) & MEMORY_FLAG != 0 || behind(2) & behind(3) & MORE != 0
-            }
-            // The index of a type: not negative.
-            BLOCK | LOOP | IF => behind(1) & NEGATIVE == 0 || behind(1) & MORE != 0,
-            VECTOR_PREFIX => true,
-            _ => false,
-        }
-    })
-}
-
-/// The instructions of [`Previous::Comparison`], and `end`, that end with their
-/// own byte.
-const NO_IMMEDIATES: [u8; 11] = [
-    0x45, 0x46, 0x47, 0x74, 0x75, 0x76, 0x77, 0x78, 0x01, 0x1a, 0x0b,
-];
-/// Those that end with an index or a type.
-const WITH_AN_INDEX: [u8; 3] = [0x02, 0x03, 0x21];
-
 /// `block`, `end`.
-const EMPTY_BLOCK: [u8; 3] = [BLOCK, 0x40, 0x0b];
-const BLOCK: u8 = 0x02;
-const LOOP: u8 = 0x03;
-const IF: u8 = 0x04;
+const EMPTY_BLOCK: [u8; 3] = [0x02, 0x40, 0x0b];
 /// `i32.const 0`, `i32.add`.
 const SAME_NUMBER: [u8; 3] = [0x41, 0, 0x6a];
-const SELECT: u8 = 0x1b;
-const TYPED_SELECT: u8 = 0x1c;
-const I32_STORE: u8 = 0x36;
 const I32_STORE_8: u8 = 0x3a;
 const I32_STORE_16: u8 = 0x3b;
 /// The byte that every vector instruction begins with.
@@ -207,10 +177,6 @@ const EXTRACT_LANE_8: [u8; 2] = [VECTOR_PREFIX, 0x16];
 const EXTRACT_LANE_16: [u8; 2] = [VECTOR_PREFIX, 0x19];
 /// In the alignment: the index of a memory follows.
 const MEMORY_FLAG: u8 = 0x40;
-/// In LEB128 of one byte: the number is below 0.
-const NEGATIVE: u8 = 0x40;
-/// In LEB128: there are more bytes.
-const MORE: u8 = 0x80;
 
 #[cfg(test)]
 mod tests {

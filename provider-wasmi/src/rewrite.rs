@@ -11,7 +11,7 @@ use std::{borrow::Cow, ops::Range};
 
 use wasmparser::{BinaryReaderError, FunctionBody, Operator, Parser, Payload, RefType, TypeRef};
 
-use crate::edit::{Edit, HEADER_BYTES, SECTION_CODE, bytes, code_section, edited, number};
+use crate::edit::{Edit, Editor, HEADER_BYTES, SECTION_CODE, bytes, code_section, edited, number};
 
 /// A module that was rewritten.
 pub(crate) struct Rewritten {
@@ -158,7 +158,7 @@ impl<'m> Outline<'m> {
         let (mut types, mut functions, mut bodies) = (vec![], vec![], vec![]);
         let mut found = false;
         for body in &self.bodies {
-            let changed = edited(binary, body, |operator| self.without_growth(operator)).ok()?;
+            let changed = edited(binary, body, WithoutGrowth(self.functions)).ok()?;
             found |= changed.is_some();
             bodies.push(changed.map_or(Cow::Borrowed(body.as_bytes()), Cow::Owned));
         }
@@ -187,14 +187,20 @@ impl<'m> Outline<'m> {
             code: code_section(bodies.iter().map(Cow::as_ref)),
         })
     }
+}
 
-    /// What becomes of an instruction: a call in place of `table.grow`.
-    fn without_growth(&self, operator: &Operator<'_>) -> Option<Edit> {
+/// Puts a call in place of each `table.grow`: of the functions from this one
+/// on, one for each table.
+struct WithoutGrowth(u32);
+
+impl Editor for WithoutGrowth {
+    #[inline(always)]
+    fn edit(&mut self, operator: &Operator<'_>) -> Option<Edit> {
         let Operator::TableGrow { table } = operator else {
             return None;
         };
         let mut call = vec![CALL];
-        number(&mut call, self.functions.checked_add(*table)?.into());
+        number(&mut call, self.0.checked_add(*table)?.into());
         Some(Edit::Instead(call))
     }
 }
