@@ -92,8 +92,8 @@ impl ModuleLimits {
     /// Checks a binary that is about to be compiled. For engines.
     ///
     /// What does not parse is let through: the engine says what is wrong with
-    /// it. Most functions are only looked through for the bytes that blocks
-    /// begin with, at the speed of memory.
+    /// it. Most functions are too short to be above a limit, and not looked
+    /// into; most others only for the bytes that blocks begin with.
     ///
     /// # Errors
     ///
@@ -143,13 +143,19 @@ impl ModuleLimits {
             });
         }
         let locals = locals(body);
+        let within = |blocks: usize, loops: usize| {
+            blocks <= self.max_block_depth
+                && loops <= self.max_loop_depth
+                && loops.saturating_mul(locals) <= self.max_loops_by_locals
+        };
+        // Most functions have fewer bytes than may be blocks and loops.
+        if within(bytes.len(), bytes.len()) {
+            return Ok(());
+        }
         // At least as many as there are blocks and loops.
         let blocks = bytes.iter().filter(|byte| BLOCKS.contains(byte)).count();
         let loops = bytes.iter().filter(|byte| **byte == LOOP).count();
-        if blocks <= self.max_block_depth
-            && loops <= self.max_loop_depth
-            && loops.saturating_mul(locals) <= self.max_loops_by_locals
-        {
+        if within(blocks, loops) {
             return Ok(());
         }
         let nesting = Nesting::of(body);
