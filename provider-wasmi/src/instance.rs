@@ -65,27 +65,37 @@ impl Template {
     pub(crate) const fn module(&self) -> &Module {
         &self.module
     }
+
+    fn start_section(&self) -> Option<&str> {
+        match &self.origin {
+            Origin::Provider { start_section } => start_section.as_deref(),
+            Origin::Elsewhere => None,
+        }
+    }
 }
 
 /// One live guest.
 pub(crate) struct WasmiInstance {
     store: Store<Data>,
+    instance: Instance,
     guest_call: TypedFunc<(i32, i32), i32>,
     interruption: Interruption,
 }
 
 impl WasmiInstance {
-    /// Awaits only in an async call.
-    pub(crate) async fn new(
+    /// A guest whose start functions have not run, and the fuel that they all
+    /// share; a start section that a module brings from elsewhere has had some.
+    ///
+    /// In a box at once, since a store is large.
+    pub(crate) fn new(
         template: &Template,
         wasi: &WasiSettings,
         mut state: ModuleState,
-    ) -> Result<Self, EngineError> {
+    ) -> Result<(Box<Self>, Meter), EngineError> {
         let wasi = match template.shape.imports_wasi {
             true => Some(Wasi::of_guest(wasi, &mut state)?),
             false => None,
         };
-        // All start functions share it.
         let mut meter = Meter::new(template.interruption, &state);
         let data = Data {
             state,
@@ -98,15 +108,42 @@ impl WasmiInstance {
         let mut store = Store::new(template.module.engine(), data);
         store.limiter(|data| data);
         let instance = instantiate(&mut store, &mut meter, template)?;
-        run_start_functions(&mut store, &mut meter, template, instance).await?;
         let guest_call = instance
             .get_typed_func(&store, "__guest_call")
             .map_err(|error| EngineError::Other(error.into()))?;
-        Ok(Self {
+        let made = Box::new(Self {
             store,
+            instance,
             guest_call,
             interruption: template.interruption,
-        })
+        });
+        Ok((made, meter))
+    }
+
+    /// Runs the start functions. Awaits only in an async call.
+    pub(crate) async fn start(
+        &mut self,
+        template: &Template,
+        mut meter: Meter,
+    ) -> Result<(), EngineError> {
+        if let Some(name) = template.start_section() {
+            let outcome = self.run_start(&mut meter, name).await;
+            outcome.map_err(EngineError::in_instantiation)?;
+        }
+        for start in &template.shape.start_functions {
+            if let Some(name) = start.export() {
+                start.outcome(self.run_start(&mut meter, name).await)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_start(&mut self, meter: &mut Meter, name: &str) -> Result<(), EngineError> {
+        let function = self
+            .instance
+            .get_typed_func::<(), ()>(&self.store, name)
+            .map_err(|error| EngineError::Other(error.into()))?;
+        run_async(&mut self.store, meter, function, ()).await
     }
 }
 
@@ -168,37 +205,4 @@ fn instantiate(
     }
     store.data_mut().memory = instance.get_memory(&*store, "memory");
     Ok(instance)
-}
-
-async fn run_start_functions(
-    store: &mut Store<Data>,
-    meter: &mut Meter,
-    template: &Template,
-    instance: Instance,
-) -> Result<(), EngineError> {
-    if let Origin::Provider {
-        start_section: Some(name),
-    } = &template.origin
-    {
-        let outcome = run_start(store, meter, instance, name).await;
-        outcome.map_err(EngineError::in_instantiation)?;
-    }
-    for start in &template.shape.start_functions {
-        if let Some(name) = start.export() {
-            start.outcome(run_start(store, meter, instance, name).await)?;
-        }
-    }
-    Ok(())
-}
-
-async fn run_start(
-    store: &mut Store<Data>,
-    meter: &mut Meter,
-    instance: Instance,
-    name: &str,
-) -> Result<(), EngineError> {
-    let function = instance
-        .get_typed_func::<(), ()>(&*store, name)
-        .map_err(|error| EngineError::Other(error.into()))?;
-    run_async(store, meter, function, ()).await
 }

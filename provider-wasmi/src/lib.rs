@@ -106,11 +106,13 @@ impl fmt::Debug for WasmiEngineProvider {
 
 impl WebAssemblyEngineProvider for WasmiEngineProvider {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        let mut made = pin!(self.init_async(state));
-        match made.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(made) => made,
-            Poll::Pending => Err(EngineError::Other("a blocking start has awaited".into())),
+        let template = self.templates.of(state.spread());
+        let (mut made, meter) = WasmiInstance::new(template, &self.builder.wasi, state)?;
+        match pin!(made.start(template, meter)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(started) => started?,
+            Poll::Pending => return Err(EngineError::Other("a blocking start has awaited".into())),
         }
+        Ok(made)
     }
 
     fn init_async(
@@ -119,8 +121,9 @@ impl WebAssemblyEngineProvider for WasmiEngineProvider {
     ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
         Box::pin(async move {
             let template = self.templates.of(state.spread());
-            let instance = WasmiInstance::new(template, &self.builder.wasi, state).await?;
-            Ok(Box::new(instance) as Box<dyn GuestInstance>)
+            let (mut made, meter) = WasmiInstance::new(template, &self.builder.wasi, state)?;
+            made.start(template, meter).await?;
+            Ok(made as Box<dyn GuestInstance>)
         })
     }
 
