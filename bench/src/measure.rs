@@ -151,9 +151,8 @@ impl Stopwatch {
 
 impl Gauge for Stopwatch {
     fn sample(&mut self) -> Result<f64> {
-        let start = Instant::now();
-        self.work.run(self.times)?;
-        Ok(start.elapsed().as_nanos() as f64 / self.times as f64)
+        let taken = self.work.time(self.times)?;
+        Ok(taken.as_nanos() as f64 / self.times as f64)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::hint::black_box;
 use std::ops::{Deref, Range};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -43,6 +44,13 @@ pub type Maker = Box<dyn Fn() -> Result<Box<dyn Work>> + Send + Sync>;
 /// What is timed: the same thing `times` over, each answer checked.
 pub trait Work {
     fn run(&mut self, times: u64) -> Result<()>;
+
+    /// Runs likewise, and tells how long it took.
+    fn time(&mut self, times: u64) -> Result<Duration> {
+        let start = Instant::now();
+        self.run(times)?;
+        Ok(start.elapsed())
+    }
 }
 
 /// What a subject is asked to do.
@@ -162,6 +170,29 @@ pub fn repeat(once: impl FnMut() -> Result<()> + 'static) -> Result<Box<dyn Work
         }
     }
     Ok(Box::new(Repeat(once)))
+}
+
+/// [`Action::ColdStart`] from a closure that gives what it has started, once that has
+/// answered. To take it down again is not timed.
+pub fn repeat_start<T>(once: impl FnMut() -> Result<T> + 'static) -> Result<Box<dyn Work>> {
+    struct Start<F>(F);
+    impl<T, F: FnMut() -> Result<T>> Work for Start<F> {
+        fn run(&mut self, times: u64) -> Result<()> {
+            self.time(times).map(|_| ())
+        }
+
+        fn time(&mut self, times: u64) -> Result<Duration> {
+            let mut taken = Duration::ZERO;
+            for _ in 0..times {
+                let start = Instant::now();
+                let started = (self.0)()?;
+                taken += start.elapsed();
+                drop(started);
+            }
+            Ok(taken)
+        }
+    }
+    Ok(Box::new(Start(once)))
 }
 
 /// [`Action::Call`] from a closure that calls once and gives the answer's length.

@@ -10,7 +10,7 @@ use wasmi::{
 use super::conversation::{Broken, Conversation};
 use crate::guests::Dialect;
 use crate::subject::{
-    Action, Kind, Maker, OPERATION, Result, Subject, Task, maker, repeat, repeat_call,
+    Action, Kind, Maker, OPERATION, Result, Subject, Task, maker, repeat, repeat_call, repeat_start,
 };
 
 pub fn subjects() -> Vec<Box<dyn Subject>> {
@@ -118,11 +118,14 @@ impl Subject for Floor {
             }),
             Action::ColdStart => maker(move || {
                 let (module, task) = (task.module(), task.clone());
-                repeat(move || floor.load(&floor.engine(), &module)?.answer(&task))
+                repeat_start(move || {
+                    let loaded = floor.load(&floor.engine(), &module)?;
+                    Ok((loaded.answer(&task)?, loaded))
+                })
             }),
             Action::FreshInstance => maker(move || {
                 let (loaded, task) = (loaded()?, task.clone());
-                repeat(move || loaded.answer(&task))
+                repeat(move || loaded.answer(&task).map(drop))
             }),
             Action::Replace => maker(move || {
                 let task = task.clone();
@@ -192,11 +195,12 @@ impl Loaded {
         Ok(Instance { store, guest_call })
     }
 
-    /// One call of a fresh instance.
-    fn answer(&self, task: &Task) -> Result<()> {
+    /// A fresh instance that has been called once.
+    fn answer(&self, task: &Task) -> Result<Instance> {
         let mut instance = self.instantiate()?;
         instance.call(OPERATION, &task.payload)?;
-        task.check(instance.response())
+        task.check(instance.response())?;
+        Ok(instance)
     }
 }
 

@@ -12,7 +12,7 @@ use wasmtime::{
 use super::conversation::Conversation;
 use crate::guests::Dialect;
 use crate::subject::{
-    Action, Kind, Maker, OPERATION, Result, Subject, Task, maker, repeat, repeat_call,
+    Action, Kind, Maker, OPERATION, Result, Subject, Task, maker, repeat, repeat_call, repeat_start,
 };
 
 pub fn subjects() -> Vec<Box<dyn Subject>> {
@@ -55,6 +55,14 @@ pub fn subjects() -> Vec<Box<dyn Subject>> {
             about: "compiled ahead of time, mapped from a file",
             actions: &[ColdStart, Replace],
             source: Source::ArtefactFile,
+            ..copied
+        },
+        Floor {
+            name: "floor-wasmtime-aot-epochs",
+            about: "the same, of a guest that asks at each loop whether it may go on",
+            actions: &[ColdStart],
+            source: Source::ArtefactFile,
+            interruptible: true,
             ..copied
         },
         Floor {
@@ -154,10 +162,11 @@ impl Subject for Floor {
                 let source = Arc::new(floor.artefact(&floor.engine()?, &task.module())?);
                 maker(move || {
                     let (source, task) = (source.clone(), task.clone());
-                    repeat(move || {
+                    repeat_start(move || {
                         let engine = floor.engine()?;
                         let linker = linker(&engine, floor.lent)?;
-                        Loaded::new(&linker, source.load(&engine)?)?.answer(&task)
+                        let loaded = Loaded::new(&linker, source.load(&engine)?)?;
+                        Ok((loaded.answer(&task)?, loaded, linker))
                     })
                 })
             }
@@ -165,7 +174,7 @@ impl Subject for Floor {
                 let loaded = Arc::new(floor.load_task(&task)?);
                 maker(move || {
                     let (loaded, task) = (loaded.clone(), task.clone());
-                    repeat(move || loaded.answer(&task))
+                    repeat(move || loaded.answer(&task).map(drop))
                 })
             }
             Action::Replace => {
@@ -299,11 +308,12 @@ impl Loaded {
         Ok(Instance { store, guest_call })
     }
 
-    /// One call of a fresh instance.
-    fn answer(&self, task: &Task) -> Result<()> {
+    /// A fresh instance that has been called once.
+    fn answer(&self, task: &Task) -> Result<Instance> {
         let mut instance = self.instantiate()?;
         instance.call(OPERATION, &task.payload)?;
-        task.check(instance.response())
+        task.check(instance.response())?;
+        Ok(instance)
     }
 }
 

@@ -6,7 +6,7 @@ mod floor_wasmi_async;
 mod floor_wasmtime;
 mod floor_wasmtime_async;
 mod ours;
-mod ours_wasmtime;
+mod ours_modes;
 #[cfg(feature = "peer-extism")]
 mod peer_extism;
 #[cfg(feature = "peer-wapc")]
@@ -24,7 +24,7 @@ pub fn all() -> Vec<Box<dyn Subject>> {
     subjects.extend(floor_wasmi::subjects());
     subjects.extend(floor_wasmi_async::subjects());
     subjects.extend(ours::subjects());
-    subjects.extend(ours_wasmtime::subjects());
+    subjects.extend(ours_modes::subjects());
     #[cfg(feature = "peer-wapc")]
     subjects.extend(peer_wapc::subjects());
     #[cfg(feature = "peer-wapc-pool")]

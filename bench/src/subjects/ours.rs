@@ -13,7 +13,7 @@ use super::conversation::read;
 use crate::guests::Dialect;
 use crate::subject::{
     Action, Kind, Maker, OPERATION, Result, Subject, Task, awaited, maker, repeat, repeat_awaited,
-    repeat_call,
+    repeat_call, repeat_start,
 };
 
 pub fn subjects() -> Vec<Box<dyn Subject>> {
@@ -279,9 +279,10 @@ impl Subject for Ours {
                 let module = task.module();
                 maker(move || {
                     let (module, task) = (module.clone(), task.clone());
-                    repeat(move || {
+                    repeat_start(move || {
                         let host = engine.provider(&module)?.host(form)?;
-                        task.check(&host.call(OPERATION, &task.payload)?)
+                        task.check(&host.call(OPERATION, &task.payload)?)?;
+                        Ok(host)
                     })
                 })
             }

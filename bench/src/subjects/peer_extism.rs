@@ -7,7 +7,7 @@ use extism::{CompiledPlugin, PTR, Plugin, PluginBuilder, UserData};
 
 use crate::guests::Dialect;
 use crate::subject::{
-    Action, Kind, Maker, OPERATION, Result, Subject, Task, maker, repeat, repeat_call,
+    Action, Kind, Maker, OPERATION, Result, Subject, Task, maker, repeat, repeat_call, repeat_start,
 };
 
 pub fn subjects() -> Vec<Box<dyn Subject>> {
@@ -48,7 +48,7 @@ impl Subject for Extism {
             }),
             Action::ColdStart => maker(move || {
                 let (module, task) = (module.clone(), task.clone());
-                repeat(move || answer(&mut load(&module, None)?, &task))
+                repeat_start(move || started(&module, None, &task))
             }),
             Action::FreshInstance => maker(move || {
                 let (compiled, task) = (compiled.clone(), task.clone());
@@ -111,13 +111,13 @@ impl Subject for Cached {
         let module = task.guest.bytes(Dialect::Extism);
         let dir = Arc::new(tempfile::tempdir()?);
         let config = cache_config(dir.path())?;
-        answer(&mut load(&module, Some(&config))?, &task)?;
+        started(&module, Some(&config), &task)?;
         maker(move || {
             let (module, task) = (module.clone(), task.clone());
             let (config, dir) = (config.clone(), dir.clone());
-            repeat(move || {
+            repeat_start(move || {
                 debug_assert!(config.starts_with(dir.path()));
-                answer(&mut load(&module, Some(&config))?, &task)
+                started(&module, Some(&config), &task)
             })
         })
     }
@@ -143,6 +143,13 @@ fn compile(module: &[u8], cache: Option<&Path>) -> Result<CompiledPlugin> {
 
 fn load(module: &[u8], cache: Option<&Path>) -> Result<Plugin> {
     Ok(Plugin::new_from_compiled(&compile(module, cache)?)?)
+}
+
+/// A plugin that has been called once.
+fn started(module: &[u8], cache: Option<&Path>, task: &Task) -> Result<Plugin> {
+    let mut plugin = load(module, cache)?;
+    answer(&mut plugin, task)?;
+    Ok(plugin)
 }
 
 fn answer(plugin: &mut Plugin, task: &Task) -> Result<()> {

@@ -9,7 +9,7 @@ use wasmtime_provider::{WasmtimeEngineProviderBuilder, WasmtimeEngineProviderPre
 use crate::guests::Dialect;
 use crate::subject::{
     Action, Kind, Maker, OPERATION, Result, Subject, Task, awaited, maker, repeat, repeat_awaited,
-    repeat_call,
+    repeat_call, repeat_start,
 };
 
 pub fn subjects() -> Vec<Box<dyn Subject>> {
@@ -52,7 +52,7 @@ impl Subject for Blocking {
             }),
             Action::ColdStart => maker(move || {
                 let (module, task) = (task.module(), task.clone());
-                repeat(move || cold(&module, None, &task))
+                repeat_start(move || cold(&module, None, &task))
             }),
             Action::FreshInstance => maker(move || {
                 let (linked, task) = (linked.clone(), task.clone());
@@ -111,10 +111,10 @@ impl Subject for Cached {
         }
         let task = task.clone();
         let dir = Arc::new(tempfile::tempdir()?);
-        cold(&task.module(), Some(dir.path()), &task)?;
+        drop(cold(&task.module(), Some(dir.path()), &task)?);
         maker(move || {
             let (module, dir, task) = (task.module(), dir.clone(), task.clone());
-            repeat(move || cold(&module, Some(dir.path()), &task))
+            repeat_start(move || cold(&module, Some(dir.path()), &task))
         })
     }
 }
@@ -168,13 +168,15 @@ fn host(linked: &WasmtimeEngineProviderPre) -> Result<WapcHost> {
     )?)
 }
 
-fn cold(module: &[u8], cache: Option<&Path>, task: &Task) -> Result<()> {
+/// A host that has been called once.
+fn cold(module: &[u8], cache: Option<&Path>, task: &Task) -> Result<WapcHost> {
     let mut builder = WasmtimeEngineProviderBuilder::new().module_bytes(module);
     if cache.is_some() {
         builder = builder.enable_cache(cache);
     }
     let host = WapcHost::new(Box::new(builder.build()?), Some(answer_with_payload()))?;
-    task.check(&host.call(OPERATION, &task.payload)?)
+    task.check(&host.call(OPERATION, &task.payload)?)?;
+    Ok(host)
 }
 
 fn answer_with_payload() -> Box<HostCallback> {

@@ -1,17 +1,20 @@
-//! What this project's wasmtime provider offers besides: a pool of instances, code
-//! compiled ahead of time, the baseline compiler.
+//! What this project offers besides: fresh instances, and on wasmtime a pool of them,
+//! code compiled ahead of time, the baseline compiler.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::{Builder, Pooling, WasmtimeEngineProvider};
 use tempfile::TempDir;
-use wapc_host::{Reuse, WapcHost};
+use wapc_host::{ModuleError, Reuse, WapcHost, WebAssemblyEngineProvider};
 use wasmtime::{Config, Engine, Module};
 
 use super::ours::Echo;
-use crate::subject::{Action, Kind, Maker, OPERATION, Result, Subject, Task, maker, repeat};
+use crate::subject::{
+    Action, Kind, Maker, OPERATION, Result, Subject, Task, maker, repeat, repeat_start,
+};
 
 pub fn subjects() -> Vec<Box<dyn Subject>> {
     let modes = [
@@ -19,7 +22,7 @@ pub fn subjects() -> Vec<Box<dyn Subject>> {
             name: "ours-wasmtime-fresh",
             about: "one host with `Reuse::Fresh`, whatever the number of threads",
             floor: "floor-wasmtime",
-            prepare: |task| fresh(WasmtimeEngineProvider::builder(), task),
+            prepare: |task| fresh(WasmtimeEngineProvider::new, task),
         },
         Mode {
             name: "ours-wasmtime-fresh-pooling",
@@ -27,13 +30,20 @@ pub fn subjects() -> Vec<Box<dyn Subject>> {
             floor: "floor-wasmtime-pooling-kept",
             prepare: |task| {
                 let pooling = Pooling::new(POOLED_INSTANCES);
-                fresh(WasmtimeEngineProvider::builder().pooling(pooling), task)
+                let builder = WasmtimeEngineProvider::builder().pooling(pooling);
+                fresh(|module| builder.build(module), task)
             },
+        },
+        Mode {
+            name: "ours-wasmi-fresh",
+            about: "one host with `Reuse::Fresh`, whatever the number of threads",
+            floor: "floor-wasmi",
+            prepare: |task| fresh(WasmiEngineProvider::new, task),
         },
         Mode {
             name: "ours-wasmtime-precompiled",
             about: "an artefact read, checked and mapped from a file",
-            floor: "floor-wasmtime-aot-file",
+            floor: "floor-wasmtime-aot-epochs",
             prepare: precompiled,
         },
         Mode {
@@ -80,11 +90,17 @@ impl Subject for Mode {
     }
 }
 
-fn fresh(builder: Builder, task: &Task) -> Result<Option<Maker>> {
+fn fresh<P>(
+    provider: impl FnOnce(&[u8]) -> std::result::Result<P, ModuleError>,
+    task: &Task,
+) -> Result<Option<Maker>>
+where
+    P: WebAssemblyEngineProvider + 'static,
+{
     if task.action != Action::FreshInstance {
         return Ok(None);
     }
-    let host = WapcHost::builder(Box::new(builder.build(&task.module())?))
+    let host = WapcHost::builder(Box::new(provider(&task.module())?))
         .max_instances(2)
         .reuse(Reuse::Fresh)
         .build_with(Echo)?;
@@ -107,7 +123,7 @@ fn winch(task: &Task) -> Result<Option<Maker>> {
     let (module, task) = (task.module(), task.clone());
     maker(move || {
         let (module, task) = (module.clone(), task.clone());
-        repeat(move || {
+        repeat_start(move || {
             let builder = WasmtimeEngineProvider::builder().winch();
             answer(builder.build(&module)?, &task)
         })
@@ -122,7 +138,7 @@ fn precompiled(task: &Task) -> Result<Option<Maker>> {
     let task = task.clone();
     maker(move || {
         let (file, task) = (file.clone(), task.clone());
-        repeat(move || answer(load(builder()?, &file.path)?, &task))
+        repeat_start(move || answer(load(builder()?, &file.path)?, &task))
     })
 }
 
@@ -154,7 +170,9 @@ impl File {
     }
 }
 
-fn answer(provider: WasmtimeEngineProvider, task: &Task) -> Result<()> {
+/// A host that has been called once.
+fn answer(provider: WasmtimeEngineProvider, task: &Task) -> Result<WapcHost> {
     let host = WapcHost::with_callback(Box::new(provider), Echo)?;
-    task.check(&host.call(OPERATION, &task.payload)?)
+    task.check(&host.call(OPERATION, &task.payload)?)?;
+    Ok(host)
 }
