@@ -20,7 +20,7 @@
 //!   out of its sandbox. Taking the lane out and storing it as an `i32` is the
 //!   same.
 
-use std::mem;
+use std::{borrow::Cow, mem};
 
 use wasmparser::{BinaryReaderError, BlockType, MemArg, Operator, Parser, Payload};
 
@@ -47,29 +47,20 @@ pub(crate) fn mend(binary: &[u8]) -> Option<Vec<u8>> {
 
 /// The contents of the code section, if they need mending.
 fn mended_code(binary: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
-    let mut bodies = vec![];
-    let mut mended = vec![];
+    let (mut bodies, mut mended) = (vec![], false);
     for payload in Parser::new(0).parse_all(binary) {
         let Payload::CodeSectionEntry(body) = payload? else {
             continue;
         };
-        let mending = Mending {
-            previous: Previous::Other,
-        };
-        if let Some(body) = edited(binary, &body, mending)? {
-            mended.push((bodies.len(), body));
-        }
-        bodies.push(body.as_bytes());
+        let changed = edited(binary, &body, Mending::default())?;
+        mended |= changed.is_some();
+        bodies.push(changed.map_or(Cow::Borrowed(body.as_bytes()), Cow::Owned));
     }
-    for (index, body) in &mended {
-        if let Some(place) = bodies.get_mut(*index) {
-            *place = body;
-        }
-    }
-    Ok((!mended.is_empty()).then(|| code_section(bodies.into_iter())))
+    Ok(mended.then(|| code_section(bodies.iter().map(Cow::as_ref))))
 }
 
 /// Mends a function.
+#[derive(Default)]
 struct Mending {
     previous: Previous,
 }
@@ -83,7 +74,7 @@ impl Editor for Mending {
 }
 
 /// The kind of the instruction before, as far as it matters.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Previous {
     /// It has left a local on the stack.
     Local,
@@ -92,6 +83,7 @@ enum Previous {
     /// wasmi may take what is on the stack behind it for the outcome of a
     /// comparison: such an instruction, or one for which it does nothing.
     Comparison,
+    #[default]
     Other,
 }
 
