@@ -253,7 +253,7 @@ impl WasmtimeInstance {
             guest_call,
             meter,
         } = self;
-        if let Err(error) = meter.arm(store) {
+        if let Err(error) = meter.give_fuel(store) {
             return Err(error).into();
         }
         let returned = guest_call.call_async(&mut *store, params).await;
@@ -281,7 +281,7 @@ impl GuestInstance for WasmtimeInstance {
             guest_call,
             meter,
         } = self;
-        if let Err(error) = meter.arm(store) {
+        if let Err(error) = meter.give_fuel(store) {
             return Err(error).into();
         }
         let returned = guest_call.call(&mut *store, (op_length, msg_length));

@@ -8,8 +8,6 @@ use crate::imports::Data;
 /// How the guest in a store can be interrupted.
 pub(crate) struct Meter {
     interruption: Interruption,
-    /// Whether the store's guest is interrupted at the next tick.
-    ticking: bool,
 }
 
 impl Meter {
@@ -22,7 +20,10 @@ impl Meter {
         // An engine may have been made for more than the provider uses. Its
         // guests would then end at once.
         if store.engine().get_epoch_interruption() {
-            store.set_epoch_deadline(FAR);
+            // A guest asks at each tick, in calls that are not timed too: then
+            // it is told to go on, and no call needs to ask for the epoch.
+            let ticks = if interruption.by_time() { 1 } else { FAR };
+            store.set_epoch_deadline(ticks);
             store.epoch_deadline_callback(|mut store| {
                 let state = &mut store.data_mut().state;
                 state.check()?;
@@ -36,24 +37,15 @@ impl Meter {
         if store.engine().get_consume_fuel() {
             store.set_fuel(u64::MAX).map_err(other)?;
         }
-        let mut meter = Self {
-            interruption,
-            ticking: false,
-        };
-        meter.arm(store)?;
+        let meter = Self { interruption };
+        meter.give_fuel(store)?;
         Ok(meter)
     }
 
-    /// Sets out what the call that begins may use, or the start functions.
+    /// Gives the call that begins the fuel that it may use, or the start
+    /// functions.
     #[inline]
-    pub(crate) fn arm(&mut self, store: &mut Store<Data>) -> Result<(), EngineError> {
-        // Once it ticks the guest is looked after until that ends, so that most
-        // calls need not ask the engine for its epoch.
-        let timed = self.interruption.by_time() && store.data().state.is_timed();
-        if timed != self.ticking {
-            store.set_epoch_deadline(if timed { 1 } else { FAR });
-            self.ticking = timed;
-        }
+    pub(crate) fn give_fuel(&self, store: &mut Store<Data>) -> Result<(), EngineError> {
         if self.interruption.by_fuel() {
             let fuel = store.data().state.fuel().unwrap_or(u64::MAX);
             store.set_fuel(fuel).map_err(other)?;
@@ -61,7 +53,7 @@ impl Meter {
         Ok(())
     }
 
-    /// Tells the state what [`Meter::arm`] had given and is used up.
+    /// Tells the state what is used up of that.
     #[inline]
     pub(crate) fn count_fuel(&self, store: &mut Store<Data>) {
         if self.interruption.by_fuel()

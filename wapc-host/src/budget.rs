@@ -16,8 +16,9 @@ pub(crate) struct Budget {
     /// What a call has without options of its own.
     usual: Time,
     time: Time,
-    /// Whether the call has options, so that the next one must forget them.
-    has_options: bool,
+    /// Whether there is more to do for the next call than for most: to forget
+    /// the options of this one, to tell the watch.
+    unusual: bool,
     /// The ticks of the clock at which it began and must have ended.
     began: u64,
     expires: u64,
@@ -25,7 +26,7 @@ pub(crate) struct Budget {
     cancel: Option<CancelHandle>,
     context: Option<Arc<dyn Any + Send + Sync>>,
     /// For how many ticks the guest runs between pauses, and the tick of the
-    /// last one.
+    /// last one, which may have been in a call before.
     slice: Option<NonZeroU64>,
     paused: u64,
     watch: Option<Watch>,
@@ -65,7 +66,7 @@ impl Budget {
             usual: Time::new(limits.timeout),
             time,
             // Start functions have a time of their own.
-            has_options: true,
+            unusual: true,
             began,
             expires: began.saturating_add(time.ticks),
             fuel: limits.fuel,
@@ -80,6 +81,7 @@ impl Budget {
     /// What sees from elsewhere whether the guest may go on.
     pub(crate) fn watch(&mut self) -> Watch {
         let watch = self.watch.get_or_insert_default().clone();
+        self.unusual = true;
         self.update_watch();
         watch
     }
@@ -102,20 +104,34 @@ impl Budget {
         options: Option<&CallOptions>,
         slice: Option<NonZeroU64>,
     ) {
-        if options.is_some() || self.has_options {
-            self.take(limits, options);
+        if options.is_some() || self.unusual {
+            return self.begin_unusual(limits, options, slice);
         }
+        self.start(slice);
+    }
+
+    #[cold]
+    fn begin_unusual(
+        &mut self,
+        limits: &Limits,
+        options: Option<&CallOptions>,
+        slice: Option<NonZeroU64>,
+    ) {
+        self.take(limits, options);
+        self.start(slice);
+        self.update_watch();
+    }
+
+    /// Lets the time begin.
+    #[inline]
+    fn start(&mut self, slice: Option<NonZeroU64>) {
         self.began = clock::now();
         self.expires = self.began.saturating_add(self.time.ticks);
         self.slice = slice;
-        self.paused = self.began;
-        if self.watch.is_some() {
-            self.update_watch();
-        }
     }
 
     fn take(&mut self, limits: &Limits, options: Option<&CallOptions>) {
-        self.has_options = options.is_some();
+        self.unusual = options.is_some() || self.watch.is_some();
         let Some(options) = options else {
             self.time = self.usual;
             self.fuel = limits.fuel;
@@ -165,7 +181,7 @@ impl Budget {
             return false;
         };
         let now = clock::now();
-        let due = now >= self.paused.saturating_add(slice.get());
+        let due = now >= self.paused.max(self.began).saturating_add(slice.get());
         if due {
             self.paused = now;
         }
@@ -175,7 +191,6 @@ impl Budget {
     /// Lets the guest run for `slice` ticks between pauses, from now on.
     pub(crate) fn set_slice(&mut self, slice: NonZeroU64) {
         self.slice = Some(slice);
-        self.paused = self.began;
     }
 
     /// Whether the call may await.
@@ -225,7 +240,8 @@ impl Budget {
     /// The ticks that have gone by since the call began.
     #[inline]
     pub(crate) fn ticks(&self) -> u64 {
-        clock::now().saturating_sub(self.began)
+        // The count never goes back.
+        clock::now().wrapping_sub(self.began)
     }
 
     /// How long the call has taken, if the clock has counted.
