@@ -28,6 +28,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("timeout", timeout),
         Case::new("timeout_of_one_call", timeout_of_one_call),
         Case::new("timeouts_on_many_instances", timeouts_on_many_instances),
+        Case::new("no_timeout_beside_one", no_timeout_beside_one),
         Case::new("deadline", deadline),
         Case::new("deadline_in_the_past", deadline_in_the_past),
         Case::new("start_functions_that_loop", start_functions_that_loop),
@@ -205,6 +206,24 @@ fn timeout_of_one_call(engine: &Engine) {
     let begun = Instant::now();
     assert_timed_out(host.with(&options).call("bad", b""), begun, SHORT);
     assert_good(&host);
+}
+
+/// What ends one guest of an engine leaves the others alone, those too that
+/// nothing ends: in the call that runs meanwhile, and in the next.
+fn no_timeout_beside_one(engine: &Engine) {
+    let timed = looping(engine, Limits::default().timeout(SHORT));
+    let provider = engine.interruptible(text("echo_host"), Interruption::Time);
+    let host = WapcHost::builder(provider)
+        .limits(Limits::default().timeout(None))
+        .build(move |_, _, _, _, payload| {
+            let begun = Instant::now();
+            assert_timed_out(timed.call("bad", b""), begun, SHORT);
+            Ok(payload.to_vec())
+        })
+        .expect("a host");
+    for _ in 0..2 {
+        assert_eq!(host.call("any", b"x").expect("an answer"), b"x");
+    }
 }
 
 fn timeouts_on_many_instances(engine: &Engine) {
