@@ -1,10 +1,17 @@
 //! What a call can end in, and what an engine reports.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{error::Error as StdError, fmt, path::PathBuf, time::Duration};
 
 use thiserror::Error as ThisError;
 
-use crate::{ModuleError, callback::BoxError, limits::LimitError};
+use crate::{
+    limits::guest::LimitError,
+    module::{ModuleError, Start},
+};
+
+/// Any error that a callback may end in; its text reaches the guest through
+/// `__host_error`.
+pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Why a [`WapcHost`](crate::WapcHost) did not do what it was asked to.
 ///
@@ -412,39 +419,7 @@ pub enum TrapCode {
     Other,
 }
 
-/// The functions that run when an instance is made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ThisError)]
-#[non_exhaustive]
-pub enum Start {
-    /// The module's start section, run by instantiation itself.
-    #[error("the module's start section")]
-    Section,
-    /// The entry point of a WASI command; its exit with code 0 is success.
-    #[error("`_start`")]
-    Command,
-    /// The initialiser of a WASI reactor.
-    #[error("`_initialize`")]
-    Reactor,
-    /// The initialiser of waPC guests.
-    #[error("`wapc_init`")]
-    Wapc,
-}
-
 impl Start {
-    /// All of them, in the order in which they run.
-    pub const ALL: [Self; 4] = [Self::Section, Self::Command, Self::Reactor, Self::Wapc];
-
-    /// The name under which a guest exports it; the start section has none.
-    #[must_use]
-    pub const fn export(self) -> Option<&'static str> {
-        match self {
-            Self::Section => None,
-            Self::Command => Some("_start"),
-            Self::Reactor => Some("_initialize"),
-            Self::Wapc => Some("wapc_init"),
-        }
-    }
-
     /// What it means that this function ended with `outcome`: a WASI command
     /// may exit with code 0, any other error is [`EngineError::Start`].
     ///

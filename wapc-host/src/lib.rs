@@ -51,27 +51,17 @@
 //! - [`Error`] is what a call can end in, [`EngineError`] what an engine
 //!   reports.
 
-mod awaiting;
-mod budget;
-mod builder;
-mod callback;
+mod block_on;
 pub mod clock;
+mod engine;
 mod error;
 mod host;
-mod host_answer;
-mod lent;
 mod limits;
 #[cfg(all(test, shuttle))]
 mod model;
 pub mod module;
-mod module_limits;
-mod module_state;
-mod names;
-mod on_thread;
-mod options;
 mod pool;
-mod provider;
-mod returned;
+mod protocol;
 #[cfg(test)]
 #[cfg_attr(
     shuttle,
@@ -84,33 +74,32 @@ mod returned;
     reason = "a test's own numbers are small"
 )]
 mod scripted;
-mod stats;
 mod swap;
 mod sync;
 mod tiers;
-mod traces;
 mod wasi;
 mod watch;
 
-pub use awaiting::CheckedOutAsync;
-pub use budget::Watch;
-pub use builder::{HostBuilder, Reuse};
-pub use callback::{BoxError, HostCall, HostCallback};
+pub use engine::guest_call::GuestCall;
+pub use engine::outcome::{Conversed, Returned};
+pub use engine::provider::{AsyncCall, GuestInstance, Interruption, WebAssemblyEngineProvider};
+pub use engine::tier::{Promotion, Tier};
 pub use error::{
-    EngineError, Error, ErrorKind, Frame, ProtocolError, Spent, Start, Stop, Trap, TrapCode,
+    BoxError, EngineError, Error, ErrorKind, Frame, ProtocolError, Spent, Stop, Trap, TrapCode,
 };
-pub use host::{CheckedOut, WapcHost, With};
-pub use host_answer::{Answer, Asked, AsyncHostCallback, BoxFuture, HostAnswer, OwnedHostCall};
-pub use lent::GuestCall;
-pub use limits::{LimitError, Limits};
-pub use module::ModuleError;
-pub use module_limits::{ModuleLimitError, ModuleLimits};
-pub use module_state::ModuleState;
-pub use options::{CallOptions, CancelHandle};
-pub use provider::{AsyncCall, GuestInstance, Interruption, WebAssemblyEngineProvider};
-pub use returned::{Conversed, Returned};
-pub use stats::{ErrorCounts, Stats};
+pub use host::{
+    CheckedOut, CheckedOutAsync, ErrorCounts, HostBuilder, Reuse, Stats, WapcHost, With,
+};
+pub use limits::call::{CallOptions, CancelHandle};
+pub use limits::guest::{LimitError, Limits};
+pub use limits::module::{ModuleLimitError, ModuleLimits};
+pub use module::{ModuleError, Start};
+pub use protocol::budget::Watch;
+pub use protocol::callback::{AsyncHostCallback, HostCallback};
+pub use protocol::host_call::{BoxFuture, HostCall, OwnedHostCall};
+pub use protocol::pending::{Answer, Asked, HostAnswer};
+pub use protocol::state::ModuleState;
 pub use swap::Swap;
-pub use tiers::{MakeTier, Promotion, Tier, Tiers};
+pub use tiers::{MakeTier, Tiers};
 pub use wasi::{Capture, DirAccess, MappedDir, Stdin, Stdout, WasiSettings};
 pub use watch::{ModuleWatch, WatchEvent, Watching};

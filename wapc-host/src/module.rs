@@ -13,7 +13,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt};
 use thiserror::Error as ThisError;
 use wasmparser::{Validator, WasmFeatures};
 
-use crate::{error::Start, module_limits::ModuleLimitError};
+use crate::limits::module::ModuleLimitError;
 
 /// The WebAssembly features that a guest may use on every engine.
 const FEATURES: WasmFeatures = WasmFeatures::WASM2
@@ -312,6 +312,40 @@ impl GuestShape {
             }
         }
         Ok(shape)
+    }
+}
+
+/// The functions that run when an instance is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ThisError)]
+#[non_exhaustive]
+pub enum Start {
+    /// The module's start section, run by instantiation itself.
+    #[error("the module's start section")]
+    Section,
+    /// The entry point of a WASI command; its exit with code 0 is success.
+    #[error("`_start`")]
+    Command,
+    /// The initialiser of a WASI reactor.
+    #[error("`_initialize`")]
+    Reactor,
+    /// The initialiser of waPC guests.
+    #[error("`wapc_init`")]
+    Wapc,
+}
+
+impl Start {
+    /// All of them, in the order in which they run.
+    pub const ALL: [Self; 4] = [Self::Section, Self::Command, Self::Reactor, Self::Wapc];
+
+    /// The name under which a guest exports it; the start section has none.
+    #[must_use]
+    pub const fn export(self) -> Option<&'static str> {
+        match self {
+            Self::Section => None,
+            Self::Command => Some("_start"),
+            Self::Reactor => Some("_initialize"),
+            Self::Wapc => Some("wapc_init"),
+        }
     }
 }
 

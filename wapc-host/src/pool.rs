@@ -10,8 +10,8 @@ use std::{
 };
 
 use crate::{
+    engine::provider::{GuestInstance, Interruption},
     error::Error,
-    provider::{GuestInstance, Interruption},
     sync::{
         Mutex, MutexGuard, StaticUsize, Thread,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},

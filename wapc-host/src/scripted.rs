@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     EngineError, GuestInstance, Interruption, ModuleError, ModuleState, WapcHost,
-    WebAssemblyEngineProvider, callback::BoxError,
+    WebAssemblyEngineProvider, error::BoxError,
 };
 
 /// What a scripted guest does in `__guest_call`.

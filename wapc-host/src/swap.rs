@@ -2,17 +2,17 @@
 
 use std::{
     fmt,
-    sync::{Arc, Weak},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use crate::{
-    callback::BoxError,
-    error::Error,
-    host::{CheckedOut, Generation, Inner, Turn, WapcHost},
+    engine::provider::WebAssemblyEngineProvider,
+    engine::tier::Promote,
+    error::{BoxError, Error},
+    host::{CheckedOut, Generation, Inner, Swapping, Turn, WapcHost},
     pool::Pool,
-    provider::WebAssemblyEngineProvider,
-    sync::{Mutex, MutexGuard, ThreadId, thread},
+    sync::Mutex,
 };
 
 impl WapcHost {
@@ -222,19 +222,6 @@ impl Inner {
         self.move_over(provider, probe, &current, Some(Arc::clone(&current)))
     }
 
-    /// Makes the instances of `generation` anew, if it is still the current
-    /// one: the same code, so that what a rollback goes back to stays.
-    pub(crate) fn make_anew(&self, generation: &Weak<Generation>) -> Result<(), Error> {
-        let _swapping = self.begin_swap()?;
-        let (current, previous) = self.current_and_previous();
-        if !Weak::ptr_eq(generation, &Arc::downgrade(&current)) {
-            return Ok(());
-        }
-        let provider = Arc::clone(&current.provider);
-        self.move_over(provider, None, &current, previous)?;
-        Ok(())
-    }
-
     fn begin_swap(&self) -> Result<Swapping<'_>, Error> {
         self.swaps.begin().ok_or_else(|| Error::Reentrant {
             operation: "(swap)".to_owned(),
@@ -313,38 +300,19 @@ impl Inner {
     }
 }
 
-/// The right to swap a host's code: one thread after the other.
-#[derive(Default)]
-pub(crate) struct Swaps {
-    one_at_a_time: Mutex<()>,
-    swapper: Mutex<Option<ThreadId>>,
-}
-
-struct Swapping<'s> {
-    swapper: &'s Mutex<Option<ThreadId>>,
-    _one_at_a_time: MutexGuard<'s, ()>,
-}
-
-impl Swaps {
-    /// Waits for the right; `None` if this thread has it already: its probe or
-    /// a callback that its instances have called at their start wants to swap.
-    fn begin(&self) -> Option<Swapping<'_>> {
-        let own = Some(thread::current().id());
-        if *self.swapper.lock() == own {
-            return None;
-        }
-        let one_at_a_time = self.one_at_a_time.lock();
-        *self.swapper.lock() = own;
-        Some(Swapping {
-            swapper: &self.swapper,
-            _one_at_a_time: one_at_a_time,
-        })
-    }
-}
-
-impl Drop for Swapping<'_> {
-    fn drop(&mut self) {
-        *self.swapper.lock() = None;
+impl Promote for Inner {
+    /// It is the same code, so what a rollback goes back to stays.
+    fn make_anew(&self, generation: u64) -> Result<(), Error> {
+        let anew = || {
+            let _swapping = self.begin_swap()?;
+            let (current, previous) = self.current_and_previous();
+            if current.number == generation {
+                let provider = Arc::clone(&current.provider);
+                self.move_over(provider, None, &current, previous)?;
+            }
+            Ok(())
+        };
+        anew().map_err(|error| self.counted(error))
     }
 }
 

@@ -12,9 +12,11 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    BoxFuture, EngineError, Error, GuestInstance, Interruption, ModuleState,
-    WebAssemblyEngineProvider,
-    host::{Generation, Inner},
+    engine::provider::{GuestInstance, Interruption, WebAssemblyEngineProvider},
+    engine::tier::{Promotion, Tier},
+    error::EngineError,
+    protocol::host_call::BoxFuture,
+    protocol::state::ModuleState,
 };
 
 /// A provider that answers with its first tier at once, while its second tier
@@ -59,24 +61,6 @@ pub trait MakeTier:
 impl<F> MakeTier for F where
     F: Fn(&[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> + Send + Sync + 'static
 {
-}
-
-/// Which tier of its provider a host is on; see
-/// [`Stats::tier`](crate::Stats::tier).
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub enum Tier {
-    /// The provider has one only.
-    #[default]
-    Only,
-    /// The first of two, until the second one is ready.
-    First,
-    /// The second of two.
-    Second,
-    /// The first of two, for as long as this code serves: the second one has
-    /// failed, and this is why. An [`EngineError`] if it refused the module, an
-    /// [`Error`] if the host could not move over to it.
-    FirstOnly(Arc<dyn StdError + Send + Sync>),
 }
 
 /// What hears how the second tier came out.
@@ -366,46 +350,6 @@ impl fmt::Debug for Tiers {
     }
 }
 
-/// The right to make a host's instances anew, once, when a provider makes
-/// better ones than before; see [`WebAssemblyEngineProvider::promote`].
-#[derive(Debug)]
-pub struct Promotion {
-    host: Weak<Inner>,
-    generation: Weak<Generation>,
-    number: u64,
-}
-
-impl Promotion {
-    pub(crate) fn new(host: Weak<Inner>, generation: &Arc<Generation>) -> Self {
-        Self {
-            host,
-            number: generation.number,
-            generation: Arc::downgrade(generation),
-        }
-    }
-
-    /// Moves the host over to new instances of the provider that was given
-    /// this, by a swap, unless it has gone on to other code meanwhile, or is
-    /// gone. A rollback goes back to the code before, not to the instances
-    /// before. To be called on a thread that may block.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Init`]: the provider cannot make the new instances. The ones
-    /// before serve on.
-    ///
-    /// # Panics
-    ///
-    /// As [`WapcHost::replace_module`](crate::WapcHost::replace_module).
-    pub fn fulfil(self) -> Result<(), Error> {
-        let Some(host) = self.host.upgrade() else {
-            return Ok(());
-        };
-        host.make_anew(&self.generation)
-            .map_err(|error| host.counted(error))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{
@@ -416,7 +360,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        ErrorKind, ModuleError, Reuse, WapcHost,
+        Error, ErrorKind, ModuleError, Reuse, WapcHost,
         scripted::{ScriptedProvider, answer},
     };
 

@@ -4,7 +4,7 @@ use std::{path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
 
-use crate::{BoxError, EngineError};
+use crate::error::{BoxError, EngineError};
 
 /// The settings of WASI preview 1 (and of the older `wasi_unstable`) for the
 /// guests of a provider.

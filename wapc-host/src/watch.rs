@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{Error, WapcHost};
+use crate::{error::Error, host::WapcHost};
 
 /// Swaps a host's code whenever a file has new contents.
 ///

@@ -16,11 +16,15 @@ use std::{
 };
 
 use super::*;
+use crate::{CallOptions, Error, Limits};
 use crate::{
     CancelHandle, EngineError, GuestInstance, Interruption, ModuleState, ProtocolError, Reuse,
     Start, Stop, Trap, TrapCode, clock,
     scripted::{ScriptedProvider, answer},
     sync::Mutex,
+};
+use crate::{
+    engine::provider::WebAssemblyEngineProvider, error::BoxError, protocol::callback::HostCallback,
 };
 
 /// Compiles if a `WapcHost` may be shared between threads.
@@ -711,7 +715,7 @@ mod on_a_thread {
     };
 
     use super::*;
-    use crate::{CheckedOutAsync, HostBuilder, OwnedHostCall, awaiting::block_on};
+    use crate::{CheckedOutAsync, HostBuilder, OwnedHostCall, block_on::block_on};
 
     /// Answers with what it was asked, after having been polled twice.
     async fn slow_answer(call: OwnedHostCall) -> Result<Vec<u8>, BoxError> {

@@ -1,26 +1,29 @@
 //! One call after the other on an instance that is held.
 
 use std::{
-    any::Any,
     fmt,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
-use super::inner::{Generation, Inner};
+use super::{
+    admission::{admit, not_begun},
+    failure::{Failure, no_instance},
+    generation::Generation,
+    inner::Inner,
+    settings::Reuse,
+};
 use crate::{
-    builder::Reuse,
-    callback::Within,
     clock,
-    error::{EngineError, Error, ProtocolError, Spent, Stop},
-    lent::{Lengths, Loan, Request, Sink},
-    limits::Limits,
-    module_state::{ModuleState, PanicSlot},
-    options::CallOptions,
+    engine::guest_call::Lengths,
+    engine::loan::Loan,
+    engine::outcome::Unanswered,
+    engine::provider::GuestInstance,
+    error::{EngineError, Error, ProtocolError, Spent},
+    limits::call::CallOptions,
     pool::{Held, Place},
-    provider::{GuestInstance, Interruption},
-    returned::Unanswered,
+    protocol::lent::{Request, Sink},
+    protocol::reentrancy::{Within, is_within},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -50,6 +53,50 @@ impl Drop for RetireOld<'_> {
         if self.place.holds_before(current) {
             self.host.retire_before(current);
         }
+    }
+}
+
+impl Inner {
+    /// Waits for an instance and makes sure that it is of the current code.
+    // Inlined into each form of call: to return a turn in memory, and to read it
+    // back from there, takes longer than to take the place.
+    #[inline(always)]
+    pub(super) fn turn(
+        &self,
+        operation: &str,
+        options: Option<&CallOptions>,
+    ) -> Result<Turn<'_>, Error> {
+        let mut held = match self.pool.try_take() {
+            Some(held) => held,
+            None => self.wait(operation, options)?,
+        };
+        if self.is_stale(&held) {
+            held = self.filled(held, operation, options)?;
+        }
+        Ok(Turn::new(self, held))
+    }
+
+    #[cold]
+    fn wait(&self, operation: &str, options: Option<&CallOptions>) -> Result<Held<'_>, Error> {
+        self.not_within(operation)?;
+        let give_up = || match options {
+            Some(options) => not_begun(operation, options),
+            None => Ok(()),
+        };
+        self.pool
+            .take_in_turn(operation, self.settings.wait_limit, give_up)
+            .map_err(|error| self.counted(error))
+    }
+
+    /// Refuses a caller that would wait for itself.
+    pub(crate) fn not_within(&self, operation: &str) -> Result<(), Error> {
+        if self.pool.places().len() == 1 && is_within(self.id) {
+            return Err(self.counted(Error::Reentrant {
+                operation: operation.to_owned(),
+                host_id: self.id,
+            }));
+        }
+        Ok(())
     }
 }
 
@@ -292,184 +339,4 @@ fn bump(counter: &AtomicU64, by: u64) {
         counter.load(Ordering::Relaxed).wrapping_add(by),
         Ordering::Relaxed,
     );
-}
-
-/// Refuses a call whose options its instance cannot keep, or that is over.
-#[cold]
-fn admit(interruption: Interruption, operation: &str, options: &CallOptions) -> Result<(), Error> {
-    interruptible(
-        interruption,
-        options.timeout.is_some() || options.deadline.is_some() || options.cancel.is_some(),
-        options.fuel.is_some(),
-    )?;
-    not_begun(operation, options)
-}
-
-/// Refuses limits or options that a provider cannot keep: a guest that was
-/// thought to be stopped in time must be.
-pub(super) fn interruptible(
-    interruption: Interruption,
-    time: bool,
-    fuel: bool,
-) -> Result<(), Error> {
-    if time && !interruption.by_time() {
-        return Err(Error::NotInterruptible { what: "time" });
-    }
-    if fuel && !interruption.by_fuel() {
-        return Err(Error::NotInterruptible { what: "fuel" });
-    }
-    Ok(())
-}
-
-/// Refuses a call that is over before the guest is called.
-pub(crate) fn not_begun(operation: &str, options: &CallOptions) -> Result<(), Error> {
-    if options.is_cancelled() {
-        return Err(Error::Cancelled {
-            operation: operation.to_owned(),
-            spent: Spent::default(),
-        });
-    }
-    match options.deadline {
-        Some(deadline) if deadline <= Instant::now() => Err(Error::TimedOut {
-            operation: operation.to_owned(),
-            timeout: Duration::ZERO,
-            spent: Spent::default(),
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// What the caller hears of an instance that could not be made: its start
-/// functions may have been stopped by what ends the call.
-pub(crate) fn over_or(
-    error: Error,
-    operation: &str,
-    options: Option<&CallOptions>,
-    limits: &Limits,
-) -> Error {
-    let Error::Init(cause) = &error else {
-        return error;
-    };
-    let cause = match cause {
-        EngineError::Start { cause, .. } => cause,
-        cause => cause,
-    };
-    let operation = operation.to_owned();
-    let spent = Spent::default();
-    match cause {
-        EngineError::Stopped(Stop::Cancelled) => Error::Cancelled { operation, spent },
-        EngineError::Stopped(Stop::TimedOut { timeout })
-            if options.is_some_and(|options| options.deadline.is_some())
-                && limits.start_timeout != Some(*timeout) =>
-        {
-            Error::TimedOut {
-                operation,
-                timeout: *timeout,
-                spent,
-            }
-        }
-        _ => error,
-    }
-}
-
-impl Lengths {
-    #[inline]
-    fn of(operation: &str, payload: &[u8], limit: usize) -> Result<Self, Error> {
-        // Neither is above `isize::MAX`.
-        let bytes = operation.len() + payload.len();
-        if bytes > limit {
-            return Err(Error::TooLarge { bytes, limit });
-        }
-        Ok(Self {
-            operation: as_travels(operation.len()),
-            payload: as_travels(payload.len()),
-        })
-    }
-}
-
-/// A length of at most [`MAX_REQUEST_BYTES`].
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a request's limit is at most as large, and has been asked"
-)]
-const fn as_travels(length: usize) -> i32 {
-    (length as u32).cast_signed()
-}
-
-/// What fits the address space of a guest.
-pub(super) const MAX_REQUEST_BYTES: usize = u32::MAX as usize;
-
-/// How a call went that has no response to show.
-enum Failure {
-    Error(Error),
-    Panic(Box<dyn Any + Send>),
-}
-
-impl Failure {
-    #[cold]
-    fn of(operation: &str, returned: Result<i32, EngineError>, state: &mut ModuleState) -> Self {
-        if let Some(panic) = state.panic_slot().take() {
-            return Self::Panic(panic);
-        }
-        let operation = operation.to_owned();
-        let spent = state.spent();
-        let guest_error = state.take_guest_error();
-        let protocol = |operation, source| Error::Protocol {
-            operation,
-            source,
-            spent,
-        };
-        Self::Error(match (returned, guest_error) {
-            (Ok(0 | 1), Some(message)) => Error::Guest { operation, message },
-            (Ok(0), None) => protocol(operation, ProtocolError::NoError),
-            (Ok(1), None) => protocol(operation, ProtocolError::NoResponse),
-            (Ok(other), _) => protocol(operation, ProtocolError::Returned(other)),
-            (Err(EngineError::Trap(trap)), guest_error) => Error::Trapped {
-                operation,
-                trap,
-                guest_error,
-                refused: state.refused().cloned().map(Box::new),
-                spent,
-            },
-            (Err(EngineError::Exit(code)), _) => Error::Exited {
-                operation,
-                code,
-                spent,
-            },
-            (Err(EngineError::Stopped(stop)), _) => match stop {
-                Stop::Protocol(source) => protocol(operation, source),
-                Stop::Limit(source) => Error::Limit {
-                    operation,
-                    source,
-                    spent,
-                },
-                Stop::TimedOut { timeout } => Error::TimedOut {
-                    operation,
-                    timeout,
-                    spent,
-                },
-                Stop::Cancelled => Error::Cancelled { operation, spent },
-            },
-            (Err(source), _) => Error::Engine {
-                operation,
-                source: Box::new(source),
-                spent,
-            },
-        })
-    }
-}
-
-/// Why an instance could not be made; or the panic of the callback that its
-/// start functions called, which goes on.
-pub(crate) fn not_made(error: EngineError, panic: &PanicSlot) -> Error {
-    match panic.take() {
-        Some(panic) => resume_unwind(panic),
-        None => Error::Init(error),
-    }
-}
-
-/// A place that was filled a moment ago is empty: never seen.
-#[cold]
-pub(crate) fn no_instance() -> Error {
-    Error::Init(EngineError::Other("the instance is gone".into()))
 }

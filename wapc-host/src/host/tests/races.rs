@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::*;
-use crate::{AsyncCall, BoxFuture, CallOptions, awaiting::block_on, scripted::Guest};
+use crate::{AsyncCall, BoxFuture, CallOptions, block_on::block_on, scripted::Guest};
 
 /// Waits until `done`; fails after half a minute.
 fn until(mut done: impl FnMut() -> bool) {

@@ -1,7 +1,7 @@
 //! The conversation's rules, one import at a time, without any guest.
 
 use super::*;
-use crate::traces::KEPT_BYTES;
+use crate::protocol::traces::KEPT_BYTES;
 
 const MEMORY: usize = 1000;
 

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     error::Stop,
-    limits::{LimitError, Limits},
+    limits::guest::{LimitError, Limits},
 };
 
 /// The traces of the running call: the next one finds nothing of them.

@@ -1,11 +1,76 @@
 //! The settings of a host.
 
-use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use crate::{
-    AsyncHostCallback, BoxError, Error, HostCallback, Limits, WapcHost, callback::Callback, clock,
-    provider::WebAssemblyEngineProvider,
+use super::{
+    inner::Inner,
+    service::WapcHost,
+    settings::{Reuse, Settings},
 };
+use crate::{
+    engine::provider::WebAssemblyEngineProvider,
+    error::{BoxError, Error},
+    limits::guest::Limits,
+    protocol::callback::{AsyncHostCallback, Callback, HostCallback},
+};
+
+impl WapcHost {
+    /// A host of `provider`'s guest, whose calls `callback` answers: a closure
+    /// over (host id, binding, namespace, operation, payload).
+    ///
+    /// Makes the first instance, so that its start functions have run. All
+    /// settings are the default ones; see [`WapcHost::builder`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Init`], [`Error::NotInterruptible`].
+    ///
+    /// # Panics
+    ///
+    /// If a start function calls the host and `callback` panics.
+    pub fn new<F>(provider: Box<dyn WebAssemblyEngineProvider>, callback: F) -> Result<Self, Error>
+    where
+        F: Fn(u64, &str, &str, &str, &[u8]) -> Result<Vec<u8>, BoxError> + Send + Sync + 'static,
+    {
+        Self::builder(provider).build(callback)
+    }
+
+    /// The same as [`WapcHost::new`] for a type that implements
+    /// [`HostCallback`].
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::new`].
+    ///
+    /// # Panics
+    ///
+    /// As [`WapcHost::new`].
+    pub fn with_callback(
+        provider: Box<dyn WebAssemblyEngineProvider>,
+        callback: impl HostCallback + 'static,
+    ) -> Result<Self, Error> {
+        Self::builder(provider).build_with(callback)
+    }
+
+    /// Settings other than the default: limits, the number of instances, how
+    /// long callers wait.
+    #[must_use]
+    pub fn builder(provider: Box<dyn WebAssemblyEngineProvider>) -> HostBuilder {
+        HostBuilder::new(provider)
+    }
+
+    pub(crate) fn without_instance(
+        provider: Box<dyn WebAssemblyEngineProvider>,
+        callback: Callback,
+        settings: Settings,
+        limits: Limits,
+    ) -> Self {
+        let inner = Inner::new(provider, callback, settings, limits);
+        let first = Arc::clone(&inner.published().current);
+        inner.await_promotion(&first);
+        Self { inner }
+    }
+}
 
 /// The settings of a [`WapcHost`]; see [`WapcHost::builder`].
 ///
@@ -25,42 +90,6 @@ pub struct HostBuilder {
     provider: Box<dyn WebAssemblyEngineProvider>,
     limits: Limits,
     settings: Settings,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) max_instances: usize,
-    pub(crate) min_idle: usize,
-    pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) wait_limit: Option<Duration>,
-    pub(crate) reuse: Reuse,
-    pub(crate) slice: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            max_instances: 1,
-            min_idle: 1,
-            idle_timeout: Some(Duration::from_secs(60)),
-            wait_limit: Some(Duration::from_secs(30)),
-            reuse: Reuse::Keep,
-            slice: clock::TICK,
-        }
-    }
-}
-
-/// For how many calls an instance is used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Reuse {
-    /// For as long as it works: its state lives on from call to call.
-    #[default]
-    Keep,
-    /// For this many calls: what a guest leaks is freed from time to time.
-    Recycle(NonZeroU64),
-    /// For one call: no call sees what another has left behind.
-    Fresh,
 }
 
 impl HostBuilder {
@@ -203,6 +232,18 @@ impl HostBuilder {
         );
         host.inner.first_instance_async().await?;
         Ok(host)
+    }
+}
+
+impl Inner {
+    pub(crate) fn first_instance(&self) -> Result<(), Error> {
+        self.turn("(first instance)", None).map(|_| ())
+    }
+
+    pub(crate) async fn first_instance_async(&self) -> Result<(), Error> {
+        let place = self.pool.try_take();
+        self.turn_async(place, "(first instance)", None).await?;
+        Ok(())
     }
 }
 

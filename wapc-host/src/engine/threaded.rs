@@ -16,12 +16,14 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{
     clock,
+    engine::guest_call::Lengths,
+    engine::loan::Loan,
+    engine::outcome::Unanswered,
+    engine::provider::GuestInstance,
     error::Stop,
-    host_answer::{Answer, AnswerKind, HostAnswer},
-    lent::{Lengths, Loan, Request},
-    options::CallOptions,
-    provider::GuestInstance,
-    returned::Unanswered,
+    limits::call::CallOptions,
+    protocol::lent::Request,
+    protocol::pending::{Answer, AnswerKind, HostAnswer, WaitForAnswer},
 };
 
 /// The call, as its caller sees it.
@@ -72,10 +74,11 @@ impl OnThread {
         thread::Builder::new()
             .name("wapc-call".to_owned())
             .spawn(move || {
-                instance.state().set_door(Some(Arc::clone(&door)));
+                let waiter: Arc<Door> = Arc::clone(&door);
+                instance.state().set_waiter(Some(waiter));
                 let done = catch_unwind(AssertUnwindSafe(|| {
                     let mut done = call(instance, &operation, &payload, options, lengths);
-                    done.instance.state().set_door(None);
+                    done.instance.state().set_waiter(None);
                     done
                 }));
                 door.finish(done);
@@ -160,9 +163,9 @@ impl Drop for OnThread {
     }
 }
 
-impl Door {
+impl WaitForAnswer for Door {
     /// Waits, on the guest's thread, for the answer to a host call.
-    pub(crate) fn ask(&self, question: HostAnswer) -> Answer {
+    fn wait_for(&self, question: HostAnswer) -> Answer {
         let mut passing = self.passing.lock();
         let caller = passing.caller.clone();
         if passing.abandoned {
@@ -187,7 +190,9 @@ impl Door {
             self.answered.wait(&mut passing);
         }
     }
+}
 
+impl Door {
     fn finish(&self, done: thread::Result<Done>) {
         let mut passing = self.passing.lock();
         passing.over = true;

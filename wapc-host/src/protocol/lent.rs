@@ -1,15 +1,15 @@
 //! Lending the caller's bytes to a guest instance for the length of one call.
 //!
-//! A guest instance owns its [`ModuleState`], which therefore cannot hold a
+//! A guest instance owns its `ModuleState`, which therefore cannot hold a
 //! plain reference to the caller's [`Request`]: the instance outlives the call.
-//! Copying it in would cost a copy of the payload. So a [`GuestCall`] puts a
+//! Copying it in would cost a copy of the payload. So a `GuestCall` puts a
 //! raw pointer to it into the state and takes that out again at its end, and a
-//! [`Loan`] sees to the end on a return and on an unwind alike.
+//! `Loan` sees to the end on a return and on an unwind alike.
 //!
 //! # Safety argument
 //!
-//! 1. The pointer in [`Lent`] is not null only between [`GuestCall::begin`]
-//!    and the end of the [`Loan`] that owns the `GuestCall`. The `Loan` borrows
+//! 1. The pointer in [`Lent`] is not null only between `GuestCall::begin`
+//!    and the end of the `Loan` that owns the `GuestCall`. The `Loan` borrows
 //!    the request for its whole life, and it never leaves this crate, which
 //!    never forgets one. The future of an async call, which holds one, may be
 //!    forgotten by its owner. Then the place stays locked, if the future has
@@ -35,16 +35,8 @@
 use std::{
     fmt,
     marker::PhantomData,
-    num::NonZeroU64,
     ptr,
     sync::atomic::{AtomicPtr, Ordering},
-};
-
-use crate::{
-    module_state::ModuleState,
-    options::CallOptions,
-    provider::{AsyncCall, GuestInstance},
-    returned::{Conversed, Returned, Unanswered},
 };
 
 /// What a caller lends: the two things that the guest is given, and where its
@@ -133,68 +125,44 @@ impl fmt::Debug for Lent {
     }
 }
 
-/// One call of a guest, on its way through
-/// [`GuestInstance::converse`].
-pub struct GuestCall<'c> {
-    /// To what the caller lends.
+/// The caller's side of a loan: the pointer to the request, on its way into a
+/// [`Lent`] and out again.
+///
+/// The process aborts where one is dropped that is still lent.
+pub(crate) struct Lending<'c> {
     request: AtomicPtr<Request<'static>>,
-    /// A state has the pointer.
+    /// A `Lent` has the pointer.
     is_lent: bool,
-    lengths: Lengths,
-    options: Option<&'c CallOptions>,
-    /// How many ticks the guest of an async call runs between pauses.
-    slice: Option<NonZeroU64>,
     borrows: PhantomData<&'c mut Request<'c>>,
 }
 
-/// Lengths as they travel: unsigned 32-bit numbers in an `i32`.
-#[derive(Clone, Copy)]
-pub(crate) struct Lengths {
-    pub(crate) operation: i32,
-    pub(crate) payload: i32,
-}
+impl<'c> Lending<'c> {
+    #[inline(always)]
+    pub(crate) fn new(request: &'c mut Request<'_>) -> Self {
+        Self {
+            request: AtomicPtr::new(ptr::from_mut(request).cast()),
+            is_lent: false,
+            borrows: PhantomData,
+        }
+    }
 
-impl GuestCall<'_> {
-    /// Begins the call in this state: what the guest asks there is answered
-    /// from the request now.
     #[inline]
-    pub(crate) fn begin(&mut self, state: &mut ModuleState) -> Lengths {
-        state.begin(self.options, self.slice);
+    pub(crate) const fn is_lent(&self) -> bool {
+        self.is_lent
+    }
+
+    /// Lends the request; to a second `Lent` it lends nothing.
+    #[inline]
+    pub(crate) fn lend(&mut self, lent: &mut Lent) {
         if !self.is_lent {
-            *state.lent_mut().request.get_mut() = *self.request.get_mut();
+            *lent.request.get_mut() = *self.request.get_mut();
             self.is_lent = true;
         }
-        self.lengths
-    }
-
-    /// Ends the call in the state that it has begun in. `Ok` is the clock's
-    /// ticks since then.
-    #[inline]
-    pub(crate) fn end(&mut self, state: &mut ModuleState, returned: Returned) -> Conversed {
-        match returned.0 {
-            Ok(()) if state.has_responded() => {
-                self.take_back(state);
-                Conversed(Ok(state.ticks()))
-            }
-            Ok(()) => self.end_unanswered(state, Unanswered::boxed(Ok(1))),
-            Err(unanswered) => self.end_unanswered(state, unanswered),
-        }
-    }
-
-    #[cold]
-    fn end_unanswered(
-        &mut self,
-        state: &mut ModuleState,
-        mut unanswered: Box<Unanswered>,
-    ) -> Conversed {
-        self.take_back(state);
-        unanswered.ticks = state.ticks();
-        Conversed(Err(unanswered))
     }
 
     #[inline]
-    fn take_back(&mut self, state: &mut ModuleState) {
-        let request = state.lent_mut().request.get_mut();
+    pub(crate) fn take_back(&mut self, lent: &mut Lent) {
+        let request = lent.request.get_mut();
         if *request != *self.request.get_mut() {
             // It is in a state that can no longer be reached (argument 2):
             // going on would let that read freed memory.
@@ -205,70 +173,11 @@ impl GuestCall<'_> {
     }
 }
 
-impl fmt::Debug for GuestCall<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GuestCall")
-            .field("payload_bytes", &self.lengths.payload.cast_unsigned())
-            .finish_non_exhaustive()
-    }
-}
-
-/// A call and the instance that it is for.
-pub(crate) struct Loan<'i, 'c> {
-    instance: &'i mut dyn GuestInstance,
-    call: GuestCall<'c>,
-}
-
-impl<'i, 'c> Loan<'i, 'c> {
-    /// A call that lends `request` to the instance, with a pause after each
-    /// `slice` ticks if it is async.
-    #[inline(always)]
-    pub(crate) fn new(
-        instance: &'i mut dyn GuestInstance,
-        request: &'c mut Request<'_>,
-        lengths: Lengths,
-        options: Option<&'c CallOptions>,
-        slice: Option<NonZeroU64>,
-    ) -> Self {
-        Self {
-            instance,
-            call: GuestCall {
-                request: AtomicPtr::new(ptr::from_mut(request).cast()),
-                is_lent: false,
-                lengths,
-                options,
-                slice,
-                borrows: PhantomData,
-            },
-        }
-    }
-
-    /// Runs the call.
-    #[inline(always)]
-    pub(crate) fn converse(&mut self) -> Result<u64, Box<Unanswered>> {
-        self.instance.converse(&mut self.call).0
-    }
-
-    /// Begins the call, to be ended when the engine is done.
-    #[inline]
-    pub(crate) fn converse_async(&mut self) -> AsyncCall<'_> {
-        self.instance.converse_async(&mut self.call)
-    }
-
-    /// Ends a call that has begun so.
-    #[inline]
-    pub(crate) fn end(&mut self, returned: Returned) -> Result<u64, Box<Unanswered>> {
-        self.call.end(self.instance.state(), returned).0
-    }
-}
-
-impl Drop for Loan<'_, '_> {
-    /// Takes back what is still lent: the engine has panicked, or its future
-    /// was dropped.
+impl Drop for Lending<'_> {
     #[inline]
     fn drop(&mut self) {
-        if self.call.is_lent {
-            self.call.take_back(self.instance.state());
+        if self.is_lent {
+            std::process::abort();
         }
     }
 }

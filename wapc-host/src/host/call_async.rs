@@ -6,25 +6,28 @@
 
 use std::{
     future::poll_fn,
-    mem,
     pin::pin,
-    sync::Arc,
-    task::{Context, Poll, Wake, Waker},
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex};
-
+use super::{
+    admission::not_begun,
+    failure::{no_instance, over_or},
+    inner::Inner,
+    service::{WapcHost, With},
+    turn::Turn,
+};
 use crate::{
     clock::{self, Alarm},
+    engine::loan::Loan,
+    engine::provider::AsyncCall,
+    engine::threaded::OnThread,
     error::{EngineError, Error, Spent, Stop},
-    host::{CHECK_OUT, Generation, Inner, Turn, WapcHost, With, not_begun, not_made, over_or},
-    host_answer::WaitLimits,
-    lent::{Loan, Request},
-    on_thread::OnThread,
-    options::CallOptions,
+    limits::call::CallOptions,
     pool::{Held, RESCAN},
-    provider::{AsyncCall, GuestInstance},
+    protocol::lent::Request,
+    protocol::pending::WaitLimits,
 };
 
 impl WapcHost {
@@ -78,26 +81,6 @@ impl WapcHost {
         self.inner
             .call_into_async(operation, payload, response, None)
     }
-
-    /// As [`WapcHost::check_out`], for async calls: an instance, for as many of
-    /// them as one likes without other callers in between.
-    ///
-    /// Waits for a free instance as [`WapcHost::call_async`] does, and may be
-    /// dropped while it waits. Whoever holds the only instance of a host and
-    /// calls that host waits for themselves, until
-    /// [`wait_limit`](crate::HostBuilder::wait_limit) is over.
-    ///
-    /// # Errors
-    ///
-    /// As [`WapcHost::check_out`].
-    ///
-    /// # Panics
-    ///
-    /// As [`WapcHost::check_out`].
-    pub async fn check_out_async(&self) -> Result<CheckedOutAsync<'_>, Error> {
-        let turn = self.inner.check_out_async(None);
-        turn.await.map_err(|error| *error)
-    }
 }
 
 impl With<'_> {
@@ -136,96 +119,6 @@ impl With<'_> {
     ) -> impl Future<Output = Result<(), Error>> {
         let host = &self.host().inner;
         host.call_into_async(operation, payload, response, Some(self.options()))
-    }
-}
-
-impl<'h> With<'h> {
-    /// As [`WapcHost::check_out_async`]; the options hold for each call of the
-    /// returned value, and for the time until an instance is free.
-    ///
-    /// # Errors
-    ///
-    /// As [`WapcHost::check_out`]; [`Error::TimedOut`] and
-    /// [`Error::Cancelled`] if no instance was free by then.
-    ///
-    /// # Panics
-    ///
-    /// As [`WapcHost::check_out`].
-    pub async fn check_out_async(&self) -> Result<CheckedOutAsync<'h>, Error> {
-        let turn = self.host().inner.check_out_async(Some(self.options()));
-        turn.await.map_err(|error| *error)
-    }
-}
-
-/// An instance, held for a sequence of async calls; see
-/// [`WapcHost::check_out_async`].
-///
-/// After a call that lost the instance, or whose future was dropped, the next
-/// one gets a new instance, of the host's current code.
-#[derive(Debug)]
-pub struct CheckedOutAsync<'h> {
-    turn: Turn<'h>,
-    options: Option<CallOptions>,
-}
-
-impl CheckedOutAsync<'_> {
-    /// The options of the calls from now on.
-    pub fn set_options(&mut self, options: CallOptions) {
-        self.options = Some(options);
-    }
-
-    /// As [`WapcHost::call_async`].
-    ///
-    /// # Errors
-    ///
-    /// As [`WapcHost::call`], but never [`Error::Reentrant`] and
-    /// [`Error::Busy`].
-    ///
-    /// # Panics
-    ///
-    /// As [`WapcHost::call`].
-    pub fn call_async(
-        &mut self,
-        operation: &str,
-        payload: &[u8],
-    ) -> impl Future<Output = Result<Vec<u8>, Error>> {
-        async move {
-            let mut response = Vec::new();
-            let called = self.call_into_async(operation, payload, &mut response);
-            called.await.map(|()| response)
-        }
-    }
-
-    /// As [`WapcHost::call_into_async`].
-    ///
-    /// # Errors
-    ///
-    /// As [`CheckedOutAsync::call_async`].
-    ///
-    /// # Panics
-    ///
-    /// As [`WapcHost::call`].
-    pub fn call_into_async<'c>(
-        &'c mut self,
-        operation: &'c str,
-        payload: &'c [u8],
-        response: &'c mut Vec<u8>,
-    ) -> impl Future<Output = Result<(), Error>> {
-        let mut request = Request::filling(operation, payload, response);
-        async move {
-            let call = Unfinished(&mut self.turn);
-            let called = call.0.converse_async(&mut request, self.options.as_ref());
-            called.await.map_err(|error| *error)
-        }
-    }
-}
-
-/// A call whose future may be dropped before the turn ends.
-struct Unfinished<'t, 'h>(&'t mut Turn<'h>);
-
-impl Drop for Unfinished<'_, '_> {
-    fn drop(&mut self) {
-        self.0.discard_spoiled();
     }
 }
 
@@ -277,26 +170,8 @@ impl Inner {
         }
     }
 
-    async fn check_out_async(
-        &self,
-        options: Option<&CallOptions>,
-    ) -> Result<CheckedOutAsync<'_>, Box<Error>> {
-        Ok(CheckedOutAsync {
-            turn: self
-                .turn_async(self.pool.try_take(), CHECK_OUT, options)
-                .await?,
-            options: options.cloned(),
-        })
-    }
-
-    pub(crate) async fn first_instance_async(&self) -> Result<(), Error> {
-        let place = self.pool.try_take();
-        self.turn_async(place, "(first instance)", None).await?;
-        Ok(())
-    }
-
     /// As `Inner::turn`, in a place that is held already if one was free.
-    async fn turn_async<'h>(
+    pub(super) async fn turn_async<'h>(
         &'h self,
         held: Option<Held<'h>>,
         operation: &str,
@@ -374,21 +249,6 @@ impl Inner {
         .await
     }
 
-    pub(crate) async fn instance_async(
-        &self,
-        code: &Generation,
-        number: usize,
-        options: Option<&CallOptions>,
-    ) -> Result<Box<dyn GuestInstance>, Error> {
-        // The clock must tick for the pauses, with or without limits.
-        let _working = self.working(true)?;
-        let mut state = self.new_state(code, number, options)?;
-        state.set_slice(self.slice);
-        let panic = Arc::clone(state.panic_slot());
-        let instance = code.provider.init_async(state).await;
-        instance.map_err(|error| not_made(error, &panic))
-    }
-
     fn wait_limit(&self) -> Option<Duration> {
         self.settings().wait_limit
     }
@@ -396,7 +256,7 @@ impl Inner {
 
 impl Turn<'_> {
     /// As `Turn::converse`, around a future.
-    fn converse_async(
+    pub(super) fn converse_async(
         &mut self,
         request: &mut Request<'_>,
         options: Option<&CallOptions>,
@@ -436,7 +296,7 @@ impl Turn<'_> {
     ) -> Result<Vec<u8>, Error> {
         let (_, lengths) = self.begin(operation, payload, options, true)?;
         let Some(instance) = self.held.slot.instance.take() else {
-            return Err(crate::host::no_instance());
+            return Err(no_instance());
         };
         let job = OnThread::start(instance, operation, payload, options.cloned(), lengths)
             .map_err(|error| Error::Init(EngineError::Other(error.into())))?;
@@ -467,69 +327,5 @@ impl Turn<'_> {
         };
         self.host.occupy(&mut self.held, &code, instance);
         Ok(())
-    }
-}
-
-/// Runs `future` on this thread, which sleeps while it waits.
-pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let woken = Arc::new(Woken::default());
-    let waker = Waker::from(Arc::clone(&woken));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(result) => return result,
-            Poll::Pending => woken.wait(),
-        }
-    }
-}
-
-/// That a future's waker was called. Not `thread::park`: what waits within the
-/// poll, on the same thread, may use up what would wake it.
-#[derive(Default)]
-struct Woken {
-    woken: Mutex<bool>,
-    told: Condvar,
-}
-
-impl Woken {
-    fn wait(&self) {
-        let mut woken = self.woken.lock();
-        while !mem::take(&mut *woken) {
-            self.told.wait(&mut woken);
-        }
-    }
-}
-
-impl Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        *self.woken.lock() = true;
-        self.told.notify_one();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{sync::mpsc, thread};
-
-    use super::*;
-
-    #[test]
-    fn blocking_on_a_future_that_parks_its_thread_ends_all_the_same() {
-        let (tell, told) = mpsc::channel();
-        thread::spawn(move || {
-            let mut polled = false;
-            block_on(poll_fn(|context| {
-                if mem::replace(&mut polled, true) {
-                    return Poll::Ready(());
-                }
-                context.waker().wake_by_ref();
-                // What waits within the poll uses up what wakes the thread.
-                thread::park_timeout(Duration::from_millis(1));
-                Poll::Pending
-            }));
-            tell.send(()).unwrap();
-        });
-        told.recv_timeout(Duration::from_secs(30)).unwrap();
     }
 }

@@ -2,7 +2,14 @@
 
 use std::{fmt, future::ready};
 
-use crate::{BoxFuture, Conversed, EngineError, GuestCall, ModuleState, Promotion, Returned, Tier};
+use crate::{
+    engine::guest_call::GuestCall,
+    engine::outcome::{Conversed, Returned},
+    engine::tier::{Promotion, Tier},
+    error::EngineError,
+    protocol::host_call::BoxFuture,
+    protocol::state::ModuleState,
+};
 
 /// A compiled module on some engine: cheap to share, the source of instances.
 ///

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 use crate::{
     clock,
     error::Stop,
-    limits::Limits,
-    options::{CallOptions, CancelHandle},
+    limits::call::{CallOptions, CancelHandle},
+    limits::guest::Limits,
 };
 
 /// What one call, or the start functions of one instance, may still use.

@@ -12,16 +12,17 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    budget::{Budget, Watch},
-    callback::{Callback, HostCall, HostCallback, Within},
     error::{ProtocolError, Spent, Stop},
-    host_answer::{Answer, AnswerKind, Asked, HostAnswer, OwnedHostCall, WaitLimits},
-    lent::Lent,
-    limits::{Growth, LimitError, Limits},
-    names::{Name, Names},
-    on_thread::Door,
-    options::CallOptions,
-    traces::Traces,
+    limits::call::CallOptions,
+    limits::guest::{Growth, LimitError, Limits},
+    protocol::budget::{Budget, Watch},
+    protocol::callback::{Callback, HostCallback},
+    protocol::host_call::{HostCall, OwnedHostCall},
+    protocol::lent::Lent,
+    protocol::names::{Name, Names},
+    protocol::pending::{Answer, AnswerKind, Asked, HostAnswer, WaitForAnswer, WaitLimits},
+    protocol::reentrancy::Within,
+    protocol::traces::Traces,
 };
 
 /// One guest's side of the conversation: what it was asked, what it answered,
@@ -49,7 +50,7 @@ pub struct ModuleState {
     traces: Traces,
     names: Names,
     panic: Arc<PanicSlot>,
-    door: Option<Arc<Door>>,
+    waiter: Option<Arc<dyn WaitForAnswer>>,
 }
 
 impl ModuleState {
@@ -86,7 +87,7 @@ impl ModuleState {
             traces: Traces::default(),
             names: Names::default(),
             panic: Arc::default(),
-            door: None,
+            waiter: None,
         }
     }
 
@@ -356,7 +357,7 @@ impl ModuleState {
                 )
                 .map(Asked::Answered);
         };
-        if !self.budget.may_await() && self.door.is_none() {
+        if !self.budget.may_await() && self.waiter.is_none() {
             return Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into());
         }
         self.traces.begin_host_call(&self.limits)?;
@@ -382,8 +383,10 @@ impl ModuleState {
             Ok(future) => HostAnswer::new(self.host_id, future, limits),
             Err(panic) => return Err(self.callback_panicked(panic)),
         };
-        match self.door.clone() {
-            Some(door) => self.host_answered(door.ask(answer)).map(Asked::Answered),
+        match self.waiter.clone() {
+            Some(waiter) => self
+                .host_answered(waiter.wait_for(answer))
+                .map(Asked::Answered),
             None => Ok(Asked::Waiting(answer)),
         }
     }
@@ -399,8 +402,8 @@ impl ModuleState {
 
     /// Where host calls are answered while the guest runs on a thread of its
     /// own.
-    pub(crate) fn set_door(&mut self, door: Option<Arc<Door>>) {
-        self.door = door;
+    pub(crate) fn set_waiter(&mut self, waiter: Option<Arc<dyn WaitForAnswer>>) {
+        self.waiter = waiter;
     }
 
     /// What `__host_call` returns, now that the answer is there.

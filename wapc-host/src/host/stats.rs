@@ -7,8 +7,8 @@ use std::{
 };
 
 use crate::{
+    engine::tier::Tier,
     error::{Error, ErrorKind},
-    tiers::Tier,
 };
 
 /// A host's numbers at one moment; see [`WapcHost::stats`](crate::WapcHost::stats).

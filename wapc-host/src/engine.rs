@@ -1,0 +1,8 @@
+//! The contract between the host and an engine.
+
+pub(crate) mod guest_call;
+pub(crate) mod loan;
+pub(crate) mod outcome;
+pub(crate) mod provider;
+pub(crate) mod threaded;
+pub(crate) mod tier;

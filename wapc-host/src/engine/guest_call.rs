@@ -1,0 +1,71 @@
+//! One call of a guest: begun in its state, run by its engine, ended.
+
+use std::{fmt, num::NonZeroU64};
+
+use crate::{
+    engine::outcome::{Conversed, Returned, Unanswered},
+    limits::call::CallOptions,
+    protocol::lent::Lending,
+    protocol::state::ModuleState,
+};
+
+/// One call of a guest, on its way through
+/// [`GuestInstance::converse`](crate::GuestInstance::converse).
+pub struct GuestCall<'c> {
+    pub(crate) request: Lending<'c>,
+    pub(crate) lengths: Lengths,
+    pub(crate) options: Option<&'c CallOptions>,
+    /// How many ticks the guest of an async call runs between pauses.
+    pub(crate) slice: Option<NonZeroU64>,
+}
+
+/// Lengths as they travel: unsigned 32-bit numbers in an `i32`.
+#[derive(Clone, Copy)]
+pub(crate) struct Lengths {
+    pub(crate) operation: i32,
+    pub(crate) payload: i32,
+}
+
+impl GuestCall<'_> {
+    /// Begins the call in this state: what the guest asks there is answered
+    /// from the request now.
+    #[inline]
+    pub(crate) fn begin(&mut self, state: &mut ModuleState) -> Lengths {
+        state.begin(self.options, self.slice);
+        self.request.lend(state.lent_mut());
+        self.lengths
+    }
+
+    /// Ends the call in the state that it has begun in. `Ok` is the clock's
+    /// ticks since then.
+    #[inline]
+    pub(crate) fn end(&mut self, state: &mut ModuleState, returned: Returned) -> Conversed {
+        match returned.0 {
+            Ok(()) if state.has_responded() => {
+                self.request.take_back(state.lent_mut());
+                Conversed(Ok(state.ticks()))
+            }
+            Ok(()) => self.end_unanswered(state, Unanswered::boxed(Ok(1))),
+            Err(unanswered) => self.end_unanswered(state, unanswered),
+        }
+    }
+
+    #[cold]
+    fn end_unanswered(
+        &mut self,
+        state: &mut ModuleState,
+        mut unanswered: Box<Unanswered>,
+    ) -> Conversed {
+        self.request.take_back(state.lent_mut());
+        unanswered.ticks = state.ticks();
+        Conversed(Err(unanswered))
+    }
+}
+
+impl fmt::Debug for GuestCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuestCall")
+            .field("payload_bytes", &self.lengths.payload.cast_unsigned())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,70 @@
+//! A call lent to an instance, until it ends or unwinds.
+
+use std::num::NonZeroU64;
+
+use crate::{
+    engine::guest_call::{GuestCall, Lengths},
+    engine::outcome::{Returned, Unanswered},
+    engine::provider::{AsyncCall, GuestInstance},
+    limits::call::CallOptions,
+    protocol::lent::{Lending, Request},
+};
+
+/// A call and the instance that it is for.
+pub(crate) struct Loan<'i, 'c> {
+    instance: &'i mut dyn GuestInstance,
+    call: GuestCall<'c>,
+}
+
+impl<'i, 'c> Loan<'i, 'c> {
+    /// A call that lends `request` to the instance, with a pause after each
+    /// `slice` ticks if it is async.
+    #[inline(always)]
+    pub(crate) fn new(
+        instance: &'i mut dyn GuestInstance,
+        request: &'c mut Request<'_>,
+        lengths: Lengths,
+        options: Option<&'c CallOptions>,
+        slice: Option<NonZeroU64>,
+    ) -> Self {
+        Self {
+            instance,
+            call: GuestCall {
+                request: Lending::new(request),
+                lengths,
+                options,
+                slice,
+            },
+        }
+    }
+
+    /// Runs the call.
+    #[inline(always)]
+    pub(crate) fn converse(&mut self) -> Result<u64, Box<Unanswered>> {
+        self.instance.converse(&mut self.call).0
+    }
+
+    /// Begins the call, to be ended when the engine is done.
+    #[inline]
+    pub(crate) fn converse_async(&mut self) -> AsyncCall<'_> {
+        self.instance.converse_async(&mut self.call)
+    }
+
+    /// Ends a call that has begun so.
+    #[inline]
+    pub(crate) fn end(&mut self, returned: Returned) -> Result<u64, Box<Unanswered>> {
+        self.call.end(self.instance.state(), returned).0
+    }
+}
+
+impl Drop for Loan<'_, '_> {
+    /// Takes back what is still lent: the engine has panicked, or its future
+    /// was dropped.
+    #[inline]
+    fn drop(&mut self) {
+        if self.call.request.is_lent() {
+            let lent = self.instance.state().lent_mut();
+            self.call.request.take_back(lent);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What is refused before a guest is called.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    engine::guest_call::Lengths,
+    engine::provider::Interruption,
+    error::{Error, Spent},
+    limits::call::CallOptions,
+};
+
+/// Refuses a call whose options its instance cannot keep, or that is over.
+#[cold]
+pub(super) fn admit(
+    interruption: Interruption,
+    operation: &str,
+    options: &CallOptions,
+) -> Result<(), Error> {
+    interruptible(
+        interruption,
+        options.timeout.is_some() || options.deadline.is_some() || options.cancel.is_some(),
+        options.fuel.is_some(),
+    )?;
+    not_begun(operation, options)
+}
+
+/// Refuses limits or options that a provider cannot keep: a guest that was
+/// thought to be stopped in time must be.
+pub(super) fn interruptible(
+    interruption: Interruption,
+    time: bool,
+    fuel: bool,
+) -> Result<(), Error> {
+    if time && !interruption.by_time() {
+        return Err(Error::NotInterruptible { what: "time" });
+    }
+    if fuel && !interruption.by_fuel() {
+        return Err(Error::NotInterruptible { what: "fuel" });
+    }
+    Ok(())
+}
+
+/// Refuses a call that is over before the guest is called.
+pub(super) fn not_begun(operation: &str, options: &CallOptions) -> Result<(), Error> {
+    if options.is_cancelled() {
+        return Err(Error::Cancelled {
+            operation: operation.to_owned(),
+            spent: Spent::default(),
+        });
+    }
+    match options.deadline {
+        Some(deadline) if deadline <= Instant::now() => Err(Error::TimedOut {
+            operation: operation.to_owned(),
+            timeout: Duration::ZERO,
+            spent: Spent::default(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+impl Lengths {
+    #[inline]
+    pub(super) fn of(operation: &str, payload: &[u8], limit: usize) -> Result<Self, Error> {
+        // Neither is above `isize::MAX`.
+        let bytes = operation.len() + payload.len();
+        if bytes > limit {
+            return Err(Error::TooLarge { bytes, limit });
+        }
+        Ok(Self {
+            operation: as_travels(operation.len()),
+            payload: as_travels(payload.len()),
+        })
+    }
+}
+
+/// A length of at most [`MAX_REQUEST_BYTES`].
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a request's limit is at most as large, and has been asked"
+)]
+const fn as_travels(length: usize) -> i32 {
+    (length as u32).cast_signed()
+}
+
+/// What fits the address space of a guest.
+pub(super) const MAX_REQUEST_BYTES: usize = u32::MAX as usize;

@@ -1,0 +1,122 @@
+//! What a caller hears of a call that has failed.
+
+use std::{any::Any, panic::resume_unwind};
+
+use crate::{
+    error::{EngineError, Error, ProtocolError, Spent, Stop},
+    limits::call::CallOptions,
+    limits::guest::Limits,
+    protocol::state::{ModuleState, PanicSlot},
+};
+
+/// What the caller hears of an instance that could not be made: its start
+/// functions may have been stopped by what ends the call.
+pub(super) fn over_or(
+    error: Error,
+    operation: &str,
+    options: Option<&CallOptions>,
+    limits: &Limits,
+) -> Error {
+    let Error::Init(cause) = &error else {
+        return error;
+    };
+    let cause = match cause {
+        EngineError::Start { cause, .. } => cause,
+        cause => cause,
+    };
+    let operation = operation.to_owned();
+    let spent = Spent::default();
+    match cause {
+        EngineError::Stopped(Stop::Cancelled) => Error::Cancelled { operation, spent },
+        EngineError::Stopped(Stop::TimedOut { timeout })
+            if options.is_some_and(|options| options.deadline.is_some())
+                && limits.start_timeout != Some(*timeout) =>
+        {
+            Error::TimedOut {
+                operation,
+                timeout: *timeout,
+                spent,
+            }
+        }
+        _ => error,
+    }
+}
+
+/// How a call went that has no response to show.
+pub(super) enum Failure {
+    Error(Error),
+    Panic(Box<dyn Any + Send>),
+}
+
+impl Failure {
+    #[cold]
+    pub(super) fn of(
+        operation: &str,
+        returned: Result<i32, EngineError>,
+        state: &mut ModuleState,
+    ) -> Self {
+        if let Some(panic) = state.panic_slot().take() {
+            return Self::Panic(panic);
+        }
+        let operation = operation.to_owned();
+        let spent = state.spent();
+        let guest_error = state.take_guest_error();
+        let protocol = |operation, source| Error::Protocol {
+            operation,
+            source,
+            spent,
+        };
+        Self::Error(match (returned, guest_error) {
+            (Ok(0 | 1), Some(message)) => Error::Guest { operation, message },
+            (Ok(0), None) => protocol(operation, ProtocolError::NoError),
+            (Ok(1), None) => protocol(operation, ProtocolError::NoResponse),
+            (Ok(other), _) => protocol(operation, ProtocolError::Returned(other)),
+            (Err(EngineError::Trap(trap)), guest_error) => Error::Trapped {
+                operation,
+                trap,
+                guest_error,
+                refused: state.refused().cloned().map(Box::new),
+                spent,
+            },
+            (Err(EngineError::Exit(code)), _) => Error::Exited {
+                operation,
+                code,
+                spent,
+            },
+            (Err(EngineError::Stopped(stop)), _) => match stop {
+                Stop::Protocol(source) => protocol(operation, source),
+                Stop::Limit(source) => Error::Limit {
+                    operation,
+                    source,
+                    spent,
+                },
+                Stop::TimedOut { timeout } => Error::TimedOut {
+                    operation,
+                    timeout,
+                    spent,
+                },
+                Stop::Cancelled => Error::Cancelled { operation, spent },
+            },
+            (Err(source), _) => Error::Engine {
+                operation,
+                source: Box::new(source),
+                spent,
+            },
+        })
+    }
+}
+
+/// Why an instance could not be made; or the panic of the callback that its
+/// start functions called, which goes on.
+pub(super) fn not_made(error: EngineError, panic: &PanicSlot) -> Error {
+    match panic.take() {
+        Some(panic) => resume_unwind(panic),
+        None => Error::Init(error),
+    }
+}
+
+/// A place that was filled a moment ago is empty: never seen.
+#[cold]
+pub(super) fn no_instance() -> Error {
+    Error::Init(EngineError::Other("the instance is gone".into()))
+}

@@ -1,0 +1,66 @@
+//! Versions of a guest's code, and the right to publish another.
+
+use std::sync::Arc;
+
+use crate::{
+    engine::provider::{GuestInstance, WebAssemblyEngineProvider},
+    sync::{Mutex, MutexGuard, ThreadId, thread},
+};
+
+/// The code that new instances are made of, and the code before it.
+pub(crate) struct Published {
+    pub(crate) current: Arc<Generation>,
+    pub(crate) previous: Option<Arc<Generation>>,
+}
+
+/// One version of the guest's code.
+pub(crate) struct Generation {
+    pub(crate) number: u64,
+    pub(crate) provider: Arc<dyn WebAssemblyEngineProvider>,
+    /// Instances that were made before the version was published.
+    pub(crate) ready: Mutex<Vec<Box<dyn GuestInstance>>>,
+}
+
+impl Generation {
+    /// An instance that was made before.
+    pub(crate) fn ready(&self) -> Option<Box<dyn GuestInstance>> {
+        self.ready.lock().pop()
+    }
+}
+
+/// The right to swap a host's code: one thread after the other.
+#[derive(Default)]
+pub(crate) struct SwapRight {
+    one_at_a_time: Mutex<()>,
+    swapper: Mutex<Option<ThreadId>>,
+}
+
+pub(crate) struct Swapping<'s> {
+    swapper: &'s Mutex<Option<ThreadId>>,
+    _one_at_a_time: MutexGuard<'s, ()>,
+}
+
+impl SwapRight {
+    /// Waits for the right; `None` if this thread has it already: its probe or
+    /// a callback that its instances have called at their start wants to swap.
+    pub(crate) fn begin(&self) -> Option<Swapping<'_>> {
+        let own = Some(thread::current().id());
+        if *self.swapper.lock() == own {
+            return None;
+        }
+        let one_at_a_time = self.one_at_a_time.lock();
+        *self.swapper.lock() = own;
+        Some(Swapping {
+            swapper: &self.swapper,
+            _one_at_a_time: one_at_a_time,
+        })
+    }
+}
+
+impl Drop for Swapping<'_> {
+    fn drop(&mut self) {
+        *self.swapper.lock() = None;
+    }
+}
+
+pub(super) const FIRST_GENERATION: u64 = 1;

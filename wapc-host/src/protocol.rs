@@ -1,0 +1,11 @@
+//! The conversation between host and guest: the rules of waPC, written once.
+
+pub(crate) mod budget;
+pub(crate) mod callback;
+pub(crate) mod host_call;
+pub(crate) mod lent;
+pub(crate) mod names;
+pub(crate) mod pending;
+pub(crate) mod reentrancy;
+pub(crate) mod state;
+pub(crate) mod traces;

@@ -1,0 +1,165 @@
+//! Host callbacks that await: the answer to a guest as a future.
+
+use std::{
+    any::Any,
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use crate::{
+    clock::Alarm,
+    error::{BoxError, Stop},
+    limits::call::{CancelHandle, CancelWaker},
+    protocol::budget::Budget,
+    protocol::host_call::BoxFuture,
+    protocol::reentrancy::Within,
+};
+
+/// The host's answer to a guest, once it is there. For engines, which await it
+/// and hand the [`Answer`] to
+/// [`ModuleState::host_answered`](crate::ModuleState::host_answered).
+///
+/// It ends with the call's deadline and its cancel handle, if that is sooner.
+#[must_use = "the guest waits for it"]
+pub struct HostAnswer {
+    host_id: u64,
+    future: BoxFuture<'static, Result<Vec<u8>, BoxError>>,
+    limits: WaitLimits,
+}
+
+/// What a host's answer turned out to be.
+#[must_use = "the guest waits for it"]
+pub struct Answer(pub(crate) AnswerKind);
+
+/// Waits for the host's answer where the guest runs, if its engine cannot
+/// suspend it there.
+pub(crate) trait WaitForAnswer: Send + Sync {
+    fn wait_for(&self, pending: HostAnswer) -> Answer;
+}
+
+pub(crate) enum AnswerKind {
+    Given(Result<Vec<u8>, String>),
+    Panicked(Box<dyn Any + Send>),
+    Stopped(Stop),
+}
+
+/// What a guest's `__host_call` has come to. For engines.
+#[must_use = "the guest waits for it"]
+#[derive(Debug)]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "an engine must know what to do next"
+)]
+pub enum Asked {
+    /// The callback does not await: this is what the import returns.
+    Answered(i32),
+    /// The callback has begun to answer.
+    Waiting(HostAnswer),
+}
+
+impl HostAnswer {
+    pub(crate) fn new(
+        host_id: u64,
+        future: BoxFuture<'static, Result<Vec<u8>, BoxError>>,
+        limits: WaitLimits,
+    ) -> Self {
+        Self {
+            host_id,
+            future,
+            limits,
+        }
+    }
+}
+
+impl Future for HostAnswer {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        let this = self.get_mut();
+        if let Err(stop) = this.limits.check() {
+            return Poll::Ready(Answer(AnswerKind::Stopped(stop)));
+        }
+        // A future that has panicked is not polled again.
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let _within = Within::enter(this.host_id);
+            let answer = this.future.as_mut().poll(context);
+            answer.map_err(|error| error.to_string())
+        }));
+        match polled {
+            Ok(Poll::Ready(answer)) => Poll::Ready(Answer(AnswerKind::Given(answer))),
+            Err(panic) => Poll::Ready(Answer(AnswerKind::Panicked(panic))),
+            Ok(Poll::Pending) => match this.limits.wake_at_end(context) {
+                Ok(()) => Poll::Pending,
+                Err(stop) => Poll::Ready(Answer(AnswerKind::Stopped(stop))),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for HostAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostAnswer")
+            .field("host_id", &self.host_id)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            AnswerKind::Given(Ok(_)) => "Answer(given)",
+            AnswerKind::Given(Err(_)) => "Answer(failed)",
+            AnswerKind::Panicked(_) => "Answer(panicked)",
+            AnswerKind::Stopped(_) => "Answer(stopped)",
+        })
+    }
+}
+
+/// Until when a future may wait, and what wakes it then.
+#[derive(Default)]
+pub(crate) struct WaitLimits {
+    /// The tick of the clock, or `u64::MAX`.
+    pub(crate) expires: u64,
+    pub(crate) timeout: Duration,
+    pub(crate) cancel: Option<CancelHandle>,
+    alarm: Option<Alarm>,
+    cancel_waker: Option<CancelWaker>,
+}
+
+impl WaitLimits {
+    pub(crate) fn new(expires: u64, timeout: Duration, cancel: Option<CancelHandle>) -> Self {
+        Self {
+            expires,
+            timeout,
+            cancel,
+            alarm: None,
+            cancel_waker: None,
+        }
+    }
+
+    pub(crate) fn check(&self) -> Result<(), Stop> {
+        Budget::check_against(self.expires, || self.timeout, self.cancel.as_ref())
+    }
+
+    /// Sees to it that `context` is woken when [`WaitLimits::check`] begins to
+    /// fail.
+    pub(crate) fn wake_at_end(&mut self, context: &Context<'_>) -> Result<(), Stop> {
+        let waker = context.waker();
+        match &self.alarm {
+            Some(alarm) => alarm.set_waker(waker),
+            None if self.expires == u64::MAX => {}
+            None => self.alarm = Some(Alarm::set(self.expires, waker.clone())),
+        }
+        match (&self.cancel_waker, &self.cancel) {
+            (Some(cancel_waker), _) => cancel_waker.set_waker(waker),
+            (None, Some(cancel)) => self.cancel_waker = Some(cancel.wake(waker.clone())),
+            (None, None) => {}
+        }
+        // It may have ended in between.
+        self.check()
+    }
+}
