@@ -8,7 +8,8 @@ use std::{
 };
 
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{BoxError, Error, ModuleWatch, WapcHost, WatchEvent};
+use wapc_host::{BoxError, Error, WapcHost};
+use wapc_watch::{ModuleWatch, WatchEvent};
 
 fn main() -> Result<(), BoxError> {
     let directory = tempfile::tempdir()?;

@@ -4,5 +4,7 @@ pub(crate) mod guest_call;
 pub(crate) mod loan;
 pub(crate) mod outcome;
 pub(crate) mod provider;
+#[cfg(any(test, feature = "testing"))]
+pub mod scripted;
 pub(crate) mod threaded;
 pub(crate) mod tier;

@@ -53,7 +53,7 @@
 
 mod block_on;
 pub mod clock;
-mod engine;
+pub mod engine;
 mod error;
 mod host;
 mod limits;
@@ -62,23 +62,10 @@ mod model;
 pub mod module;
 mod pool;
 mod protocol;
-#[cfg(test)]
-#[cfg_attr(
-    shuttle,
-    expect(dead_code, reason = "the model tests leave most tests out")
-)]
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    clippy::cast_sign_loss,
-    reason = "a test's own numbers are small"
-)]
-mod scripted;
 mod swap;
 mod sync;
 mod tiers;
 mod wasi;
-mod watch;
 
 pub use engine::guest_call::GuestCall;
 pub use engine::outcome::{Conversed, Returned};
@@ -102,4 +89,3 @@ pub use protocol::state::ModuleState;
 pub use swap::Swap;
 pub use tiers::{MakeTier, Tiers};
 pub use wasi::{Capture, DirAccess, MappedDir, Stdin, Stdout, WasiSettings};
-pub use watch::{ModuleWatch, WatchEvent, Watching};

@@ -24,8 +24,8 @@ use shuttle::{future, sync::atomic::AtomicUsize, thread};
 use crate::{
     EngineError, GuestInstance, Interruption, Limits, ModuleState, WapcHost,
     WebAssemblyEngineProvider,
+    engine::scripted::{ScriptedGuest, ScriptedProvider, answer},
     pool::Pool,
-    scripted::{Guest, ScriptedProvider, answer},
     sync::atomic::Ordering,
 };
 
@@ -160,7 +160,7 @@ struct Numbered {
 impl Numbered {
     fn new(alive: &Arc<AtomicUsize>) -> Self {
         let alive = Arc::clone(alive);
-        let scripted = ScriptedProvider::new(|guest: &mut Guest, _, _| {
+        let scripted = ScriptedProvider::new(|guest: &mut ScriptedGuest, _, _| {
             let generation = guest.state.generation();
             guest.respond(generation.to_string().as_bytes())
         });

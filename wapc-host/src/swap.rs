@@ -327,7 +327,7 @@ mod tests {
         atomic::{AtomicU64, Ordering},
     };
 
-    use crate::scripted::ScriptedProvider;
+    use crate::engine::scripted::ScriptedProvider;
 
     fn answering(text: &'static str) -> ScriptedProvider {
         ScriptedProvider::new(move |guest, _, _| guest.respond(text.as_bytes()))
@@ -335,11 +335,11 @@ mod tests {
 
     #[test]
     fn of_two_swaps_at_once_the_later_one_waits_and_wins() {
-        let host = Arc::new(answering("first").host());
+        let host = Arc::new(answering("first").host().unwrap());
         let (entered, leave) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
         let mut second = answering("second");
         let (enter, go) = (Arc::clone(&entered), Arc::clone(&leave));
-        second.start = Arc::new(move |_| {
+        second = second.with_start(move |_| {
             enter.wait();
             go.wait();
             Ok(())
@@ -347,7 +347,7 @@ mod tests {
         let mut third = answering("third");
         let (seen, of) = (Arc::new(AtomicU64::new(0)), Arc::downgrade(&host));
         let see = Arc::clone(&seen);
-        third.start = Arc::new(move |_| {
+        third = third.with_start(move |_| {
             let generation = of.upgrade().map_or(0, |host| host.generation());
             see.store(generation, Ordering::SeqCst);
             Ok(())

@@ -361,7 +361,7 @@ mod tests {
     use super::*;
     use crate::{
         Error, ErrorKind, ModuleError, Reuse, WapcHost,
-        scripted::{ScriptedProvider, answer},
+        engine::scripted::{ScriptedProvider, answer},
     };
 
     /// A guest that answers with the name of its tier and the module.
@@ -481,7 +481,7 @@ mod tests {
             move |_| {
                 let (begin, ready) = (Arc::clone(&begin), Arc::clone(&ready));
                 let mut first = ScriptedProvider::new(|guest, _, _| guest.respond(b"first"));
-                first.start = Arc::new(move |_| {
+                first = first.with_start(move |_| {
                     begin.wait();
                     ready.wait();
                     Ok(())
@@ -524,7 +524,7 @@ mod tests {
             wait.wait();
             let (hold, end) = (Arc::clone(&hold), Arc::clone(&end));
             let mut second = ScriptedProvider::echo();
-            second.start = Arc::new(move |_| {
+            second = second.with_start(move |_| {
                 hold.wait();
                 end.wait();
                 Err(EngineError::Other("no more room".into()))

@@ -93,7 +93,7 @@ impl ErrorCounters {
 mod tests {
     use std::hint;
 
-    use crate::{clock, scripted::ScriptedProvider};
+    use crate::{clock, engine::scripted::ScriptedProvider};
 
     #[test]
     fn time_in_guests_is_what_calls_have_taken() {
@@ -105,7 +105,8 @@ mod tests {
             }
             guest.respond(b"")
         })
-        .host();
+        .host()
+        .unwrap();
         let before = clock::now();
         host.call("rest", b"").unwrap();
         let rested = host.stats().time_in_guest;

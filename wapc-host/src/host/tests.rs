@@ -20,7 +20,7 @@ use crate::{CallOptions, Error, Limits};
 use crate::{
     CancelHandle, EngineError, GuestInstance, Interruption, ModuleState, ProtocolError, Reuse,
     Start, Stop, Trap, TrapCode, clock,
-    scripted::{ScriptedProvider, answer},
+    engine::scripted::{ScriptedProvider, answer},
     sync::Mutex,
 };
 use crate::{
@@ -39,7 +39,7 @@ fn versatile() -> ScriptedProvider {
         let (operation, payload) = guest.request(op, msg)?;
         match operation.as_str() {
             "echo" => guest.respond(&payload),
-            "count" => guest.respond(guest.calls.to_string().as_bytes()),
+            "count" => guest.respond(guest.calls().to_string().as_bytes()),
             "empty" => guest.respond(b""),
             "twice" => {
                 guest.respond(b"first")?;
@@ -79,7 +79,7 @@ fn versatile() -> ScriptedProvider {
 
 #[test]
 fn each_way_to_end_a_call_has_its_answer_or_its_error() {
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     type Case = (
         &'static str,
         &'static [u8],
@@ -155,7 +155,7 @@ fn each_way_to_end_a_call_has_its_answer_or_its_error() {
 
 #[test]
 fn an_instance_survives_what_the_guest_reports_and_nothing_else() {
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     let count = || String::from_utf8(host.call("count", b"").unwrap()).unwrap();
     assert_eq!(count(), "1");
     for harmless in ["echo", "fail", "unheard of"] {
@@ -178,7 +178,7 @@ fn an_instance_survives_what_the_guest_reports_and_nothing_else() {
 
 #[test]
 fn the_forms_that_fill_and_lend_give_the_same_response() {
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     let mut buffer = b"what was there before".to_vec();
     host.call_into("echo", b"hello", &mut buffer).unwrap();
     assert_eq!(buffer, b"hello");
@@ -199,7 +199,7 @@ fn the_forms_that_fill_and_lend_give_the_same_response() {
 
 #[test]
 fn a_panic_in_the_callback_reaches_the_caller_and_the_host_stays_usable() {
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     let panic = catch_unwind(AssertUnwindSafe(|| host.call("ask", b"panic"))).unwrap_err();
     assert_eq!(panic.downcast_ref(), Some(&"the callback panicked"));
     assert_eq!(
@@ -211,7 +211,7 @@ fn a_panic_in_the_callback_reaches_the_caller_and_the_host_stays_usable() {
 
 #[test]
 fn a_panic_in_the_reader_reaches_the_caller_and_the_instance_lives_on() {
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     let panic = catch_unwind(AssertUnwindSafe(|| {
         host.call_with("echo", b"x", |_| -> () { panic!("the reader panicked") })
     }))
@@ -225,9 +225,10 @@ fn a_panic_of_the_engine_leaves_neither_a_loan_nor_the_instance() {
     let host = ScriptedProvider::new(|guest, op, msg| {
         let (operation, _) = guest.request(op, msg)?;
         assert_ne!(operation, "panic", "on purpose");
-        guest.respond(guest.calls.to_string().as_bytes())
+        guest.respond(guest.calls().to_string().as_bytes())
     })
-    .host();
+    .host()
+    .unwrap();
     assert_eq!(host.call("count", b"").unwrap(), b"1");
     catch_unwind(AssertUnwindSafe(|| host.call("panic", b"x"))).unwrap_err();
     assert_eq!(host.call("count", b"").unwrap(), b"1");
@@ -235,7 +236,7 @@ fn a_panic_of_the_engine_leaves_neither_a_loan_nor_the_instance() {
 
 #[test]
 fn calling_the_own_host_from_its_callback_is_refused_and_another_host_is_not() {
-    let other = ScriptedProvider::echo().host();
+    let other = ScriptedProvider::echo().host().unwrap();
     let slot: Arc<std::sync::OnceLock<WapcHost>> = Arc::default();
     let own = Arc::downgrade(&slot);
     let host = WapcHost::new(Box::new(versatile()), move |_, _, _, _, payload| {
@@ -260,7 +261,7 @@ fn calling_the_own_host_from_its_callback_is_refused_and_another_host_is_not() {
 
 #[test]
 fn a_check_out_holds_the_state_and_refuses_its_own_thread() {
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     let mut held = host.check_out().unwrap();
     assert_eq!(held.call("count", b"").unwrap(), b"1");
     assert!(matches!(
@@ -279,7 +280,7 @@ fn a_check_out_holds_the_state_and_refuses_its_own_thread() {
 
 #[test]
 fn a_swap_takes_effect_for_the_next_call_and_a_failed_one_changes_nothing() {
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     assert_eq!(host.call("count", b"").unwrap(), b"1");
     host.replace_module(b"bad").unwrap_err();
     assert_eq!(
@@ -295,7 +296,7 @@ fn a_swap_takes_effect_for_the_next_call_and_a_failed_one_changes_nothing() {
 
 #[test]
 fn a_swap_during_a_check_out_waits_for_nobody_and_takes_effect_after_it() {
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     let mut held = host.check_out().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| host.replace_module(b"echo").unwrap());
@@ -307,7 +308,7 @@ fn a_swap_during_a_check_out_waits_for_nobody_and_takes_effect_after_it() {
 
 #[test]
 fn a_swap_retires_old_code_and_not_what_a_quicker_caller_runs_already() {
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     assert_eq!(host.call("count", b"").unwrap(), b"1");
     host.inner.retire_before(1);
     assert_eq!(host.call("count", b"").unwrap(), b"2", "of this very code");
@@ -318,7 +319,7 @@ fn a_swap_retires_old_code_and_not_what_a_quicker_caller_runs_already() {
 #[test]
 fn start_functions_may_ask_the_host_but_there_is_no_call_to_answer() {
     let mut provider = ScriptedProvider::echo();
-    provider.start = Arc::new(|guest| {
+    provider = provider.with_start(|guest| {
         assert_eq!(guest.ask(b"x")?, Ok(b"bind/ns/op:x".to_vec()));
         let refused = guest.request(0, 0).unwrap_err();
         assert!(matches!(
@@ -332,20 +333,20 @@ fn start_functions_may_ask_the_host_but_there_is_no_call_to_answer() {
         ));
         Ok(())
     });
-    assert_eq!(provider.host().call("echo", b"x").unwrap(), b"x");
+    assert_eq!(provider.host().unwrap().call("echo", b"x").unwrap(), b"x");
 }
 
 #[test]
 fn a_start_function_that_fails_says_so_and_a_panic_goes_on_in_the_caller() {
     let mut provider = ScriptedProvider::echo();
-    provider.start =
-        Arc::new(|_| Start::Wapc.outcome(Err(Trap::new(TrapCode::Unreachable, vec![]).into())));
+    provider = provider
+        .with_start(|_| Start::Wapc.outcome(Err(Trap::new(TrapCode::Unreachable, vec![]).into())));
     let error = WapcHost::new(Box::new(provider.clone()), answer).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap();
     assert_eq!(cause.to_string(), "the guest failed in `wapc_init`");
     assert_eq!(cause.source().unwrap().to_string(), "unreachable");
 
-    provider.start = Arc::new(|guest| guest.ask(b"panic").map(|_| ()));
+    provider = provider.with_start(|guest| guest.ask(b"panic").map(|_| ()));
     let panic = catch_unwind(AssertUnwindSafe(|| {
         WapcHost::new(Box::new(provider), answer)
     }))
@@ -356,7 +357,7 @@ fn a_start_function_that_fails_says_so_and_a_panic_goes_on_in_the_caller() {
 #[test]
 fn threads_take_turns_and_each_gets_its_own_answer() {
     let (threads, calls) = if cfg!(miri) { (3, 5) } else { (8, 2_000) };
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     let barrier = Barrier::new(threads);
     let answered = AtomicUsize::new(0);
     thread::scope(|scope| {
@@ -392,7 +393,7 @@ fn gated(gate: &Arc<Gate>) -> ScriptedProvider {
             gate.entered.wait();
             gate.leave.wait();
         }
-        guest.respond(guest.calls.to_string().as_bytes())
+        guest.respond(guest.calls().to_string().as_bytes())
     })
 }
 
@@ -518,7 +519,7 @@ fn idle_instances_retire_but_for_the_least_number() {
 
 #[test]
 fn a_probe_decides_whether_a_swap_happens_and_leaves_no_trace() {
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     host.call("count", b"").unwrap();
     let refused = host
         .swap()
@@ -555,7 +556,7 @@ fn a_probe_decides_whether_a_swap_happens_and_leaves_no_trace() {
 
 #[test]
 fn a_rollback_brings_the_code_before_back_and_another_one_undoes_it() {
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     assert!(matches!(host.rollback(), Err(Error::NoPrevious)));
     host.replace_module(b"echo").unwrap();
     host.rollback().unwrap();
@@ -630,7 +631,7 @@ fn limits_that_the_provider_cannot_keep_are_refused() {
         );
     }
     assert!(refused(CallOptions::default().fuel(1)).contains("by fuel"));
-    let timed = versatile().host();
+    let timed = versatile().host().unwrap();
     let refused = timed.swap_provider(provider()).unwrap_err();
     assert!(matches!(refused, Error::NotInterruptible { .. }));
     assert_eq!(timed.generation(), 1);
@@ -638,7 +639,7 @@ fn limits_that_the_provider_cannot_keep_are_refused() {
 
 #[test]
 fn a_call_that_is_over_before_it_begins_does_not_reach_the_guest() {
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     let handle = CancelHandle::new();
     let options = CallOptions::default().cancel(&handle);
     assert_eq!(host.with(&options).call("count", b"").unwrap(), b"1");

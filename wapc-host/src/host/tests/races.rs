@@ -12,7 +12,9 @@ use std::{
 };
 
 use super::*;
-use crate::{AsyncCall, BoxFuture, CallOptions, block_on::block_on, scripted::Guest};
+use crate::{
+    AsyncCall, BoxFuture, CallOptions, block_on::block_on, engine::scripted::ScriptedGuest,
+};
 
 /// Waits until `done`; fails after half a minute.
 fn until(mut done: impl FnMut() -> bool) {
@@ -50,7 +52,7 @@ fn in_time(body: impl FnOnce() + Send + 'static) {
 fn slow_start(gate: &Arc<Gate>, shut: &Arc<AtomicBool>) -> ScriptedProvider {
     let (gate, shut) = (Arc::clone(gate), Arc::clone(shut));
     let mut provider = versatile();
-    provider.start = Arc::new(move |_| {
+    provider = provider.with_start(move |_| {
         if shut.swap(false, Ordering::SeqCst) {
             gate.entered.wait();
             gate.leave.wait();
@@ -63,7 +65,7 @@ fn slow_start(gate: &Arc<Gate>, shut: &Arc<AtomicBool>) -> ScriptedProvider {
 #[test]
 fn draining_waits_for_a_call_that_is_making_an_instance_of_the_old_code() {
     let (gate, shut) = (gate(2), Arc::new(AtomicBool::new(false)));
-    let host = slow_start(&gate, &shut).host();
+    let host = slow_start(&gate, &shut).host().unwrap();
     host.call("trap", b"").unwrap_err();
     shut.store(true, Ordering::SeqCst);
     thread::scope(|scope| {
@@ -82,7 +84,7 @@ fn draining_waits_for_a_call_that_is_making_an_instance_of_the_old_code() {
 
 #[test]
 fn draining_may_take_for_ever() {
-    let host = versatile().host();
+    let host = versatile().host().unwrap();
     host.swap().drain(Duration::MAX).module(b"echo").unwrap();
     assert_eq!(host.call("count", b"x").unwrap(), b"x");
 }
@@ -90,7 +92,7 @@ fn draining_may_take_for_ever() {
 #[test]
 fn a_swap_within_a_swap_is_refused() {
     in_time(|| {
-        let host = versatile().host();
+        let host = versatile().host().unwrap();
         let refused = host
             .swap()
             .probe(|_| Ok(host.replace_module(b"echo")?))
@@ -207,7 +209,7 @@ struct NumberedGuest {
 
 impl Numbered {
     fn new() -> Self {
-        let scripted = ScriptedProvider::new(|guest: &mut Guest, op, msg| {
+        let scripted = ScriptedProvider::new(|guest: &mut ScriptedGuest, op, msg| {
             let (operation, _) = guest.request(op, msg)?;
             match operation.as_str() {
                 "trap" => return Err(Trap::new(TrapCode::Unreachable, vec![]).into()),

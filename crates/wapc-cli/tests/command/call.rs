@@ -377,7 +377,7 @@ fn a_guest_opens_the_directories_that_it_is_given_and_writes_only_where_it_may()
 
 #[test]
 fn a_real_guest_says_hello() {
-    let wasm = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-fixtures/wasm");
+    let wasm = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-fixtures/wasm");
     for guest in [
         "hello_rust.wasm",
         "hello_as.wasm",

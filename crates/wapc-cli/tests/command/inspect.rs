@@ -250,7 +250,7 @@ fn bytes_that_are_no_module_are_an_error() {
 #[test]
 fn no_bytes_make_it_panic() {
     let mut modules = vec![rich_module()];
-    let wasm = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest-fixtures/wasm");
+    let wasm = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-fixtures/wasm");
     modules.push(fs::read(wasm.join("hello_c.wasm")).unwrap());
     // A xorshift: the same bytes in each run.
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;

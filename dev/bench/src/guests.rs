@@ -28,8 +28,8 @@ impl Guest {
     pub fn bytes(self, dialect: Dialect) -> Arc<[u8]> {
         static WAPC: LazyLock<[Arc<[u8]>; 4]> = LazyLock::new(|| {
             [
-                assemble(include_str!("../../guest-fixtures/wat/echo.wat")),
-                assemble(include_str!("../../guest-fixtures/wat/echo_host.wat")),
+                assemble(include_str!("../../../guest-fixtures/wat/echo.wat")),
+                assemble(include_str!("../../../guest-fixtures/wat/echo_host.wat")),
                 assemble(include_str!("../guests/echo_host_10.wat")),
                 large_guest::generate(Dialect::Wapc).into(),
             ]

@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{error::Error, host::WapcHost};
+use wapc_host::{Error, WapcHost};
 
 /// Swaps a host's code whenever a file has new contents.
 ///
@@ -27,7 +27,7 @@ use crate::{error::Error, host::WapcHost};
 ///
 /// ```no_run
 /// # use std::sync::Arc;
-/// use wapc_host::ModuleWatch;
+/// use wapc_watch::ModuleWatch;
 ///
 /// # fn example(host: Arc<wapc_host::WapcHost>) -> std::io::Result<()> {
 /// let watching = ModuleWatch::new("guest.wasm").start(&host)?;
@@ -295,15 +295,18 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::scripted::ScriptedProvider;
+    use wapc_host::engine::scripted::ScriptedProvider;
 
     #[test]
-    #[cfg_attr(miri, ignore = "needs a file system")]
     fn new_contents_are_swapped_in_and_bad_ones_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("guest");
         fs::write(&path, b"first").unwrap();
-        let host = Arc::new(ScriptedProvider::new(|guest, _, _| guest.respond(b"first")).host());
+        let host = Arc::new(
+            ScriptedProvider::new(|guest, _, _| guest.respond(b"first"))
+                .host()
+                .unwrap(),
+        );
         let (tell, told) = mpsc::channel();
         let watching = ModuleWatch::new(&path)
             .interval(Duration::from_millis(2))
@@ -367,12 +370,11 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "needs a file system")]
     fn an_observer_may_end_its_own_watch() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("guest");
         fs::write(&path, b"first").unwrap();
-        let host = Arc::new(ScriptedProvider::echo().host());
+        let host = Arc::new(ScriptedProvider::echo().host().unwrap());
         let (give, given) = mpsc::channel::<Watching>();
         let (tell, told) = mpsc::channel();
         let watching = ModuleWatch::new(&path)

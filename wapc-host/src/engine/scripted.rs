@@ -1,0 +1,290 @@
+//! An engine whose guests are closures: the whole conversation without
+//! WebAssembly.
+//!
+//! It is for tests and examples: of this crate, and of programs that embed it.
+//! Needs the feature `testing`.
+//!
+//! ```
+//! use wapc_host::{WapcHost, engine::scripted::ScriptedProvider};
+//!
+//! let provider = ScriptedProvider::new(|guest, op_length, msg_length| {
+//!     let (operation, payload) = guest.request(op_length, msg_length)?;
+//!     match operation.as_str() {
+//!         "reverse" => guest.respond(&payload.iter().rev().copied().collect::<Vec<_>>()),
+//!         _ => guest.fail(b"no such operation"),
+//!     }
+//! });
+//! let host = WapcHost::new(Box::new(provider), |_, _, _, _, _| Ok(vec![]))?;
+//! assert_eq!(host.call("reverse", b"abc")?, b"cba");
+//! # Ok::<(), wapc_host::Error>(())
+//! ```
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    engine::provider::{GuestInstance, Interruption, WebAssemblyEngineProvider},
+    error::{BoxError, EngineError},
+    host::WapcHost,
+    module::ModuleError,
+    protocol::state::ModuleState,
+};
+
+/// The body of a guest's `__guest_call`.
+type Script = dyn Fn(&mut ScriptedGuest, i32, i32) -> Result<i32, EngineError> + Send + Sync;
+
+/// The body of a guest's start functions.
+type StartScript = dyn Fn(&mut ScriptedGuest) -> Result<(), EngineError> + Send + Sync;
+
+/// A live guest of a [`ScriptedProvider`], with the conversation's functions as a
+/// guest's SDK would offer them.
+pub struct ScriptedGuest {
+    pub(crate) state: ModuleState,
+    memory: Vec<u8>,
+    calls: u64,
+    script: Arc<Script>,
+}
+
+impl ScriptedGuest {
+    /// Asks the host for the request, and returns its operation and payload.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Stopped`](crate::EngineError::Stopped) if the lengths are
+    /// not those of the call, or the operation is not UTF-8.
+    pub fn request(&mut self, op: i32, msg: i32) -> Result<(String, Vec<u8>), EngineError> {
+        let (op_length, msg_length) = (length(op), length(msg));
+        self.reserve(op_length.saturating_add(msg_length));
+        self.state.guest_request(&mut self.memory, 0, op)?;
+        let request = self.read(op_length.saturating_add(msg_length));
+        let (operation, payload) = request.split_at(op_length.min(request.len()));
+        let operation = String::from_utf8(operation.to_vec())
+            .map_err(|error| EngineError::Other(error.into()))?;
+        Ok((operation, payload.to_vec()))
+    }
+
+    /// Responds, and returns what a guest that succeeded returns.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Stopped`](crate::EngineError::Stopped) if the response is
+    /// over the host's limits, or the call is over.
+    pub fn respond(&mut self, response: &[u8]) -> Result<i32, EngineError> {
+        let (ptr, len) = self.write(response)?;
+        self.state.guest_response(&self.memory, ptr, len)?;
+        Ok(1)
+    }
+
+    /// Reports an error, and returns what a guest that failed returns.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Stopped`](crate::EngineError::Stopped) if the error is over
+    /// the host's limits, or the call is over.
+    pub fn fail(&mut self, error: &[u8]) -> Result<i32, EngineError> {
+        let (ptr, len) = self.write(error)?;
+        self.state.guest_error(&self.memory, ptr, len)?;
+        Ok(0)
+    }
+
+    /// Calls the host's operation `op` of the namespace `ns` and the binding
+    /// `bind`. Returns the answer, or the text of the host's error.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Stopped`](crate::EngineError::Stopped) if the host ends the
+    /// guest: a limit, a deadline, a cancelled call.
+    pub fn ask(&mut self, payload: &[u8]) -> Result<Result<Vec<u8>, Vec<u8>>, EngineError> {
+        let (ptr, len) = self.write(&[b"bindnsop", payload].concat())?;
+        let (memory, state) = (&mut self.memory, &mut self.state);
+        let answered = state.host_call(memory, ptr, 4, ptr + 4, 2, ptr + 6, 2, ptr + 8, len - 8)?;
+        let answer_length = match answered {
+            1 => state.host_response_len()?,
+            _ => state.host_error_len()?,
+        };
+        self.reserve(length(answer_length));
+        let (memory, state) = (&mut self.memory, &mut self.state);
+        if answered == 1 {
+            state.host_response(memory, 0)?;
+        } else {
+            state.host_error(memory, 0)?;
+        }
+        let answer = self.read(length(answer_length)).to_vec();
+        Ok(if answered == 1 {
+            Ok(answer)
+        } else {
+            Err(answer)
+        })
+    }
+
+    /// Writes a line to the host's log.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Stopped`](crate::EngineError::Stopped) if the call's log is
+    /// over the host's limit.
+    pub fn log(&mut self, line: &str) -> Result<(), EngineError> {
+        let (ptr, len) = self.write(line.as_bytes())?;
+        Ok(self.state.console_log(&self.memory, ptr, len)?)
+    }
+
+    /// The number of calls that this instance has had, the present one included.
+    #[must_use]
+    pub const fn calls(&self) -> u64 {
+        self.calls
+    }
+
+    fn reserve(&mut self, bytes: usize) {
+        self.memory.resize(bytes.max(self.memory.len()), 0);
+    }
+
+    fn read(&self, bytes: usize) -> &[u8] {
+        self.memory.get(..bytes).unwrap_or_default()
+    }
+
+    /// Puts `bytes` at the start of the guest's memory.
+    fn write(&mut self, bytes: &[u8]) -> Result<(i32, i32), EngineError> {
+        let len = i32::try_from(bytes.len()).map_err(|error| EngineError::Other(error.into()))?;
+        self.reserve(bytes.len());
+        if let Some(start) = self.memory.get_mut(..bytes.len()) {
+            start.copy_from_slice(bytes);
+        }
+        Ok((0, len))
+    }
+}
+
+/// Lengths travel as `i32` and are unsigned.
+fn length(number: i32) -> usize {
+    usize::try_from(number.cast_unsigned()).unwrap_or(usize::MAX)
+}
+
+impl GuestInstance for ScriptedGuest {
+    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+        self.calls += 1;
+        Arc::clone(&self.script)(self, op_length, msg_length)
+    }
+
+    fn state(&mut self) -> &mut ModuleState {
+        &mut self.state
+    }
+}
+
+impl fmt::Debug for ScriptedGuest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedGuest")
+            .field("calls", &self.calls)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A module of scripted guests.
+///
+/// [`replace`](WebAssemblyEngineProvider::replace) takes the bytes `echo`, whose
+/// guests echo, and refuses all others.
+#[derive(Clone)]
+pub struct ScriptedProvider {
+    script: Arc<Script>,
+    start: Arc<StartScript>,
+}
+
+impl ScriptedProvider {
+    /// A module whose `__guest_call` is `script`. Its numbers are the lengths
+    /// that [`ScriptedGuest::request`] takes.
+    pub fn new(
+        script: impl Fn(&mut ScriptedGuest, i32, i32) -> Result<i32, EngineError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Self {
+            script: Arc::new(script),
+            start: Arc::new(|_| Ok(())),
+        }
+    }
+
+    /// A module that responds with the payload.
+    #[must_use]
+    pub fn echo() -> Self {
+        Self::new(|guest, op, msg| {
+            let (_, payload) = guest.request(op, msg)?;
+            guest.respond(&payload)
+        })
+    }
+
+    /// The same module with `start` as its start function.
+    #[must_use]
+    pub fn with_start(
+        mut self,
+        start: impl Fn(&mut ScriptedGuest) -> Result<(), EngineError> + Send + Sync + 'static,
+    ) -> Self {
+        self.start = Arc::new(start);
+        self
+    }
+
+    /// A host of this module whose callback answers with what it was asked
+    /// (`binding/namespace/operation:payload`), fails on the payload `fail`, and
+    /// panics on `panic`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Init`](crate::Error::Init) if the start function fails.
+    pub fn host(self) -> Result<WapcHost, crate::error::Error> {
+        WapcHost::new(Box::new(self), answer)
+    }
+}
+
+/// The callback of [`ScriptedProvider::host`].
+///
+/// # Errors
+///
+/// For the payload `fail`.
+///
+/// # Panics
+///
+/// For the payload `panic`.
+pub fn answer(
+    _id: u64,
+    binding: &str,
+    namespace: &str,
+    operation: &str,
+    payload: &[u8],
+) -> Result<Vec<u8>, BoxError> {
+    match payload {
+        b"fail" => Err("the host said no".into()),
+        b"panic" => panic!("the callback panicked"),
+        payload => Ok([
+            format!("{binding}/{namespace}/{operation}:").as_bytes(),
+            payload,
+        ]
+        .concat()),
+    }
+}
+
+impl WebAssemblyEngineProvider for ScriptedProvider {
+    fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+        let mut guest = ScriptedGuest {
+            state,
+            memory: vec![0; 64],
+            calls: 0,
+            script: Arc::clone(&self.script),
+        };
+        (self.start)(&mut guest)?;
+        Ok(Box::new(guest))
+    }
+
+    fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+        match module {
+            b"echo" => Ok(Box::new(Self::echo())),
+            _ => Err(ModuleError::Empty.into()),
+        }
+    }
+
+    fn interruption(&self) -> Interruption {
+        Interruption::TimeAndFuel
+    }
+}
+
+impl fmt::Debug for ScriptedProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScriptedProvider").finish_non_exhaustive()
+    }
+}
