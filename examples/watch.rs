@@ -9,7 +9,7 @@ use std::{
 
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{BoxError, Error, WapcHost};
-use wapc_watch::{ModuleWatch, WatchEvent};
+use wapc_watch::{ModuleWatcher, WatchEvent};
 
 fn main() -> Result<(), BoxError> {
     let directory = tempfile::tempdir()?;
@@ -23,7 +23,7 @@ fn main() -> Result<(), BoxError> {
     let host = Arc::new(host);
 
     let (seen, wait) = mpsc::channel();
-    let _watching = ModuleWatch::new(&path)
+    let _guard = ModuleWatcher::new(&path)
         .interval(Duration::from_millis(20))
         .observer(move |event| {
             match event {
