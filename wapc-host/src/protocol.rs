@@ -4,6 +4,7 @@ pub(crate) mod budget;
 pub(crate) mod callback;
 pub(crate) mod host_call;
 pub(crate) mod lent;
+mod memory;
 pub(crate) mod names;
 pub(crate) mod pending;
 pub(crate) mod reentrancy;

@@ -1,7 +1,10 @@
 //! The conversation's rules, one import at a time, without any guest.
 
 use super::*;
-use crate::protocol::traces::KEPT_BYTES;
+use crate::{
+    error::{ProtocolError, Stop},
+    protocol::traces::KEPT_BYTES,
+};
 
 const MEMORY: usize = 1000;
 

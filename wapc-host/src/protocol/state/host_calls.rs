@@ -1,0 +1,247 @@
+//! `__host_call`: asking the host's callback, awaiting its answer, and the
+//! guest's view of how it ended.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use super::ModuleState;
+#[cfg(doc)]
+use crate::limits::guest::LimitError;
+use crate::{
+    error::{ProtocolError, Stop},
+    limits::guest::Limits,
+    protocol::budget::Budget,
+    protocol::callback::Callback,
+    protocol::host_call::{HostCall, OwnedHostCall},
+    protocol::memory::{bounded, not_utf8, read},
+    protocol::names::{Name, Names},
+    protocol::pending::{Answer, AnswerKind, Asked, HostAnswer, WaitForAnswer, WaitLimits},
+    protocol::reentrancy::Within,
+};
+
+impl ModuleState {
+    /// `__host_call`: asks the host callback. Returns 1 if it answered, 0 if
+    /// it failed.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NotUtf8`],
+    /// [`LimitError::HostCalls`], [`LimitError::BytesOut`];
+    /// [`ProtocolError::CallbackPanicked`] if it did, and
+    /// [`Stop::TimedOut`] or [`Stop::Cancelled`] if the callback outlived the
+    /// call's time.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "waPC's `__host_call` has these eight"
+    )]
+    #[inline]
+    pub fn host_call(
+        &mut self,
+        memory: &[u8],
+        bd_ptr: i32,
+        bd_len: i32,
+        ns_ptr: i32,
+        ns_len: i32,
+        op_ptr: i32,
+        op_len: i32,
+        ptr: i32,
+        len: i32,
+    ) -> Result<i32, Stop> {
+        let Self {
+            callback,
+            traces,
+            limits,
+            budget,
+            names,
+            ..
+        } = self;
+        let Callback::Blocking(callback) = callback else {
+            let numbers = [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len];
+            return self.ask_without_waiting(memory, numbers);
+        };
+        let response = traces.begin_host_call(limits)?;
+        let call = read_host_call(
+            self.host_id,
+            self.generation,
+            names,
+            limits,
+            budget,
+            memory,
+            [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len],
+        )?;
+        // The guest's state is not looked at after a panic: the instance is
+        // dropped.
+        let answer = catch_unwind(AssertUnwindSafe(|| {
+            let _within = Within::enter(call.host_id);
+            callback
+                .call(call, response)
+                .map_err(|error| error.to_string())
+        }));
+        self.conclude_host_call(answer)
+    }
+
+    /// `__host_call` where the callback may await: begins to ask it. Where the
+    /// guest has a thread of its own, waits for the answer as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModuleState::host_call`].
+    pub fn ask_host(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<Asked, Stop> {
+        let Callback::Async(callback) = &self.callback else {
+            let [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len] = numbers;
+            return self
+                .host_call(
+                    memory, bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len,
+                )
+                .map(Asked::Answered);
+        };
+        if !self.budget.may_await() && self.waiter.is_none() {
+            return Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into());
+        }
+        self.traces.begin_host_call(&self.limits)?;
+        let call = OwnedHostCall::new(read_host_call(
+            self.host_id,
+            self.generation,
+            &mut self.names,
+            &self.limits,
+            &self.budget,
+            memory,
+            numbers,
+        )?);
+        let limits = WaitLimits::new(
+            self.budget.expires(),
+            self.budget.timeout(),
+            self.budget.cancel().cloned(),
+        );
+        let begun = catch_unwind(AssertUnwindSafe(|| {
+            let _within = Within::enter(self.host_id);
+            callback.call(call)
+        }));
+        let answer = match begun {
+            Ok(future) => HostAnswer::new(self.host_id, future, limits),
+            Err(panic) => return Err(self.callback_panicked(panic)),
+        };
+        match self.waiter.clone() {
+            Some(waiter) => self
+                .host_answered(waiter.wait_for(answer))
+                .map(Asked::Answered),
+            None => Ok(Asked::Waiting(answer)),
+        }
+    }
+
+    /// `__host_call` of a guest that its engine cannot suspend here.
+    #[cold]
+    fn ask_without_waiting(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<i32, Stop> {
+        match self.ask_host(memory, numbers)? {
+            Asked::Answered(answered) => Ok(answered),
+            Asked::Waiting(_) => Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into()),
+        }
+    }
+
+    /// Where host calls are answered while the guest runs on a thread of its
+    /// own.
+    pub(crate) fn set_waiter(&mut self, waiter: Option<Arc<dyn WaitForAnswer>>) {
+        self.waiter = waiter;
+    }
+
+    /// What `__host_call` returns, now that the answer is there.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModuleState::host_call`].
+    pub fn host_answered(&mut self, answer: Answer) -> Result<i32, Stop> {
+        match answer.0 {
+            AnswerKind::Given(Ok(response)) => {
+                self.traces.host_response = response;
+                self.conclude_host_call(Ok(Ok(())))
+            }
+            AnswerKind::Given(Err(error)) => self.conclude_host_call(Ok(Err(error))),
+            AnswerKind::Panicked(panic) => self.conclude_host_call(Err(panic)),
+            AnswerKind::Stopped(stop) => Err(stop),
+        }
+    }
+
+    /// Whether a host call may have to await, so that [`ModuleState::ask_host`]
+    /// must be used.
+    #[must_use]
+    pub const fn awaits(&self) -> bool {
+        matches!(self.callback, Callback::Async(_))
+    }
+
+    /// What the callback's answer, or its panic, means for the guest.
+    #[inline]
+    fn conclude_host_call(
+        &mut self,
+        answer: Result<Result<(), String>, Box<dyn Any + Send>>,
+    ) -> Result<i32, Stop> {
+        let (bytes, limit) = (self.traces.host_response.len(), self.limits.max_bytes_in);
+        let answered = match answer {
+            Ok(Ok(())) if bytes <= limit => 1,
+            Ok(Ok(())) => {
+                self.traces.host_error = format!(
+                    "the host's answer of {bytes} bytes is above the limit of {limit} bytes"
+                );
+                self.traces.host_response = Vec::new();
+                0
+            }
+            Ok(Err(error)) => {
+                self.traces.host_error = error;
+                self.traces.host_response.clear();
+                0
+            }
+            Err(panic) => return Err(self.callback_panicked(panic)),
+        };
+        self.budget.check()?;
+        Ok(answered)
+    }
+
+    #[cold]
+    fn callback_panicked(&self, panic: Box<dyn Any + Send>) -> Stop {
+        self.panic.put(panic);
+        ProtocolError::CallbackPanicked { import: HOST_CALL }.into()
+    }
+}
+
+/// What a guest asks of its host by the eight numbers of `__host_call`.
+#[inline(always)]
+fn read_host_call<'c>(
+    host_id: u64,
+    generation: u64,
+    names: &'c mut Names,
+    limits: &Limits,
+    budget: &'c Budget,
+    memory: &'c [u8],
+    numbers: [i32; 8],
+) -> Result<HostCall<'c>, Stop> {
+    let [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len] = numbers;
+    let call = HostCall {
+        host_id,
+        generation,
+        binding: read_name(&mut names.binding, memory, bd_ptr, bd_len, "binding")?,
+        namespace: read_name(&mut names.namespace, memory, ns_ptr, ns_len, "namespace")?,
+        operation: read_name(&mut names.operation, memory, op_ptr, op_len, "operation")?,
+        payload: read(memory, ptr, len, HOST_CALL, "payload")?,
+        budget,
+    };
+    bounded(limits, call.bytes(), HOST_CALL, "a call")?;
+    Ok(call)
+}
+
+/// One of the three names of a host call.
+#[inline]
+fn read_name<'c>(
+    last: &'c mut Name,
+    memory: &'c [u8],
+    ptr: i32,
+    len: i32,
+    what: &'static str,
+) -> Result<&'c str, Stop> {
+    let bytes = read(memory, ptr, len, HOST_CALL, what)?;
+    last.text(bytes)
+        .map_err(|error| not_utf8(error, HOST_CALL, what))
+}
+
+const HOST_CALL: &str = "__host_call";

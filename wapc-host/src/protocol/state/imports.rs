@@ -1,0 +1,196 @@
+//! The functions that the host exports to guests and that only move bytes:
+//! all of waPC's but `__host_call`, and AssemblyScript's `env.abort`.
+
+use std::str::from_utf8;
+
+use super::ModuleState;
+#[cfg(doc)]
+use crate::limits::guest::LimitError;
+use crate::{
+    error::{ProtocolError, Stop},
+    protocol::memory::{assembly_script_string, bounded, length, not_utf8, read, write},
+    protocol::reentrancy::Within,
+};
+
+impl ModuleState {
+    /// `__guest_request`: writes the operation's name to `op_ptr` and the
+    /// payload to `ptr`.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`].
+    #[inline]
+    pub fn guest_request(&self, memory: &mut [u8], op_ptr: i32, ptr: i32) -> Result<(), Stop> {
+        const IMPORT: &str = "__guest_request";
+        let Some((operation, payload)) = self.lent.request() else {
+            return Err(ProtocolError::NoCall { import: IMPORT }.into());
+        };
+        write(memory, op_ptr, operation, IMPORT, "operation")?;
+        write(memory, ptr, payload, IMPORT, "payload")
+    }
+
+    /// `__guest_response`: takes the guest's answer. Of several the last one
+    /// counts.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`],
+    /// [`LimitError::BytesOut`].
+    #[inline]
+    pub fn guest_response(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), Stop> {
+        const IMPORT: &str = "__guest_response";
+        let response = read(memory, ptr, len, IMPORT, "response")?;
+        bounded(&self.limits, response.len(), IMPORT, "a response")?;
+        let Some(sink) = self.lent.sink() else {
+            return Err(ProtocolError::NoCall { import: IMPORT }.into());
+        };
+        sink.take(response);
+        self.responded = true;
+        Ok(())
+    }
+
+    /// `__guest_error`: takes the guest's reason for failing. Of several the
+    /// last one counts.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`], [`LimitError::BytesOut`],
+    /// [`ProtocolError::NotUtf8`].
+    pub fn guest_error(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), Stop> {
+        const IMPORT: &str = "__guest_error";
+        let message = read(memory, ptr, len, IMPORT, "error")?;
+        bounded(&self.limits, message.len(), IMPORT, "an error")?;
+        let message = from_utf8(message).map_err(|error| not_utf8(error, IMPORT, "error"))?;
+        self.traces.guest_error = Some(message.to_owned());
+        Ok(())
+    }
+
+    /// `__host_response_len`: the length of the host's last answer in bytes; 0
+    /// if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
+    #[inline]
+    pub fn host_response_len(&self) -> Result<i32, Stop> {
+        length(
+            self.traces.host_response.len(),
+            "__host_response_len",
+            "response",
+        )
+    }
+
+    /// `__host_response`: writes the host's last answer to `ptr`; nothing if
+    /// there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`].
+    #[inline]
+    pub fn host_response(&self, memory: &mut [u8], ptr: i32) -> Result<(), Stop> {
+        write(
+            memory,
+            ptr,
+            &self.traces.host_response,
+            "__host_response",
+            "response",
+        )
+    }
+
+    /// `__host_error_len`: the length of the last host call's error text in
+    /// bytes; 0 if it did not fail.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
+    pub fn host_error_len(&self) -> Result<i32, Stop> {
+        length(self.traces.host_error.len(), "__host_error_len", "error")
+    }
+
+    /// `__host_error`: writes the last host call's error text to `ptr`;
+    /// nothing if it did not fail.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`].
+    pub fn host_error(&self, memory: &mut [u8], ptr: i32) -> Result<(), Stop> {
+        write(
+            memory,
+            ptr,
+            self.traces.host_error.as_bytes(),
+            "__host_error",
+            "error",
+        )
+    }
+
+    /// `__console_log`: hands a line to the `log` crate, at level `info` with
+    /// the target `wapc::guest`, marked with the host's id. Bytes that are not
+    /// UTF-8 are replaced by `U+FFFD`: a garbled line says more than none.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::OutOfBounds`], [`LimitError::LogBytes`].
+    pub fn console_log(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), Stop> {
+        let line = read(memory, ptr, len, "__console_log", "line")?;
+        self.traces.count_log_line(&self.limits, line.len())?;
+        if log::log_enabled!(target: LOG_TARGET, log::Level::Info) {
+            let line = String::from_utf8_lossy(line);
+            let _within = Within::enter(self.host_id);
+            log::info!(target: LOG_TARGET, "[guest of host {}] {line}", self.host_id);
+        }
+        Ok(())
+    }
+
+    /// `env.abort`, which AssemblyScript guests may import: takes its message
+    /// and place for the guest's error, unless the guest has set one. The
+    /// guest traps by itself after it.
+    ///
+    /// The two pointers are AssemblyScript strings: UTF-16, with the length in
+    /// bytes in the four bytes before them. What is not in memory is left out.
+    /// Source: <https://www.assemblyscript.org/runtime.html#memory-layout>.
+    pub fn abort(&mut self, memory: &[u8], message: i32, file: i32, line: i32, column: i32) {
+        if self.traces.guest_error.is_some() {
+            return;
+        }
+        let message = assembly_script_string(memory, message);
+        let file = assembly_script_string(memory, file);
+        self.traces.guest_error = Some(format!(
+            "{} at {}:{}:{}",
+            message.as_deref().unwrap_or("abort"),
+            file.as_deref().unwrap_or("an unknown file"),
+            line.cast_unsigned(),
+            column.cast_unsigned(),
+        ));
+    }
+}
+
+/// Lists the functions that the host exports to guests in the module `wapc`,
+/// each with the method of [`ModuleState`] that answers it, for the macro
+/// `$link`. For engines.
+///
+/// `with_memory` take the guest's memory as their first argument.
+#[macro_export]
+macro_rules! for_each_import {
+    ($link:ident!($($context:tt)*)) => {
+        $link! {
+            ($($context)*)
+            with_memory {
+                __console_log => console_log(ptr, len) -> ();
+                __guest_error => guest_error(ptr, len) -> ();
+                __guest_request => guest_request(op_ptr, ptr) -> ();
+                __guest_response => guest_response(ptr, len) -> ();
+                __host_call =>
+                    host_call(bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len) -> i32;
+                __host_error => host_error(ptr) -> ();
+                __host_response => host_response(ptr) -> ();
+            }
+            without_memory {
+                __host_error_len => host_error_len() -> i32;
+                __host_response_len => host_response_len() -> i32;
+            }
+        }
+    };
+}
+
+/// The target of guests' log lines.
+const LOG_TARGET: &str = "wapc::guest";
