@@ -37,35 +37,35 @@ fn check(body: fn()) {
     shuttle::check_pct(body, many, 3);
 }
 
-/// Counts who is in: no more than there are places.
-fn in_a_place(inside: &AtomicUsize, places: usize) {
+/// Counts who is in: no more than there are slots.
+fn in_a_slot(inside: &AtomicUsize, slots: usize) {
     let others = inside.fetch_add(1, Ordering::SeqCst);
-    assert!(others < places, "a place has two holders");
+    assert!(others < slots, "a slot has two holders");
     thread::yield_now();
     inside.fetch_sub(1, Ordering::SeqCst);
 }
 
-fn take(pool: &Pool) -> crate::pool::Held<'_> {
+fn take(pool: &Pool) -> crate::pool::SlotGuard<'_> {
     pool.try_take()
-        .unwrap_or_else(|| pool.take_in_turn("", None, || Ok(())).unwrap())
+        .unwrap_or_else(|| pool.take_queued("", None, || Ok(())).unwrap())
 }
 
 #[test]
 fn places_have_one_holder_and_no_blocked_waiter_is_forgotten() {
-    for places in [1, 2] {
-        PLACES.store(places, Ordering::SeqCst);
+    for slots in [1, 2] {
+        SLOTS.store(slots, Ordering::SeqCst);
         check(|| {
-            let places = PLACES.load(Ordering::SeqCst);
-            let pool = Arc::new(Pool::new(places));
+            let slots = SLOTS.load(Ordering::SeqCst);
+            let pool = Arc::new(Pool::new(slots));
             let inside = Arc::new(AtomicUsize::new(0));
             let threads: Vec<_> = (0..3)
                 .map(|_| {
                     let (pool, inside) = (Arc::clone(&pool), Arc::clone(&inside));
                     thread::spawn(move || {
                         for _ in 0..2 {
-                            let held = take(&pool);
-                            in_a_place(&inside, places);
-                            drop(held);
+                            let guard = take(&pool);
+                            in_a_slot(&inside, slots);
+                            drop(guard);
                         }
                     })
                 })
@@ -74,23 +74,23 @@ fn places_have_one_holder_and_no_blocked_waiter_is_forgotten() {
             assert_eq!(pool.waiting(), 0);
             let mut free = 0;
             pool.for_each_free(|_| free += 1);
-            assert_eq!(free, places);
+            assert_eq!(free, slots);
         });
     }
 }
 
-static PLACES: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
+static SLOTS: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
 
 /// Waits as async calls do, without their timed second look.
-async fn take_async(pool: &Pool) -> crate::pool::Held<'_> {
-    if let Some(held) = pool.try_take() {
-        return held;
+async fn take_async(pool: &Pool) -> crate::pool::SlotGuard<'_> {
+    if let Some(guard) = pool.try_take() {
+        return guard;
     }
-    let mut ticket = None;
+    let mut waiter = None;
     poll_fn(move |context| {
-        let ticket = ticket.get_or_insert_with(|| pool.join(context.waker()));
-        match pool.take_as(ticket, context.waker(), 1) {
-            Some(held) => Poll::Ready(held),
+        let waiter = waiter.get_or_insert_with(|| pool.join(context.waker()));
+        match pool.try_take_as(waiter, context.waker(), 1) {
+            Some(guard) => Poll::Ready(guard),
             None => Poll::Pending,
         }
     })
@@ -109,7 +109,7 @@ fn waiting_futures_are_woken_and_one_that_gives_up_lets_the_next_in() {
                     future::block_on(async {
                         for _ in 0..2 {
                             let _held = take_async(&pool).await;
-                            in_a_place(&inside, 1);
+                            in_a_slot(&inside, 1);
                         }
                     });
                 })
@@ -198,7 +198,7 @@ fn call(host: &WapcHost) {
     assert!(ran <= host.generation());
 }
 
-/// Two callers and `swappers`, on two places; then nothing is left over.
+/// Two callers and `swappers`, on two slots; then nothing is left over.
 fn calls_beside(swappers: &[fn(&WapcHost)]) {
     let alive = Arc::new(AtomicUsize::new(0));
     let host = WapcHost::builder(Box::new(Numbered::new(&alive)))
@@ -227,9 +227,9 @@ fn calls_beside(swappers: &[fn(&WapcHost)]) {
 
     let generation = host.generation();
     assert_eq!(generation, 1 + swappers.len() as u64);
-    let places = host.inner.pool.places();
+    let slots = host.inner.pool.slots();
     assert!(
-        !places.iter().any(|place| place.holds_before(generation)),
+        !slots.iter().any(|slot| slot.holds_before(generation)),
         "old code is left"
     );
     let ready = host.inner.published().current.ready.lock().len();
@@ -276,8 +276,8 @@ fn after_draining_no_call_runs_the_old_code() {
             .module(b"")
             .unwrap();
         // The call of any instance of old code is over, and it is dropped.
-        let places = host.inner.pool.places();
-        assert!(places.iter().all(|place| !place.holds_before(2)));
+        let slots = host.inner.pool.slots();
+        assert!(slots.iter().all(|slot| !slot.holds_before(2)));
         threads.into_iter().for_each(|it| it.join().unwrap());
     });
 }

@@ -252,8 +252,8 @@ impl Inner {
             self.try_out(&candidate, probe)?;
         }
         let instances = self.stats().live.max(1);
-        for place in 0..instances {
-            let instance = self.instance(&candidate, place, None)?;
+        for slot in 0..instances {
+            let instance = self.instance(&candidate, slot, None)?;
             candidate.ready.lock().push(instance);
         }
         self.publish(candidate, previous);
@@ -261,15 +261,15 @@ impl Inner {
         Ok(number)
     }
 
-    /// Lets `probe` call an instance of `candidate`, in a place that no other
+    /// Lets `probe` call an instance of `candidate`, in a slot that no other
     /// caller knows of.
     fn try_out(&self, candidate: &Arc<Generation>, probe: Box<Probe<'_>>) -> Result<(), Error> {
         let _working = self.working(false)?;
         let pool = Pool::new(1);
-        let Some(held) = pool.try_take() else {
+        let Some(guard) = pool.try_take() else {
             return Ok(());
         };
-        let mut turn = Turn::new(self, held);
+        let mut turn = Turn::new(self, guard);
         turn.code = Some(Arc::clone(candidate));
         turn.fill("(probe)", None)?;
         probe(&mut CheckedOut::new(turn, None)).map_err(Error::Probe)
@@ -279,14 +279,14 @@ impl Inner {
     fn drain(&self, generation: u64, limit: Duration) -> Result<(), Error> {
         // None is too far away to be a time: for ever.
         let deadline = Instant::now().checked_add(limit);
-        for place in self.pool.places() {
-            while !place.has_reached(generation) {
+        for slot in self.pool.slots() {
+            while !slot.has_reached(generation) {
                 let now = Instant::now();
                 let look_again = now + LOOK_AGAIN;
                 let until = deadline.map_or(look_again, |deadline| deadline.min(look_again));
-                match place.wait(until) {
-                    Some(held) => {
-                        self.renew(held, generation);
+                match slot.wait(until) {
+                    Some(guard) => {
+                        self.refresh(guard, generation);
                         break;
                     }
                     None if deadline.is_some_and(|deadline| now >= deadline) => {
@@ -316,7 +316,7 @@ impl Promote for Inner {
     }
 }
 
-/// How long to wait for a busy place before looking whether it has moved on to
+/// How long to wait for a busy slot before looking whether it has moved on to
 /// the new code by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 

@@ -238,7 +238,7 @@ impl Driver<'_> {
         if !fills {
             return None;
         }
-        model.spoiled = None;
+        model.poisoned = None;
         model.slot = model.first.take();
         if model.slot.is_none() {
             return Some(model.generation);
@@ -282,7 +282,7 @@ impl Driver<'_> {
         let slot = shared.model.slot;
         match ending {
             Ending::Responded | Ending::Guest(_) => {}
-            Ending::EnginePanic(_) => shared.model.spoiled = shared.model.slot.take(),
+            Ending::EnginePanic(_) => shared.model.poisoned = shared.model.slot.take(),
             _ => shared.model.slot = None,
         }
         drop(shared);
@@ -359,7 +359,7 @@ impl Driver<'_> {
     fn check_instances(&self) {
         let shared = self.world.shared.lock();
         let model = &shared.model;
-        let expected = [model.slot, model.spoiled, model.first]
+        let expected = [model.slot, model.poisoned, model.first]
             .into_iter()
             .flatten()
             .collect();

@@ -241,8 +241,8 @@ impl Inner {
     }
 
     pub(crate) async fn first_instance_async(&self) -> Result<(), Error> {
-        let place = self.pool.try_take();
-        self.turn_async(place, "(first instance)", None).await?;
+        let slot = self.pool.try_take();
+        self.turn_async(slot, "(first instance)", None).await?;
         Ok(())
     }
 }

@@ -25,7 +25,7 @@ use crate::{
     engine::threaded::OnThread,
     error::{EngineError, Error, Spent, Stop},
     limits::call::CallOptions,
-    pool::{Held, RESCAN},
+    pool::{RESCAN, SlotGuard},
     protocol::lent::Request,
     protocol::pending::WaitLimits,
 };
@@ -163,29 +163,29 @@ impl Inner {
     ) -> impl Future<Output = Result<(), Box<Error>>> {
         async move {
             let mut turn = match self.pool.try_take() {
-                Some(held) if !self.is_stale(&held) => Turn::new(self, held),
-                held => Box::pin(self.turn_async(held, request.operation, options)).await?,
+                Some(guard) if !self.is_stale(&guard) => Turn::new(self, guard),
+                guard => Box::pin(self.turn_async(guard, request.operation, options)).await?,
             };
             turn.converse_async(request, options).await
         }
     }
 
-    /// As `Inner::turn`, in a place that is held already if one was free.
+    /// As `Inner::turn`, in a slot that is held already if one was free.
     pub(super) async fn turn_async<'h>(
         &'h self,
-        held: Option<Held<'h>>,
+        guard: Option<SlotGuard<'h>>,
         operation: &str,
         options: Option<&CallOptions>,
     ) -> Result<Turn<'h>, Error> {
-        let held = match held {
-            Some(held) => held,
+        let guard = match guard {
+            Some(guard) => guard,
             None => self
                 .wait_async(operation, options)
                 .await
                 .map_err(|error| self.counted(error))?,
         };
-        let is_stale = self.is_stale(&held);
-        let mut turn = Turn::new(self, held);
+        let is_stale = self.is_stale(&guard);
+        let mut turn = Turn::new(self, guard);
         if is_stale {
             turn.fill_async(operation, options).await?;
         }
@@ -196,7 +196,7 @@ impl Inner {
         &self,
         operation: &str,
         options: Option<&CallOptions>,
-    ) -> Result<Held<'_>, Error> {
+    ) -> Result<SlotGuard<'_>, Error> {
         self.not_within(operation)?;
         // The clock must tick for the limits to be noticed.
         let _working = self.working(true)?;
@@ -217,14 +217,14 @@ impl Inner {
         });
         let cancel = options.and_then(|options| options.cancel.clone());
         let mut limits = WaitLimits::new(expires, limit.unwrap_or_default(), cancel);
-        let (mut ticket, mut _rescan) = (None, None);
+        let (mut waiter, mut _rescan) = (None, None);
         poll_fn(move |context| {
             let waker = context.waker();
-            let ticket = ticket.get_or_insert_with(|| self.pool.join(waker));
-            if let Some(held) = self.pool.take_as(ticket, waker, 1) {
-                return Poll::Ready(Ok(held));
+            let waiter = waiter.get_or_insert_with(|| self.pool.join(waker));
+            if let Some(guard) = self.pool.try_take_as(waiter, waker, 1) {
+                return Poll::Ready(Ok(guard));
             }
-            _rescan = ticket.is_next().then(|| {
+            _rescan = waiter.is_first().then(|| {
                 let tick = clock::now().saturating_add(clock::ticks_in(RESCAN));
                 Alarm::set(tick, waker.clone())
             });
@@ -295,13 +295,13 @@ impl Turn<'_> {
         options: Option<&CallOptions>,
     ) -> Result<Vec<u8>, Error> {
         let (_, lengths) = self.begin(operation, payload, options, true)?;
-        let Some(instance) = self.held.slot.instance.take() else {
+        let Some(instance) = self.guard.state.instance.take() else {
             return Err(no_instance());
         };
         let job = OnThread::start(instance, operation, payload, options.cloned(), lengths)
             .map_err(|error| Error::Init(EngineError::Other(error.into())))?;
         let done = pin!(job).await;
-        self.held.slot.instance = Some(done.instance);
+        self.guard.state.instance = Some(done.instance);
         self.end(operation, done.conversed)?;
         Ok(done.response)
     }
@@ -311,13 +311,13 @@ impl Turn<'_> {
         operation: &str,
         options: Option<&CallOptions>,
     ) -> Result<(), Error> {
-        let code = self.host.vacate(&mut self.held, self.code.as_ref());
+        let code = self.host.evict(&mut self.guard, self.code.as_ref());
         let ready = code.ready();
         let instance = match ready {
             Some(instance) => instance,
             None => self
                 .host
-                .instance_async(&code, self.held.place().number, options)
+                .instance_async(&code, self.guard.slot().number, options)
                 .await
                 .map_err(|error| {
                     let limits = &self.host.limits;
@@ -325,7 +325,7 @@ impl Turn<'_> {
                         .counted(over_or(error, operation, options, limits))
                 })?,
         };
-        self.host.occupy(&mut self.held, &code, instance);
+        self.host.install(&mut self.guard, &code, instance);
         Ok(())
     }
 }

@@ -238,7 +238,7 @@ struct Unfinished<'t, 'h>(&'t mut Turn<'h>);
 
 impl Drop for Unfinished<'_, '_> {
     fn drop(&mut self) {
-        self.0.discard_spoiled();
+        self.0.discard_poisoned();
     }
 }
 

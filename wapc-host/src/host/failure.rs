@@ -115,7 +115,7 @@ pub(super) fn not_made(error: EngineError, panic: &PanicSlot) -> Error {
     }
 }
 
-/// A place that was filled a moment ago is empty: never seen.
+/// A slot that was filled a moment ago is empty: never seen.
 #[cold]
 pub(super) fn no_instance() -> Error {
     Error::Init(EngineError::Other("the instance is gone".into()))

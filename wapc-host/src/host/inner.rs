@@ -19,7 +19,7 @@ use crate::{
     engine::tier::Promotion,
     error::Error,
     limits::guest::Limits,
-    pool::{Place, Pool},
+    pool::{Pool, Slot},
     protocol::callback::Callback,
     sync::{
         Mutex, MutexGuard, StaticU64,
@@ -53,7 +53,7 @@ pub(crate) struct Inner {
     own: Weak<Self>,
 }
 
-/// Since when a place's number of calls has not changed.
+/// Since when a slot's number of calls has not changed.
 #[derive(Clone, Copy)]
 pub(super) struct Idle {
     pub(super) calls: u64,
@@ -153,20 +153,20 @@ impl Inner {
 
     pub(crate) fn stats(&self) -> Stats {
         let generation = self.generation();
-        let places = self.pool.places();
-        let live = places
+        let slots = self.pool.slots();
+        let live = slots
             .iter()
-            .filter(|place| place.live.load(Ordering::Relaxed))
+            .filter(|slot| slot.live.load(Ordering::Relaxed))
             .count();
-        let sum = |of: fn(&Place) -> &AtomicU64| {
-            places
+        let sum = |of: fn(&Slot) -> &AtomicU64| {
+            slots
                 .iter()
-                .map(|place| of(place).load(Ordering::Relaxed))
+                .map(|slot| of(slot).load(Ordering::Relaxed))
                 .fold(0, u64::wrapping_add)
         };
         let mut idle = 0;
-        for place in places {
-            if place.live.load(Ordering::Relaxed) && !place.is_taken() {
+        for slot in slots {
+            if slot.live.load(Ordering::Relaxed) && !slot.is_taken() {
                 idle += 1;
             }
         }
@@ -177,9 +177,9 @@ impl Inner {
             live,
             idle,
             waiting: self.pool.waiting(),
-            calls: sum(|place| &place.calls),
+            calls: sum(|slot| &slot.calls),
             swaps: generation - FIRST_GENERATION,
-            time_in_guest: clock::duration_of(sum(|place| &place.ticks)),
+            time_in_guest: clock::duration_of(sum(|slot| &slot.ticks)),
             errors: self.errors.read(),
         }
     }

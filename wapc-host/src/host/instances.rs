@@ -1,4 +1,4 @@
-//! Making instances, and putting them into their places.
+//! Making instances, and putting them into their slots.
 
 use std::sync::Arc;
 
@@ -14,63 +14,64 @@ use crate::{
     engine::provider::GuestInstance,
     error::{EngineError, Error},
     limits::call::CallOptions,
-    pool::{Held, Tenant},
+    pool::{NewInstance, SlotGuard},
     protocol::callback::Callback,
     protocol::state::ModuleState,
     sync::atomic::Ordering,
 };
 
 impl Inner {
-    /// Whether the instance in a place is of other code than the current one.
+    /// Whether the instance in a slot is of other code than the current one.
     #[inline]
-    pub(crate) fn is_stale(&self, held: &Held<'_>) -> bool {
-        held.slot.generation != self.generation()
+    pub(crate) fn is_stale(&self, guard: &SlotGuard<'_>) -> bool {
+        guard.state.generation != self.generation()
     }
 
     #[cold]
     pub(super) fn filled<'h>(
         &'h self,
-        mut held: Held<'h>,
+        mut guard: SlotGuard<'h>,
         operation: &str,
         options: Option<&CallOptions>,
-    ) -> Result<Held<'h>, Error> {
-        self.fill(&mut held, None, operation, options)
+    ) -> Result<SlotGuard<'h>, Error> {
+        self.fill(&mut guard, None, operation, options)
             .map_err(|error| self.counted(error))?;
-        Ok(held)
+        Ok(guard)
     }
 
-    /// Puts a new instance into a place, of `code` or of the current code, for
+    /// Puts a new instance into a slot, of `code` or of the current code, for
     /// the next call.
     pub(super) fn fill(
         &self,
-        held: &mut Held<'_>,
+        guard: &mut SlotGuard<'_>,
         code: Option<&Arc<Generation>>,
         operation: &str,
         options: Option<&CallOptions>,
     ) -> Result<(), Error> {
-        let code = self.vacate(held, code);
+        let code = self.evict(guard, code);
         let instance = match code.ready() {
             Some(instance) => instance,
             None => self
-                .instance(&code, held.place().number, options)
+                .instance(&code, guard.slot().number, options)
                 .map_err(|error| over_or(error, operation, options, &self.limits))?,
         };
-        self.occupy(held, &code, instance);
+        self.install(guard, &code, instance);
         Ok(())
     }
 
-    /// Empties a place and returns what is to fill it.
-    pub(crate) fn vacate(
+    /// Drops a slot's instance, and announces and returns the code of the next
+    /// one.
+    pub(crate) fn evict(
         &self,
-        held: &mut Held<'_>,
+        guard: &mut SlotGuard<'_>,
         code: Option<&Arc<Generation>>,
     ) -> Arc<Generation> {
-        drop(held.place().vacate(&mut held.slot));
+        drop(guard.slot().take(&mut guard.state));
         let code = match code {
             Some(code) => Arc::clone(code),
             None => Arc::clone(&self.published().current),
         };
-        held.place().expect(code.number);
+        guard.slot().announce(code.number);
         code
     }
 
@@ -143,21 +144,21 @@ impl Inner {
         instance.map_err(|error| not_made(error, &panic))
     }
 
-    pub(crate) fn occupy(
+    pub(crate) fn install(
         &self,
-        held: &mut Held<'_>,
+        guard: &mut SlotGuard<'_>,
         code: &Generation,
         instance: Box<dyn GuestInstance>,
     ) {
-        let tenant = Tenant {
+        let new = NewInstance {
             instance,
             generation: code.number,
             interruption: code.provider.interruption(),
         };
-        held.place().occupy(&mut held.slot, tenant);
+        guard.slot().install(&mut guard.state, new);
         let settings = &self.settings;
         if settings.idle_timeout.is_some() && settings.max_instances > settings.min_idle {
-            // It looks after what is idle. If it cannot start, nothing retires.
+            // The clock retires idle instances. If it cannot start, none retire.
             _ = clock::wake();
         }
     }

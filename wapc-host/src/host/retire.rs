@@ -5,24 +5,25 @@ use std::{sync::Arc, time::Instant};
 use super::inner::{Idle, Inner};
 use crate::{
     clock,
-    pool::{Held, Place},
+    pool::{Slot, SlotGuard},
     sync::atomic::{Ordering, fence},
 };
 
 impl Inner {
     /// Drops, in this thread, the idle instances of code older than
-    /// `generation`, and puts those that are ready into their places. Busy ones
-    /// go when their caller leaves them.
+    /// `generation`, and installs prepared ones in their slots. Busy ones go
+    /// when their caller releases them.
     #[cold]
     pub(crate) fn retire_before(&self, mut generation: u64) {
         loop {
-            // Whoever leaves a place that is seen taken from here on sees that
-            // its code is old.
+            // After this fence, any holder whose slot we see locked observes the
+            // new generation when it releases it (`RetireOld::drop`).
             fence(Ordering::SeqCst);
-            self.pool.for_each_free(|held| self.renew(held, generation));
+            self.pool
+                .for_each_free(|guard| self.refresh(guard, generation));
             fence(Ordering::SeqCst);
-            // What was ready may be old by now, in a place that the next swap
-            // has seen taken.
+            // An instance that was installed here may be of old code by now, in
+            // a slot that the next swap has seen taken.
             match self.generation() {
                 newer if newer > generation => generation = newer,
                 _ => break,
@@ -30,38 +31,38 @@ impl Inner {
         }
     }
 
-    /// Retires old code that a swap has found busy, and that its caller has
-    /// left without seeing the swap. Returns whether there may be more.
-    fn retire_left(&self) -> bool {
+    /// Retires old code that a swap has found busy and whose caller has released
+    /// it without seeing the swap. Returns whether there may be more.
+    fn retire_missed(&self) -> bool {
         let current = self.generation();
-        let may_hold_old = |place: &Place| place.may_hold_before(current);
-        if self.pool.places().iter().any(may_hold_old) {
+        let may_hold_old = |slot: &Slot| slot.may_hold_before(current);
+        if self.pool.slots().iter().any(may_hold_old) {
             self.retire_before(current);
         }
-        self.pool.places().iter().any(may_hold_old)
+        self.pool.slots().iter().any(may_hold_old)
     }
 
     /// Retires what is older than `generation`, now and as callers leave it.
     pub(crate) fn retire_all_before(&self, generation: u64) {
         self.retire_before(generation);
-        if self.retire_left() {
-            // It looks again. If it cannot start, callers do as a rule.
+        if self.retire_missed() {
+            // The clock retries. If it cannot start, callers retire old code.
             _ = clock::wake();
         }
     }
 
-    /// Drops the instance of a free place if it is of code older than
-    /// `generation`; one that is ready takes its place.
-    pub(crate) fn renew(&self, mut held: Held<'_>, generation: u64) {
-        if held.slot.generation >= generation {
+    /// Drops the instance of a free slot if it is of code older than
+    /// `generation`, and installs a prepared one in its slot.
+    pub(crate) fn refresh(&self, mut guard: SlotGuard<'_>, generation: u64) {
+        if guard.state.generation >= generation {
             return;
         }
-        let old = held.place().vacate(&mut held.slot);
+        let old = guard.slot().take(&mut guard.state);
         let code = Arc::clone(&self.published().current);
         if let Some(instance) = code.ready() {
-            self.occupy(&mut held, &code, instance);
+            self.install(&mut guard, &code, instance);
         }
-        drop(held);
+        drop(guard);
         drop(old);
     }
 
@@ -73,30 +74,30 @@ impl Inner {
         };
         let now = Instant::now();
         let mut idle = self.idle.lock();
-        let places = self.pool.places();
+        let slots = self.pool.slots();
         idle.resize(
-            places.len(),
+            slots.len(),
             Idle {
                 calls: 0,
                 since: now,
             },
         );
-        let mut live = places
+        let mut live = slots
             .iter()
-            .filter(|place| place.live.load(Ordering::Relaxed))
+            .filter(|slot| slot.live.load(Ordering::Relaxed))
             .count();
-        // The last places first: callers begin their search with the first.
-        for (place, idle) in places.iter().zip(idle.iter_mut()).rev() {
-            let calls = place.calls.load(Ordering::Relaxed);
+        // The last slots first: callers begin their search with the first.
+        for (slot, idle) in slots.iter().zip(idle.iter_mut()).rev() {
+            let calls = slot.calls.load(Ordering::Relaxed);
             if calls != idle.calls {
                 *idle = Idle { calls, since: now };
             } else if live > self.settings.min_idle
-                && place.live.load(Ordering::Relaxed)
+                && slot.live.load(Ordering::Relaxed)
                 && now.duration_since(idle.since) >= after
-                && let Some(mut held) = place.wait(now)
+                && let Some(mut guard) = slot.wait(now)
             {
-                let old = held.place().vacate(&mut held.slot);
-                drop(held);
+                let old = guard.slot().take(&mut guard.state);
+                drop(guard);
                 drop(old);
                 live -= 1;
             }
@@ -110,12 +111,12 @@ impl clock::Clocked for Inner {
         self.working.load(Ordering::SeqCst) > 0
             || self
                 .pool
-                .places()
+                .slots()
                 .iter()
-                .any(|place| place.running.load(Ordering::SeqCst))
+                .any(|slot| slot.running.load(Ordering::SeqCst))
     }
 
     fn tend(&self) -> bool {
-        self.retire_left() | self.retire_idle()
+        self.retire_missed() | self.retire_idle()
     }
 }

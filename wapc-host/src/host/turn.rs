@@ -21,7 +21,7 @@ use crate::{
     engine::provider::GuestInstance,
     error::{EngineError, Error, ProtocolError, Spent},
     limits::call::CallOptions,
-    pool::{Held, Place},
+    pool::{Slot, SlotGuard},
     protocol::lent::{Request, Sink},
     protocol::reentrancy::{Within, is_within},
     sync::atomic::{AtomicU64, Ordering},
@@ -30,10 +30,10 @@ use crate::{
 /// The exclusive use of an instance.
 pub(crate) struct Turn<'h> {
     pub(crate) host: &'h Inner,
-    pub(crate) held: Held<'h>,
+    pub(crate) guard: SlotGuard<'h>,
     /// What a lost instance is replaced from, if not from the current code.
     pub(crate) code: Option<Arc<Generation>>,
-    // Dropped after `held`: a swap that has found the place taken is not
+    // Dropped after `guard`: a swap that has found the slot taken is not
     // missed.
     _leave: RetireOld<'h>,
 }
@@ -41,16 +41,17 @@ pub(crate) struct Turn<'h> {
 /// Retires what a caller has left if a swap has made it old.
 struct RetireOld<'h> {
     host: &'h Inner,
-    place: &'h Place,
+    slot: &'h Slot,
 }
 
 impl Drop for RetireOld<'_> {
     #[inline]
     fn drop(&mut self) {
-        // On processors that we know, this load comes after the unlocking. For
-        // others the clock looks again; a fence would cost every call.
+        // On x86-64 and AArch64 the unlock is ordered before this load.
+        // Elsewhere the clock's maintenance retries within 250 ms; a fence here
+        // would cost every call.
         let current = self.host.generation.load(Ordering::SeqCst);
-        if self.place.holds_before(current) {
+        if self.slot.holds_before(current) {
             self.host.retire_before(current);
         }
     }
@@ -58,39 +59,39 @@ impl Drop for RetireOld<'_> {
 
 impl Inner {
     /// Waits for an instance and makes sure that it is of the current code.
-    // Inlined into each form of call: to return a turn in memory, and to read it
-    // back from there, takes longer than to take the place.
+    // Inlined: returning the value through memory costs a store-forwarding
+    // stall, more than taking the slot.
     #[inline(always)]
     pub(super) fn turn(
         &self,
         operation: &str,
         options: Option<&CallOptions>,
     ) -> Result<Turn<'_>, Error> {
-        let mut held = match self.pool.try_take() {
-            Some(held) => held,
+        let mut guard = match self.pool.try_take() {
+            Some(guard) => guard,
             None => self.wait(operation, options)?,
         };
-        if self.is_stale(&held) {
-            held = self.filled(held, operation, options)?;
+        if self.is_stale(&guard) {
+            guard = self.filled(guard, operation, options)?;
         }
-        Ok(Turn::new(self, held))
+        Ok(Turn::new(self, guard))
     }
 
     #[cold]
-    fn wait(&self, operation: &str, options: Option<&CallOptions>) -> Result<Held<'_>, Error> {
+    fn wait(&self, operation: &str, options: Option<&CallOptions>) -> Result<SlotGuard<'_>, Error> {
         self.not_within(operation)?;
         let give_up = || match options {
             Some(options) => not_begun(operation, options),
             None => Ok(()),
         };
         self.pool
-            .take_in_turn(operation, self.settings.wait_limit, give_up)
+            .take_queued(operation, self.settings.wait_limit, give_up)
             .map_err(|error| self.counted(error))
     }
 
     /// Refuses a caller that would wait for itself.
     pub(crate) fn not_within(&self, operation: &str) -> Result<(), Error> {
-        if self.pool.places().len() == 1 && is_within(self.id) {
+        if self.pool.slots().len() == 1 && is_within(self.id) {
             return Err(self.counted(Error::Reentrant {
                 operation: operation.to_owned(),
                 host_id: self.id,
@@ -102,15 +103,15 @@ impl Inner {
 
 impl<'h> Turn<'h> {
     #[inline(always)]
-    pub(crate) fn new(host: &'h Inner, held: Held<'h>) -> Self {
+    pub(crate) fn new(host: &'h Inner, guard: SlotGuard<'h>) -> Self {
         Self {
             host,
             code: None,
             _leave: RetireOld {
                 host,
-                place: held.place(),
+                slot: guard.slot(),
             },
-            held,
+            guard,
         }
     }
 
@@ -195,7 +196,7 @@ impl<'h> Turn<'h> {
     /// Whether the call before this one lost the instance.
     #[inline]
     pub(crate) fn is_lost(&self) -> bool {
-        self.held.slot.instance.is_none() || self.held.slot.spoiled
+        self.guard.state.instance.is_none() || self.guard.state.poisoned
     }
 
     /// What comes before the guest: its instance, the lengths, the options, the
@@ -208,16 +209,16 @@ impl<'h> Turn<'h> {
         options: Option<&CallOptions>,
         timed: bool,
     ) -> Result<(&mut dyn GuestInstance, Lengths), Error> {
-        let Self { host, held, .. } = self;
-        let running = &held.place().running;
-        let slot = &mut *held.slot;
-        let Some(instance) = &mut slot.instance else {
+        let Self { host, guard, .. } = self;
+        let running = &guard.slot().running;
+        let state = &mut *guard.state;
+        let Some(instance) = &mut state.instance else {
             return Err(no_instance());
         };
         let lengths = Lengths::of(operation, payload, host.max_request)
             .map_err(|error| host.counted(error))?;
         if let Some(options) = options {
-            admit(slot.interruption, operation, options).map_err(|error| host.counted(error))?;
+            admit(state.interruption, operation, options).map_err(|error| host.counted(error))?;
         }
         if timed || options.is_some() {
             running.store(true, Ordering::Relaxed);
@@ -230,7 +231,7 @@ impl<'h> Turn<'h> {
                 }
             })?;
         }
-        slot.spoiled = true;
+        state.poisoned = true;
         Ok((&mut **instance, lengths))
     }
 
@@ -245,7 +246,7 @@ impl<'h> Turn<'h> {
         match conversed {
             Ok(ticks) => {
                 self.count(ticks);
-                self.held.slot.spoiled = false;
+                self.guard.state.poisoned = false;
                 Ok(())
             }
             Err(unanswered) => Err(self.failed(operation, *unanswered)),
@@ -254,27 +255,27 @@ impl<'h> Turn<'h> {
 
     #[inline]
     fn count(&mut self, ticks: u64) {
-        let place = self.held.place();
-        place.running.store(false, Ordering::Relaxed);
-        bump(&place.calls, 1);
+        let slot = self.guard.slot();
+        slot.running.store(false, Ordering::Relaxed);
+        bump(&slot.calls, 1);
         if ticks > 0 {
-            bump(&place.ticks, ticks);
+            bump(&slot.ticks, ticks);
         }
     }
 
     #[cold]
     fn failed(&mut self, operation: &str, unanswered: Unanswered) -> Error {
         self.count(unanswered.ticks);
-        let place = self.held.place();
-        let slot = &mut *self.held.slot;
-        let Some(instance) = &mut slot.instance else {
+        let slot = self.guard.slot();
+        let state = &mut *self.guard.state;
+        let Some(instance) = &mut state.instance else {
             return no_instance();
         };
         let failure = Failure::of(operation, unanswered.returned, instance.state());
         if matches!(failure, Failure::Error(Error::Guest { .. })) {
-            slot.spoiled = false;
+            state.poisoned = false;
         } else {
-            drop(place.vacate(slot));
+            drop(slot.take(state));
         }
         match failure {
             Failure::Error(error) => self.host.counted(error),
@@ -282,7 +283,7 @@ impl<'h> Turn<'h> {
         }
     }
 
-    /// Puts a new instance into the place, for the next call.
+    /// Puts a new instance into the slot, for the next call.
     #[cold]
     pub(crate) fn fill(
         &mut self,
@@ -290,20 +291,20 @@ impl<'h> Turn<'h> {
         options: Option<&CallOptions>,
     ) -> Result<(), Error> {
         let code = self.code.as_ref();
-        self.host.fill(&mut self.held, code, operation, options)
+        self.host.fill(&mut self.guard, code, operation, options)
     }
 
     /// Drops an instance whose call has not ended well.
     #[inline]
-    pub(crate) fn discard_spoiled(&mut self) {
-        if self.held.slot.spoiled {
+    pub(crate) fn discard_poisoned(&mut self) {
+        if self.guard.state.poisoned {
             self.discard();
         }
     }
 
     fn discard(&mut self) {
-        self.held.place().running.store(false, Ordering::Relaxed);
-        drop(self.held.place().vacate(&mut self.held.slot));
+        self.guard.slot().running.store(false, Ordering::Relaxed);
+        drop(self.guard.slot().take(&mut self.guard.state));
     }
 }
 
@@ -311,15 +312,15 @@ impl Drop for Turn<'_> {
     /// Drops an instance that must not be used again.
     #[inline]
     fn drop(&mut self) {
-        let slot = &self.held.slot;
+        let state = &self.guard.state;
         let worn = match self.host.settings.reuse {
             Reuse::Keep => false,
-            Reuse::Recycle(calls) => self.held.place().uses(slot) >= calls.get(),
-            Reuse::Fresh => self.held.place().uses(slot) > 0,
+            Reuse::Recycle(calls) => self.guard.slot().uses(state) >= calls.get(),
+            Reuse::Fresh => self.guard.slot().uses(state) > 0,
         };
         match worn {
             true => self.discard(),
-            false => self.discard_spoiled(),
+            false => self.discard_poisoned(),
         }
     }
 }
@@ -332,7 +333,7 @@ impl fmt::Debug for Turn<'_> {
     }
 }
 
-/// Adds to a counter that only the holder of its place writes.
+/// Adds to a counter that only the holder of its slot writes.
 #[inline]
 fn bump(counter: &AtomicU64, by: u64) {
     counter.store(

@@ -12,8 +12,8 @@
 //!    and the end of the `Loan` that owns the `GuestCall`. The `Loan` borrows
 //!    the request for its whole life, and it never leaves this crate, which
 //!    never forgets one. The future of an async call, which holds one, may be
-//!    forgotten by its owner. Then the place stays locked, if the future has
-//!    locked it, or its instance stays spoiled, if a `CheckedOutAsync` has:
+//!    forgotten by its owner. Then the slot stays locked, if the future has
+//!    locked it, or its instance stays poisoned, if a `CheckedOutAsync` has:
 //!    the host never calls it again, and dropping it reads no pointer. This
 //!    rests on the engine as well: one that has its guests asked for their
 //!    request outside of its calls would then read freed memory.

@@ -34,7 +34,7 @@ mod metering;
 pub struct ModuleState {
     host_id: u64,
     generation: u64,
-    place: usize,
+    slot: usize,
     callback: Callback,
     limits: Arc<Limits>,
     budget: Budget,
@@ -57,13 +57,13 @@ impl ModuleState {
         Self::of_generation(0, host_id, 0, callback, limits, None)
     }
 
-    /// The state of a guest of the code `generation` at the place `place` in
+    /// The state of a guest of the code `generation` at the slot `slot` in
     /// its host, whose start functions are about to run, for a call with
     /// `options` if one waits for it.
     pub(crate) fn of_generation(
         generation: u64,
         host_id: u64,
-        place: usize,
+        slot: usize,
         callback: Callback,
         limits: Arc<Limits>,
         options: Option<&CallOptions>,
@@ -71,7 +71,7 @@ impl ModuleState {
         Self {
             host_id,
             generation,
-            place,
+            slot,
             callback,
             budget: Budget::of_start(&limits, options),
             limits,
@@ -102,7 +102,7 @@ impl ModuleState {
     #[must_use]
     pub fn spread(&self) -> usize {
         let host = usize::try_from(self.host_id).unwrap_or_default();
-        self.place.wrapping_add(host)
+        self.slot.wrapping_add(host)
     }
 
     /// What the guest may use.

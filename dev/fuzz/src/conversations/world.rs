@@ -60,7 +60,7 @@ pub(super) struct HostModel {
     pub(super) first: Option<u64>,
     pub(super) slot: Option<u64>,
     /// The instance that a panic of the engine has left in the slot.
-    pub(super) spoiled: Option<u64>,
+    pub(super) poisoned: Option<u64>,
     pub(super) slot_generation: u64,
     /// A call or a check-out is under way.
     pub(super) busy: bool,
@@ -70,7 +70,7 @@ impl HostModel {
     /// A call or a check-out is over: old code and what a panic has left go.
     pub(super) fn leave(&mut self) {
         self.busy = false;
-        self.spoiled = None;
+        self.poisoned = None;
         if self.slot_generation != self.generation {
             self.slot = None;
         }
@@ -136,7 +136,7 @@ impl World {
                     generation: 1,
                     first: None,
                     slot: None,
-                    spoiled: None,
+                    poisoned: None,
                     slot_generation: 1,
                     busy: false,
                 },
@@ -218,7 +218,7 @@ impl World {
                     model.slot = Some(*instance);
                     model.slot_generation = model.generation;
                     model.first = None;
-                    model.spoiled = None;
+                    model.poisoned = None;
                 }
                 true
             }

@@ -112,7 +112,7 @@ fn a_swap_within_a_swap_is_refused() {
 /// Makes `host` have as many instances as it may.
 fn fill_all(host: &WapcHost) {
     thread::scope(|scope| {
-        let instances = host.inner.pool.places().len();
+        let instances = host.inner.pool.slots().len();
         let all = Arc::new(Barrier::new(instances));
         for _ in 0..instances {
             let all = Arc::clone(&all);
@@ -123,7 +123,7 @@ fn fill_all(host: &WapcHost) {
             });
         }
     });
-    assert_eq!(host.stats().live, host.inner.pool.places().len());
+    assert_eq!(host.stats().live, host.inner.pool.slots().len());
 }
 
 #[test]
@@ -369,7 +369,7 @@ fn callers_swaps_cancelling_and_dropped_futures_leave_nothing_behind() {
             }
         });
     });
-    // The clock may be looking at a place.
+    // The clock may be looking at a slot.
     until(|| {
         let stats = host.stats();
         (stats.waiting, stats.idle) == (0, stats.live)
@@ -380,9 +380,9 @@ fn callers_swaps_cancelling_and_dropped_futures_leave_nothing_behind() {
         // It tries memory orders too for which the clock looks again.
         clock::Clocked::tend(&*host.inner);
     }
-    let places = host.inner.pool.places();
+    let slots = host.inner.pool.slots();
     assert!(
-        !places.iter().any(|place| place.holds_before(generation)),
+        !slots.iter().any(|slot| slot.holds_before(generation)),
         "old code is left"
     );
     assert!(
