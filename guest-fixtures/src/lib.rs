@@ -9,6 +9,8 @@
 //! The operations that the built guests offer, and how they differ, stand in `README.md` beside
 //! this crate; `build.sh` rebuilds them from their sources.
 
+#![forbid(unsafe_code)]
+
 /// A guest in Rust on the official SDK, which imports nothing but `wapc`.
 pub const HELLO_RUST: &[u8] = include_bytes!("../wasm/hello_rust.wasm");
 

@@ -20,6 +20,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod edit;
 mod errors;
 mod imports;
@@ -308,3 +310,8 @@ fn default_engines() -> NonZeroUsize {
     });
     *ENGINES
 }
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -19,6 +19,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod engine;
 mod errors;
 mod gentle;
@@ -397,3 +399,8 @@ impl fmt::Debug for Builder {
             .finish_non_exhaustive()
     }
 }
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,6 +2,8 @@
 //!
 //! A new engine joins all of them with one line in [`ENGINES`].
 
+#![forbid(unsafe_code)]
+
 /// The program in the README compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]

@@ -89,3 +89,8 @@ pub use protocol::state::ModuleState;
 pub use swap::Swap;
 pub use tiers::{MakeTier, Tiers};
 pub use wasi::{Capture, DirAccess, MappedDir, Stdin, Stdout, WasiSettings};
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -13,6 +13,8 @@
 //! This library is the command without its `main`, so that its parts can be
 //! tested. Start at [`run`]; [`inspect::inspect`] takes any bytes.
 
+#![forbid(unsafe_code)]
+
 #[cfg(not(any(feature = "wasmtime", feature = "wasmi")))]
 compile_error!("the command needs an engine: turn on the feature `wasmtime` or `wasmi`");
 

@@ -36,6 +36,8 @@
 //!
 //! [cap-std]: https://docs.rs/cap-std
 
+#![forbid(unsafe_code)]
+
 mod ended;
 mod feed;
 mod functions;
@@ -149,3 +151,8 @@ impl fmt::Debug for Wasi {
         f.debug_struct("Wasi").finish_non_exhaustive()
     }
 }
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -91,8 +91,15 @@
 //! [`WapcHost`]: wapc_host::WapcHost
 //! [`WapcHost::replace_module`]: wapc_host::WapcHost::replace_module
 
+#![forbid(unsafe_code)]
+
 mod changes;
 mod stop_signal;
 mod watcher;
 
 pub use watcher::{ModuleWatcher, WatchEvent, WatchGuard};
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -14,6 +14,8 @@
 //! - [`inspect`]: any bytes.
 //! - [`runner`]: runs executions on all processors, and catches what they do.
 
+#![forbid(unsafe_code)]
+
 pub mod conversations;
 pub mod guests;
 pub mod inspect;

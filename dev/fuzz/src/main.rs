@@ -1,5 +1,7 @@
 //! The command `fuzz`; see its library for what it does.
 
+#![forbid(unsafe_code)]
+
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};

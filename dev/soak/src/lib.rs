@@ -12,6 +12,8 @@
 //! # Ok::<(), wapc_host::BoxError>(())
 //! ```
 
+#![forbid(unsafe_code)]
+
 mod bad_swaps;
 mod common;
 mod engine;

@@ -1,5 +1,7 @@
 //! The command `soak`; see its library for what it does.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -453,6 +453,7 @@ fn a_suspended_call_that_is_dropped_leaves_no_loan() {
 }
 
 #[test]
+#[expect(clippy::mem_forget, reason = "a future that is never dropped")]
 fn a_suspended_call_that_is_forgotten_costs_its_holder_the_instance() {
     let host = WapcHost::new(Box::new(StuckProvider(ScriptedProvider::echo())), answer).unwrap();
     let mut held = block_on(host.check_out_async()).unwrap();
@@ -470,6 +471,7 @@ fn a_suspended_call_that_is_forgotten_costs_its_holder_the_instance() {
 }
 
 #[test]
+#[expect(clippy::mem_forget, reason = "a future that is never dropped")]
 fn a_suspended_call_that_is_forgotten_keeps_its_place_for_ever() {
     let host = WapcHost::builder(Box::new(StuckProvider(ScriptedProvider::echo())))
         .wait_limit(Duration::ZERO)
