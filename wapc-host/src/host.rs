@@ -8,11 +8,11 @@ mod failure;
 mod generation;
 mod inner;
 mod instances;
+mod lease;
 mod retire;
 mod service;
 mod settings;
 mod stats;
-mod turn;
 
 pub use self::{
     builder::HostBuilder,
@@ -24,7 +24,7 @@ pub use self::{
 pub(crate) use self::{
     generation::{Generation, Swapping},
     inner::Inner,
-    turn::Turn,
+    lease::Lease,
 };
 
 #[cfg(all(test, not(shuttle)))]

@@ -10,7 +10,7 @@ use crate::{
     engine::provider::WebAssemblyEngineProvider,
     engine::tier::Promote,
     error::{BoxError, Error},
-    host::{CheckedOut, Generation, Inner, Swapping, Turn, WapcHost},
+    host::{CheckedOut, Generation, Inner, Lease, Swapping, WapcHost},
     pool::Pool,
     sync::Mutex,
 };
@@ -269,10 +269,10 @@ impl Inner {
         let Some(guard) = pool.try_take() else {
             return Ok(());
         };
-        let mut turn = Turn::new(self, guard);
-        turn.code = Some(Arc::clone(candidate));
-        turn.fill("(probe)", None)?;
-        probe(&mut CheckedOut::new(turn, None)).map_err(Error::Probe)
+        let mut lease = Lease::new(self, guard);
+        lease.code = Some(Arc::clone(candidate));
+        lease.fill("(probe)", None)?;
+        probe(&mut CheckedOut::new(lease, None)).map_err(Error::Probe)
     }
 
     /// Waits until no call runs on code before `generation`.

@@ -130,7 +130,7 @@ impl Driver<'_> {
     }
 
     fn check_out(&mut self) {
-        let must_make = self.turn(Turn::CheckOut);
+        let must_make = self.before(Step::CheckOut);
         let result = catch_unwind(AssertUnwindSafe(|| self.host.check_out()));
         let started = self.filled(must_make);
         let mut guest = match result {
@@ -175,9 +175,9 @@ impl Driver<'_> {
             panics_at: self.random.one_in(10).then(|| self.random.below(2)),
             number: self.world.number(),
         };
-        let must_make = self.turn(match checked_out {
-            true => Turn::CallOfCheckedOut,
-            false => Turn::Call,
+        let must_make = self.before(match checked_out {
+            true => Step::CallOfCheckedOut,
+            false => Step::Call,
         });
         let mut seen = vec![];
         let result: Caught<Vec<u8>> = catch_unwind(AssertUnwindSafe(|| match (&mut guest, way) {
@@ -225,15 +225,15 @@ impl Driver<'_> {
 
     /// What the host must do about its instance before it goes on. Returns the
     /// generation of which it must make one.
-    fn turn(&mut self, of: Turn) -> Option<u64> {
+    fn before(&mut self, of: Step) -> Option<u64> {
         let mut shared = self.world.shared.lock();
         let model = &mut shared.model;
         model.busy = true;
         let stale = model.slot_generation != model.generation;
         let fills = match of {
-            Turn::CheckOut => stale,
-            Turn::Call => stale || model.slot.is_none(),
-            Turn::CallOfCheckedOut => model.slot.is_none(),
+            Step::CheckOut => stale,
+            Step::Call => stale || model.slot.is_none(),
+            Step::CallOfCheckedOut => model.slot.is_none(),
         };
         if !fills {
             return None;
@@ -371,7 +371,7 @@ impl Driver<'_> {
 
 /// What a driver is about to do.
 #[derive(Clone, Copy)]
-enum Turn {
+enum Step {
     CheckOut,
     Call,
     CallOfCheckedOut,

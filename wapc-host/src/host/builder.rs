@@ -237,12 +237,12 @@ impl HostBuilder {
 
 impl Inner {
     pub(crate) fn first_instance(&self) -> Result<(), Error> {
-        self.turn("(first instance)", None).map(|_| ())
+        self.lease("(first instance)", None).map(|_| ())
     }
 
     pub(crate) async fn first_instance_async(&self) -> Result<(), Error> {
         let slot = self.pool.try_take();
-        self.turn_async(slot, "(first instance)", None).await?;
+        self.lease_async(slot, "(first instance)", None).await?;
         Ok(())
     }
 }

@@ -15,8 +15,8 @@ use super::{
     admission::not_begun,
     failure::{no_instance, over_or},
     inner::Inner,
+    lease::Lease,
     service::{WapcHost, With},
-    turn::Turn,
 };
 use crate::{
     clock::{self, Alarm},
@@ -43,8 +43,8 @@ impl WapcHost {
     /// guests runs them on a thread of their own; dropping the future lets such
     /// a guest run on to its next host call or the end of its time.
     ///
-    /// A future that waits for an instance keeps its turn: poll it when it is
-    /// woken, or drop it, since those behind it wait for it.
+    /// A future that waits for an instance keeps its position in the queue: poll
+    /// it when it is woken, or drop it, since later callers wait for it.
     ///
     /// # Errors
     ///
@@ -162,21 +162,21 @@ impl Inner {
         options: Option<&CallOptions>,
     ) -> impl Future<Output = Result<(), Box<Error>>> {
         async move {
-            let mut turn = match self.pool.try_take() {
-                Some(guard) if !self.is_stale(&guard) => Turn::new(self, guard),
-                guard => Box::pin(self.turn_async(guard, request.operation, options)).await?,
+            let mut lease = match self.pool.try_take() {
+                Some(guard) if !self.is_stale(&guard) => Lease::new(self, guard),
+                guard => Box::pin(self.lease_async(guard, request.operation, options)).await?,
             };
-            turn.converse_async(request, options).await
+            lease.converse_async(request, options).await
         }
     }
 
-    /// As `Inner::turn`, in a slot that is held already if one was free.
-    pub(super) async fn turn_async<'h>(
+    /// As `Inner::lease`, in a slot that is held already if one was free.
+    pub(super) async fn lease_async<'h>(
         &'h self,
         guard: Option<SlotGuard<'h>>,
         operation: &str,
         options: Option<&CallOptions>,
-    ) -> Result<Turn<'h>, Error> {
+    ) -> Result<Lease<'h>, Error> {
         let guard = match guard {
             Some(guard) => guard,
             None => self
@@ -185,11 +185,11 @@ impl Inner {
                 .map_err(|error| self.counted(error))?,
         };
         let is_stale = self.is_stale(&guard);
-        let mut turn = Turn::new(self, guard);
+        let mut lease = Lease::new(self, guard);
         if is_stale {
-            turn.fill_async(operation, options).await?;
+            lease.fill_async(operation, options).await?;
         }
-        Ok(turn)
+        Ok(lease)
     }
 
     async fn wait_async(
@@ -254,8 +254,8 @@ impl Inner {
     }
 }
 
-impl Turn<'_> {
-    /// As `Turn::converse`, around a future.
+impl Lease<'_> {
+    /// As `Lease::converse`, around a future.
     pub(super) fn converse_async(
         &mut self,
         request: &mut Request<'_>,
@@ -287,7 +287,7 @@ impl Turn<'_> {
         }
     }
 
-    /// As `Turn::converse_async` for an engine that cannot suspend.
+    /// As `Lease::converse_async` for an engine that cannot suspend.
     async fn call_on_thread(
         &mut self,
         operation: &str,

@@ -6,8 +6,8 @@
 
 use super::{
     inner::Inner,
+    lease::Lease,
     service::{WapcHost, With},
-    turn::Turn,
 };
 use crate::{
     error::Error, limits::call::CallOptions, protocol::lent::Request, protocol::reentrancy::Within,
@@ -35,8 +35,8 @@ impl WapcHost {
     }
 
     fn check_out_with(&self, options: Option<&CallOptions>) -> Result<CheckedOut<'_>, Error> {
-        let turn = self.inner.turn(CHECK_OUT, options)?;
-        Ok(CheckedOut::new(turn, options.cloned()))
+        let lease = self.inner.lease(CHECK_OUT, options)?;
+        Ok(CheckedOut::new(lease, options.cloned()))
     }
 
     /// As [`WapcHost::check_out`], for async calls: an instance, for as many of
@@ -55,8 +55,8 @@ impl WapcHost {
     ///
     /// As [`WapcHost::check_out`].
     pub async fn check_out_async(&self) -> Result<CheckedOutAsync<'_>, Error> {
-        let turn = self.inner.check_out_async(None);
-        turn.await.map_err(|error| *error)
+        let lease = self.inner.check_out_async(None);
+        lease.await.map_err(|error| *error)
     }
 }
 
@@ -87,8 +87,8 @@ impl<'h> With<'h> {
     ///
     /// As [`WapcHost::check_out`].
     pub async fn check_out_async(&self) -> Result<CheckedOutAsync<'h>, Error> {
-        let turn = self.host().inner.check_out_async(Some(self.options()));
-        turn.await.map_err(|error| *error)
+        let lease = self.host().inner.check_out_async(Some(self.options()));
+        lease.await.map_err(|error| *error)
     }
 }
 
@@ -98,16 +98,16 @@ impl<'h> With<'h> {
 /// host's current code.
 #[derive(Debug)]
 pub struct CheckedOut<'h> {
-    turn: Turn<'h>,
+    lease: Lease<'h>,
     options: Option<CallOptions>,
     _within: Within,
 }
 
 impl<'h> CheckedOut<'h> {
-    pub(crate) fn new(turn: Turn<'h>, options: Option<CallOptions>) -> Self {
+    pub(crate) fn new(lease: Lease<'h>, options: Option<CallOptions>) -> Self {
         Self {
-            _within: Within::hold(turn.host.id),
-            turn,
+            _within: Within::hold(lease.host.id),
+            lease,
             options,
         }
     }
@@ -128,7 +128,7 @@ impl<'h> CheckedOut<'h> {
     ///
     /// As [`WapcHost::call`].
     pub fn call(&mut self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
-        self.turn.call(operation, payload, self.options.as_ref())
+        self.lease.call(operation, payload, self.options.as_ref())
     }
 
     /// As [`WapcHost::call_into`].
@@ -146,7 +146,7 @@ impl<'h> CheckedOut<'h> {
         payload: &[u8],
         response: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        self.turn
+        self.lease
             .call_into(operation, payload, response, self.options.as_ref())
     }
 
@@ -165,7 +165,7 @@ impl<'h> CheckedOut<'h> {
         payload: &[u8],
         read: impl FnMut(&[u8]) -> R + Send,
     ) -> Result<R, Error> {
-        self.turn
+        self.lease
             .call_with(operation, payload, read, self.options.as_ref())
     }
 }
@@ -177,7 +177,7 @@ impl<'h> CheckedOut<'h> {
 /// one gets a new instance, of the host's current code.
 #[derive(Debug)]
 pub struct CheckedOutAsync<'h> {
-    turn: Turn<'h>,
+    lease: Lease<'h>,
     options: Option<CallOptions>,
 }
 
@@ -226,15 +226,15 @@ impl CheckedOutAsync<'_> {
     ) -> impl Future<Output = Result<(), Error>> {
         let mut request = Request::filling(operation, payload, response);
         async move {
-            let call = Unfinished(&mut self.turn);
+            let call = Unfinished(&mut self.lease);
             let called = call.0.converse_async(&mut request, self.options.as_ref());
             called.await.map_err(|error| *error)
         }
     }
 }
 
-/// A call whose future may be dropped before the turn ends.
-struct Unfinished<'t, 'h>(&'t mut Turn<'h>);
+/// A call whose future may be dropped before it ends.
+struct Unfinished<'t, 'h>(&'t mut Lease<'h>);
 
 impl Drop for Unfinished<'_, '_> {
     fn drop(&mut self) {
@@ -248,8 +248,8 @@ impl Inner {
         options: Option<&CallOptions>,
     ) -> Result<CheckedOutAsync<'_>, Box<Error>> {
         Ok(CheckedOutAsync {
-            turn: self
-                .turn_async(self.pool.try_take(), CHECK_OUT, options)
+            lease: self
+                .lease_async(self.pool.try_take(), CHECK_OUT, options)
                 .await?,
             options: options.cloned(),
         })

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{inner::Inner, stats::Stats, turn::Turn};
+use super::{inner::Inner, lease::Lease, stats::Stats};
 use crate::{error::Error, limits::call::CallOptions, limits::guest::Limits};
 
 /// A guest module that is called by operation name, and whose code can be
@@ -58,7 +58,7 @@ impl WapcHost {
     /// If the host callback panics, with its panic. The host stays usable.
     pub fn call(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         self.inner
-            .turn(operation, None)?
+            .lease(operation, None)?
             .call(operation, payload, None)
     }
 
@@ -82,7 +82,7 @@ impl WapcHost {
         response: &mut Vec<u8>,
     ) -> Result<(), Error> {
         self.inner
-            .turn(operation, None)?
+            .lease(operation, None)?
             .call_into(operation, payload, response, None)
     }
 
@@ -109,7 +109,7 @@ impl WapcHost {
         read: impl FnMut(&[u8]) -> R + Send,
     ) -> Result<R, Error> {
         self.inner
-            .turn(operation, None)?
+            .lease(operation, None)?
             .call_with(operation, payload, read, None)
     }
 
@@ -147,7 +147,7 @@ impl<'h> With<'h> {
     ///
     /// As [`WapcHost::call`].
     pub fn call(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
-        self.turn(operation)?
+        self.lease(operation)?
             .call(operation, payload, Some(self.options))
     }
 
@@ -166,7 +166,7 @@ impl<'h> With<'h> {
         payload: &[u8],
         response: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        self.turn(operation)?
+        self.lease(operation)?
             .call_into(operation, payload, response, Some(self.options))
     }
 
@@ -185,7 +185,7 @@ impl<'h> With<'h> {
         payload: &[u8],
         read: impl FnMut(&[u8]) -> R + Send,
     ) -> Result<R, Error> {
-        self.turn(operation)?
+        self.lease(operation)?
             .call_with(operation, payload, read, Some(self.options))
     }
 
@@ -197,7 +197,7 @@ impl<'h> With<'h> {
         self.options
     }
 
-    fn turn(&self, operation: &str) -> Result<Turn<'h>, Error> {
-        self.host.inner.turn(operation, Some(self.options))
+    fn lease(&self, operation: &str) -> Result<Lease<'h>, Error> {
+        self.host.inner.lease(operation, Some(self.options))
     }
 }

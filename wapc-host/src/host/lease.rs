@@ -1,4 +1,4 @@
-//! One call after the other on an instance that is held.
+//! Leasing an instance: exclusive use of it, for one call or several.
 
 use std::{
     fmt,
@@ -27,11 +27,11 @@ use crate::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// The exclusive use of an instance.
-pub(crate) struct Turn<'h> {
+/// Exclusive use of one instance.
+pub(crate) struct Lease<'h> {
     pub(crate) host: &'h Inner,
     pub(crate) guard: SlotGuard<'h>,
-    /// What a lost instance is replaced from, if not from the current code.
+    /// The code that replaces a lost instance, if not the current one.
     pub(crate) code: Option<Arc<Generation>>,
     // Dropped after `guard`: a swap that has found the slot taken is not
     // missed.
@@ -62,11 +62,11 @@ impl Inner {
     // Inlined: returning the value through memory costs a store-forwarding
     // stall, more than taking the slot.
     #[inline(always)]
-    pub(super) fn turn(
+    pub(super) fn lease(
         &self,
         operation: &str,
         options: Option<&CallOptions>,
-    ) -> Result<Turn<'_>, Error> {
+    ) -> Result<Lease<'_>, Error> {
         let mut guard = match self.pool.try_take() {
             Some(guard) => guard,
             None => self.wait(operation, options)?,
@@ -74,7 +74,7 @@ impl Inner {
         if self.is_stale(&guard) {
             guard = self.filled(guard, operation, options)?;
         }
-        Ok(Turn::new(self, guard))
+        Ok(Lease::new(self, guard))
     }
 
     #[cold]
@@ -101,7 +101,7 @@ impl Inner {
     }
 }
 
-impl<'h> Turn<'h> {
+impl<'h> Lease<'h> {
     #[inline(always)]
     pub(crate) fn new(host: &'h Inner, guard: SlotGuard<'h>) -> Self {
         Self {
@@ -308,7 +308,7 @@ impl<'h> Turn<'h> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Lease<'_> {
     /// Drops an instance that must not be used again.
     #[inline]
     fn drop(&mut self) {
@@ -325,9 +325,9 @@ impl Drop for Turn<'_> {
     }
 }
 
-impl fmt::Debug for Turn<'_> {
+impl fmt::Debug for Lease<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Turn")
+        f.debug_struct("Lease")
             .field("host", &self.host)
             .finish_non_exhaustive()
     }
