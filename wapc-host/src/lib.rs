@@ -69,7 +69,7 @@ mod wasi;
 
 pub use engine::guest_call::GuestCall;
 pub use engine::outcome::{Conversed, Returned};
-pub use engine::provider::{AsyncCall, GuestInstance, Interruption, WebAssemblyEngineProvider};
+pub use engine::provider::{AsyncCall, GuestInstance, WebAssemblyEngineProvider};
 pub use engine::tier::{Promotion, Tier};
 pub use error::{
     BoxError, EngineError, Error, ErrorKind, Frame, ProtocolError, Spent, Stop, Trap, TrapCode,
@@ -77,8 +77,10 @@ pub use error::{
 pub use host::{
     CheckedOut, CheckedOutAsync, ErrorCounts, HostBuilder, Reuse, Stats, WapcHost, With,
 };
-pub use limits::call::{CallOptions, CancelHandle};
+pub use limits::call::CallOptions;
+pub use limits::cancel::CancelHandle;
 pub use limits::guest::{LimitError, Limits};
+pub use limits::interruption::Interruption;
 pub use limits::module::{ModuleLimitError, ModuleLimits};
 pub use module::{ModuleError, Start};
 pub use protocol::budget::Watch;

@@ -1,5 +1,9 @@
-//! What may be used up: by guests, by modules, by single calls.
+//! The limits of guests, of modules and of single calls, and the means to keep
+//! them.
 
 pub(crate) mod call;
+pub(crate) mod cancel;
+pub(crate) mod growth;
 pub(crate) mod guest;
+pub(crate) mod interruption;
 pub(crate) mod module;

@@ -12,9 +12,10 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    engine::provider::{GuestInstance, Interruption, WebAssemblyEngineProvider},
+    engine::provider::{GuestInstance, WebAssemblyEngineProvider},
     engine::tier::{Promotion, Tier},
     error::EngineError,
+    limits::interruption::Interruption,
     protocol::host_call::BoxFuture,
     protocol::state::ModuleState,
 };

@@ -22,9 +22,10 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
-    engine::provider::{GuestInstance, Interruption, WebAssemblyEngineProvider},
+    engine::provider::{GuestInstance, WebAssemblyEngineProvider},
     error::{BoxError, EngineError},
     host::WapcHost,
+    limits::interruption::Interruption,
     module::ModuleError,
     protocol::state::ModuleState,
 };

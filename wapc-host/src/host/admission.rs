@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use crate::{
     engine::guest_call::Lengths,
-    engine::provider::Interruption,
     error::{Error, Spent},
     limits::call::CallOptions,
+    limits::interruption::Interruption,
 };
 
 /// Refuses a call whose options its instance cannot keep, or that is over.

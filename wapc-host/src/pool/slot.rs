@@ -4,7 +4,8 @@ use std::{fmt, sync::Arc, time::Instant};
 
 use super::waiters::WaitQueue;
 use crate::{
-    engine::provider::{GuestInstance, Interruption},
+    engine::provider::GuestInstance,
+    limits::interruption::Interruption,
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},

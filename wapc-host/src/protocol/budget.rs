@@ -5,9 +5,7 @@ use std::{any::Any, num::NonZeroU64, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 
 use crate::{
-    clock,
-    error::Stop,
-    limits::call::{CallOptions, CancelHandle},
+    clock, error::Stop, limits::call::CallOptions, limits::cancel::CancelHandle,
     limits::guest::Limits,
 };
 

@@ -2,7 +2,7 @@
 
 use std::{any::Any, fmt, future::Future, ops::Range, pin::Pin, sync::Arc, time::Duration};
 
-use crate::{limits::call::CancelHandle, protocol::budget::Budget};
+use crate::{limits::cancel::CancelHandle, protocol::budget::Budget};
 
 /// A future in a box that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

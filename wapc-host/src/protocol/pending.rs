@@ -13,7 +13,7 @@ use std::{
 use crate::{
     clock::Alarm,
     error::{BoxError, Stop},
-    limits::call::{CancelHandle, CancelWaker},
+    limits::cancel::{CancelHandle, CancelWaker},
     protocol::budget::Budget,
     protocol::host_call::BoxFuture,
     protocol::reentrancy::Within,

@@ -6,7 +6,8 @@ use parking_lot::Mutex;
 
 use crate::{
     limits::call::CallOptions,
-    limits::guest::{Growth, Limits},
+    limits::growth::Growth,
+    limits::guest::Limits,
     protocol::budget::Budget,
     protocol::callback::{Callback, HostCallback},
     protocol::lent::Lent,

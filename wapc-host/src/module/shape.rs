@@ -1,0 +1,163 @@
+//! The shape of a guest: its imports and exports, checked.
+
+use thiserror::Error as ThisError;
+
+use super::{
+    ModuleError,
+    imports::{WASI_MODULES, provided, signature},
+    types::ExternType,
+};
+
+/// What an engine must know of a module that is a guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct GuestShape {
+    /// The start functions that it exports, in the order in which they run.
+    /// The start section is not among them: instantiation runs it.
+    pub start_functions: Vec<Start>,
+    /// Whether it imports anything of WASI, of either name.
+    pub imports_wasi: bool,
+}
+
+impl GuestShape {
+    /// The shape of a module with these imports (module, name, type) and
+    /// exports (name, type).
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleError::MissingExport`], [`ModuleError::ExportType`],
+    /// [`ModuleError::UnknownImport`] and [`ModuleError::ImportType`], for the
+    /// wrong import that comes first by name, or else the first wrong export.
+    pub fn of<'m>(
+        imports: impl IntoIterator<Item = (&'m str, &'m str, ExternType)>,
+        exports: impl IntoIterator<Item = (&'m str, ExternType)>,
+    ) -> Result<Self, ModuleError> {
+        let mut shape = Self::default();
+        // Engines list imports in different orders, and must name the same one.
+        let mut imports: Vec<_> = imports.into_iter().collect();
+        imports
+            .sort_by_cached_key(|(module, name, expected)| (*module, *name, expected.to_string()));
+        for (module, name, expected) in imports {
+            check_import(module, name, &expected)?;
+            shape.imports_wasi |= WASI_MODULES.contains(&module);
+        }
+
+        let exports: Vec<_> = exports.into_iter().collect();
+        let find = |name| exports.iter().find(|(export, _)| *export == name);
+        for (name, expected) in required_exports() {
+            match find(name) {
+                Some((_, found)) => check_export(name, &expected, found)?,
+                None => {
+                    return Err(ModuleError::MissingExport {
+                        name,
+                        expected: expected.to_string(),
+                    });
+                }
+            }
+        }
+        for start in Start::ALL {
+            if let Some(name) = start.export()
+                && let Some((_, found)) = find(name)
+            {
+                check_export(name, &ExternType::Function(vec![], vec![]), found)?;
+                shape.start_functions.push(start);
+            }
+        }
+        Ok(shape)
+    }
+}
+
+/// The functions that run when an instance is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ThisError)]
+#[non_exhaustive]
+pub enum Start {
+    /// The module's start section, run by instantiation itself.
+    #[error("the module's start section")]
+    Section,
+    /// The entry point of a WASI command; its exit with code 0 is success.
+    #[error("`_start`")]
+    Command,
+    /// The initialiser of a WASI reactor.
+    #[error("`_initialize`")]
+    Reactor,
+    /// The initialiser of waPC guests.
+    #[error("`wapc_init`")]
+    Wapc,
+}
+
+impl Start {
+    /// All of them, in the order in which they run.
+    pub const ALL: [Self; 4] = [Self::Section, Self::Command, Self::Reactor, Self::Wapc];
+
+    /// The name under which a guest exports it; the start section has none.
+    #[must_use]
+    pub const fn export(self) -> Option<&'static str> {
+        match self {
+            Self::Section => None,
+            Self::Command => Some("_start"),
+            Self::Reactor => Some("_initialize"),
+            Self::Wapc => Some("wapc_init"),
+        }
+    }
+}
+
+fn required_exports() -> [(&'static str, ExternType); 2] {
+    [
+        ("memory", ExternType::Memory),
+        ("__guest_call", signature("ii>i")),
+    ]
+}
+
+fn check_export(
+    name: &'static str,
+    expected: &ExternType,
+    found: &ExternType,
+) -> Result<(), ModuleError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(ModuleError::ExportType {
+        name,
+        expected: expected.to_string(),
+        found: found.to_string(),
+    })
+}
+
+fn check_import(module: &str, name: &str, expected: &ExternType) -> Result<(), ModuleError> {
+    match provided(module, name) {
+        Some(found) if found == *expected => Ok(()),
+        Some(found) => Err(ModuleError::ImportType {
+            module: module.to_owned(),
+            name: name.to_owned(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }),
+        None => Err(ModuleError::UnknownImport {
+            module: module.to_owned(),
+            name: name.to_owned(),
+            expected: expected.to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shape_names_start_functions_in_their_order() {
+        let exports = [
+            ("wapc_init", signature("")),
+            ("__guest_call", signature("ii>i")),
+            ("memory", ExternType::Memory),
+            ("_initialize", signature("")),
+        ];
+        let shape = GuestShape::of(
+            [("wasi_unstable", "fd_write", signature("iiii>i"))],
+            exports,
+        )
+        .unwrap();
+        assert_eq!(shape.start_functions, [Start::Reactor, Start::Wapc]);
+        assert!(shape.imports_wasi);
+    }
+}
