@@ -11,9 +11,8 @@ use crate::{
     protocol::budget::Budget,
     protocol::callback::{Callback, HostCallback},
     protocol::lent::Lent,
-    protocol::names::Names,
     protocol::pending::WaitForAnswer,
-    protocol::traces::Traces,
+    protocol::scratch::{CallScratch, Utf8Cache},
 };
 
 mod host_calls;
@@ -42,8 +41,8 @@ pub struct ModuleState {
     growth: Growth,
     lent: Lent,
     responded: bool,
-    traces: Traces,
-    names: Names,
+    scratch: CallScratch,
+    names: Utf8Cache,
     panic: Arc<PanicSlot>,
     waiter: Option<Arc<dyn WaitForAnswer>>,
 }
@@ -79,8 +78,8 @@ impl ModuleState {
             growth: Growth::default(),
             lent: Lent::default(),
             responded: false,
-            traces: Traces::default(),
-            names: Names::default(),
+            scratch: CallScratch::default(),
+            names: Utf8Cache::default(),
             panic: Arc::default(),
             waiter: None,
         }
@@ -118,7 +117,7 @@ impl ModuleState {
     pub(crate) fn begin(&mut self, options: Option<&CallOptions>, slice: Option<NonZeroU64>) {
         self.budget.begin(&self.limits, options, slice);
         self.responded = false;
-        self.traces.forget();
+        self.scratch.reset();
     }
 
     pub(crate) const fn lent_mut(&mut self) -> &mut Lent {
@@ -132,7 +131,7 @@ impl ModuleState {
     }
 
     pub(crate) fn take_guest_error(&mut self) -> Option<String> {
-        self.traces.guest_error.take()
+        self.scratch.values_mut().guest_error.take()
     }
 
     pub(crate) const fn panic_slot(&self) -> &Arc<PanicSlot> {
@@ -164,9 +163,12 @@ impl fmt::Debug for ModuleState {
             .field("generation", &self.generation)
             .field("lent", &self.lent)
             .field("responded", &self.responded)
-            .field("guest_error", &self.traces.guest_error)
-            .field("host_response_bytes", &self.traces.host_response.len())
-            .field("host_error", &self.traces.host_error)
+            .field("guest_error", &self.scratch.values().guest_error)
+            .field(
+                "host_response_bytes",
+                &self.scratch.values().host_response.len(),
+            )
+            .field("host_error", &self.scratch.values().host_error)
             .finish_non_exhaustive()
     }
 }

@@ -17,9 +17,9 @@ use crate::{
     protocol::callback::Callback,
     protocol::host_call::{HostCall, OwnedHostCall},
     protocol::memory::{bounded, not_utf8, read},
-    protocol::names::{Name, Names},
     protocol::pending::{Answer, AnswerKind, Asked, HostAnswer, WaitForAnswer, WaitLimits},
     protocol::reentrancy::Within,
+    protocol::scratch::{CachedName, Utf8Cache},
 };
 
 impl ModuleState {
@@ -52,7 +52,7 @@ impl ModuleState {
     ) -> Result<i32, Stop> {
         let Self {
             callback,
-            traces,
+            scratch,
             limits,
             budget,
             names,
@@ -62,7 +62,7 @@ impl ModuleState {
             let numbers = [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len];
             return self.ask_without_waiting(memory, numbers);
         };
-        let response = traces.begin_host_call(limits)?;
+        let response = scratch.values_mut().begin_host_call(limits)?;
         let call = read_host_call(
             self.host_id,
             self.generation,
@@ -101,7 +101,7 @@ impl ModuleState {
         if !self.budget.may_await() && self.waiter.is_none() {
             return Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into());
         }
-        self.traces.begin_host_call(&self.limits)?;
+        self.scratch.values_mut().begin_host_call(&self.limits)?;
         let call = OwnedHostCall::new(read_host_call(
             self.host_id,
             self.generation,
@@ -155,7 +155,7 @@ impl ModuleState {
     pub fn host_answered(&mut self, answer: Answer) -> Result<i32, Stop> {
         match answer.0 {
             AnswerKind::Given(Ok(response)) => {
-                self.traces.host_response = response;
+                self.scratch.values_mut().host_response = response;
                 self.conclude_host_call(Ok(Ok(())))
             }
             AnswerKind::Given(Err(error)) => self.conclude_host_call(Ok(Err(error))),
@@ -177,19 +177,22 @@ impl ModuleState {
         &mut self,
         answer: Result<Result<(), String>, Box<dyn Any + Send>>,
     ) -> Result<i32, Stop> {
-        let (bytes, limit) = (self.traces.host_response.len(), self.limits.max_bytes_in);
+        let (bytes, limit) = (
+            self.scratch.values().host_response.len(),
+            self.limits.max_bytes_in,
+        );
         let answered = match answer {
             Ok(Ok(())) if bytes <= limit => 1,
             Ok(Ok(())) => {
-                self.traces.host_error = format!(
+                self.scratch.values_mut().host_error = format!(
                     "the host's answer of {bytes} bytes is above the limit of {limit} bytes"
                 );
-                self.traces.host_response = Vec::new();
+                self.scratch.values_mut().host_response = Vec::new();
                 0
             }
             Ok(Err(error)) => {
-                self.traces.host_error = error;
-                self.traces.host_response.clear();
+                self.scratch.values_mut().host_error = error;
+                self.scratch.values_mut().host_response.clear();
                 0
             }
             Err(panic) => return Err(self.callback_panicked(panic)),
@@ -210,7 +213,7 @@ impl ModuleState {
 fn read_host_call<'c>(
     host_id: u64,
     generation: u64,
-    names: &'c mut Names,
+    names: &'c mut Utf8Cache,
     limits: &Limits,
     budget: &'c Budget,
     memory: &'c [u8],
@@ -233,7 +236,7 @@ fn read_host_call<'c>(
 /// One of the three names of a host call.
 #[inline]
 fn read_name<'c>(
-    last: &'c mut Name,
+    last: &'c mut CachedName,
     memory: &'c [u8],
     ptr: i32,
     len: i32,

@@ -61,7 +61,7 @@ impl ModuleState {
         let message = read(memory, ptr, len, IMPORT, "error")?;
         bounded(&self.limits, message.len(), IMPORT, "an error")?;
         let message = from_utf8(message).map_err(|error| not_utf8(error, IMPORT, "error"))?;
-        self.traces.guest_error = Some(message.to_owned());
+        self.scratch.values_mut().guest_error = Some(message.to_owned());
         Ok(())
     }
 
@@ -74,7 +74,7 @@ impl ModuleState {
     #[inline]
     pub fn host_response_len(&self) -> Result<i32, Stop> {
         length(
-            self.traces.host_response.len(),
+            self.scratch.values().host_response.len(),
             "__host_response_len",
             "response",
         )
@@ -91,7 +91,7 @@ impl ModuleState {
         write(
             memory,
             ptr,
-            &self.traces.host_response,
+            &self.scratch.values().host_response,
             "__host_response",
             "response",
         )
@@ -104,7 +104,11 @@ impl ModuleState {
     ///
     /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
     pub fn host_error_len(&self) -> Result<i32, Stop> {
-        length(self.traces.host_error.len(), "__host_error_len", "error")
+        length(
+            self.scratch.values().host_error.len(),
+            "__host_error_len",
+            "error",
+        )
     }
 
     /// `__host_error`: writes the last host call's error text to `ptr`;
@@ -117,7 +121,7 @@ impl ModuleState {
         write(
             memory,
             ptr,
-            self.traces.host_error.as_bytes(),
+            self.scratch.values().host_error.as_bytes(),
             "__host_error",
             "error",
         )
@@ -132,7 +136,9 @@ impl ModuleState {
     /// [`ProtocolError::OutOfBounds`], [`LimitError::LogBytes`].
     pub fn console_log(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), Stop> {
         let line = read(memory, ptr, len, "__console_log", "line")?;
-        self.traces.count_log_line(&self.limits, line.len())?;
+        self.scratch
+            .values_mut()
+            .count_log_line(&self.limits, line.len())?;
         if log::log_enabled!(target: LOG_TARGET, log::Level::Info) {
             let line = String::from_utf8_lossy(line);
             let _within = Within::enter(self.host_id);
@@ -149,12 +155,12 @@ impl ModuleState {
     /// bytes in the four bytes before them. What is not in memory is left out.
     /// Source: <https://www.assemblyscript.org/runtime.html#memory-layout>.
     pub fn abort(&mut self, memory: &[u8], message: i32, file: i32, line: i32, column: i32) {
-        if self.traces.guest_error.is_some() {
+        if self.scratch.values().guest_error.is_some() {
             return;
         }
         let message = assembly_script_string(memory, message);
         let file = assembly_script_string(memory, file);
-        self.traces.guest_error = Some(format!(
+        self.scratch.values_mut().guest_error = Some(format!(
             "{} at {}:{}:{}",
             message.as_deref().unwrap_or("abort"),
             file.as_deref().unwrap_or("an unknown file"),

@@ -46,7 +46,7 @@ impl ModuleState {
 
     /// Notes how much fuel the call has used until now, for its error.
     pub fn set_fuel_used(&mut self, fuel: u64) {
-        self.traces.fuel_used = Some(fuel);
+        self.scratch.values_mut().fuel_used = Some(fuel);
     }
 
     /// The end of a guest that has used up [`ModuleState::fuel`].
@@ -113,7 +113,7 @@ impl ModuleState {
 
     fn allowed(&mut self, grown: Result<(), LimitError>) -> bool {
         grown
-            .map_err(|refused| self.traces.refused = Some(refused))
+            .map_err(|refused| self.scratch.values_mut().refused = Some(refused))
             .is_ok()
     }
 
@@ -121,7 +121,7 @@ impl ModuleState {
     /// [`ModuleState::grow_table`]: the reason why an instance cannot be made.
     #[must_use]
     pub fn refused(&self) -> Option<&LimitError> {
-        self.traces.refused.as_ref()
+        self.scratch.values().refused.as_ref()
     }
 
     /// Whether the guest must let others run now, as far as it can: asked every
@@ -139,7 +139,7 @@ impl ModuleState {
     pub(crate) fn spent(&self) -> Spent {
         Spent {
             time: self.budget.time_spent(),
-            fuel: self.traces.fuel_used,
+            fuel: self.scratch.values().fuel_used,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     error::{ProtocolError, Stop},
-    protocol::traces::KEPT_BYTES,
+    protocol::scratch::MAX_KEPT_RESPONSE_BYTES,
 };
 
 const MEMORY: usize = 1000;
@@ -199,7 +199,7 @@ fn an_abort_reads_what_it_can() {
 fn the_next_call_finds_nothing_of_the_one_before() {
     let answer = |_: u64, _: &str, _: &str, _: &str, payload: &[u8]| match payload {
         b"x" => Err("no".into()),
-        payload => Ok(vec![0; payload.len() * KEPT_BYTES]),
+        payload => Ok(vec![0; payload.len() * MAX_KEPT_RESPONSE_BYTES]),
     };
     let limits = Limits::unlimited()
         .max_memory_bytes(10)
@@ -234,7 +234,7 @@ fn the_next_call_finds_nothing_of_the_one_before() {
             assert_eq!(state.spent().fuel, None, "{what}");
             assert_eq!(state.take_guest_error(), None, "{what}");
             assert!(
-                state.traces.host_response.capacity() <= KEPT_BYTES,
+                state.scratch.values().host_response.capacity() <= MAX_KEPT_RESPONSE_BYTES,
                 "{what}"
             );
         }

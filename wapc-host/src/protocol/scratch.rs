@@ -1,0 +1,155 @@
+//! Scratch space of an instance: what a call leaves beside its response, and
+//! the names of the last host call.
+
+use std::{
+    mem,
+    str::{Utf8Error, from_utf8},
+};
+
+use crate::{
+    error::Stop,
+    limits::guest::{LimitError, Limits},
+};
+
+/// The scratch of the running call.
+///
+/// Writing sets a dirty flag, so resetting after a call that wrote nothing
+/// costs one branch.
+#[derive(Default)]
+pub(crate) struct CallScratch {
+    dirty: bool,
+    values: ScratchValues,
+}
+
+#[derive(Default)]
+pub(crate) struct ScratchValues {
+    /// The guest's reason for failing.
+    pub(crate) guest_error: Option<String>,
+    /// The answer to the guest's last host call, and why it failed.
+    pub(crate) host_response: Vec<u8>,
+    pub(crate) host_error: String,
+    /// The memory or table that the guest was refused last.
+    pub(crate) refused: Option<LimitError>,
+    pub(crate) fuel_used: Option<u64>,
+    host_calls: u64,
+    log_bytes: u64,
+}
+
+impl CallScratch {
+    #[inline]
+    pub(crate) const fn values(&self) -> &ScratchValues {
+        &self.values
+    }
+
+    /// The values, for writing: sets the dirty flag.
+    #[inline]
+    pub(crate) const fn values_mut(&mut self) -> &mut ScratchValues {
+        self.dirty = true;
+        &mut self.values
+    }
+
+    /// Begins a new call: it finds nothing of the one before.
+    #[inline]
+    pub(crate) fn reset(&mut self) {
+        if self.dirty {
+            self.dirty = false;
+            self.values.reset();
+        }
+    }
+}
+
+impl ScratchValues {
+    fn reset(&mut self) {
+        let mut host_response = mem::take(&mut self.host_response);
+        if host_response.capacity() > MAX_KEPT_RESPONSE_BYTES {
+            host_response = Vec::new();
+        }
+        host_response.clear();
+        *self = Self {
+            host_response,
+            ..Self::default()
+        };
+    }
+
+    /// Counts a host call, and returns the buffer for its answer, empty.
+    #[inline]
+    pub(crate) fn begin_host_call(&mut self, limits: &Limits) -> Result<&mut Vec<u8>, Stop> {
+        self.host_calls += 1;
+        if self.host_calls > limits.max_host_calls {
+            return Err(Stop::Limit(LimitError::HostCalls {
+                limit: limits.max_host_calls,
+            }));
+        }
+        self.host_error.clear();
+        self.host_response.clear();
+        Ok(&mut self.host_response)
+    }
+
+    /// Counts a log line of `bytes` and its line break.
+    pub(crate) fn count_log_line(&mut self, limits: &Limits, bytes: usize) -> Result<(), Stop> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.log_bytes = self.log_bytes.saturating_add(bytes).saturating_add(1);
+        if self.log_bytes > limits.max_log_bytes {
+            return Err(Stop::Limit(LimitError::LogBytes {
+                limit: limits.max_log_bytes,
+            }));
+        }
+        Ok(())
+    }
+}
+
+/// The largest buffer for the host's answers that an instance keeps from one
+/// call to the next.
+pub(crate) const MAX_KEPT_RESPONSE_BYTES: usize = 64 * 1024;
+
+/// The names of a guest's last host call, known to be UTF-8.
+#[derive(Default)]
+pub(crate) struct Utf8Cache {
+    pub(crate) binding: CachedName,
+    pub(crate) namespace: CachedName,
+    pub(crate) operation: CachedName,
+}
+
+/// A name known to be UTF-8. The next one is usually the same: comparing costs
+/// less than validating.
+#[derive(Default)]
+pub(crate) struct CachedName(String);
+
+impl CachedName {
+    /// The text of `bytes`.
+    #[inline]
+    pub(crate) fn text<'n>(&'n mut self, bytes: &'n [u8]) -> Result<&'n str, Utf8Error> {
+        if self.0.as_bytes() == bytes {
+            return Ok(&self.0);
+        }
+        self.validate(bytes)
+    }
+
+    #[inline(never)]
+    fn validate<'n>(&mut self, bytes: &'n [u8]) -> Result<&'n str, Utf8Error> {
+        let text = from_utf8(bytes)?;
+        if text.len() <= MAX_CACHED_NAME_BYTES {
+            self.0.clear();
+            self.0.push_str(text);
+        }
+        Ok(text)
+    }
+}
+
+/// The longest name that an instance keeps.
+const MAX_CACHED_NAME_BYTES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_what_the_guest_says_each_time() {
+        let mut name = CachedName::default();
+        let long = "a".repeat(MAX_CACHED_NAME_BYTES + 1);
+        for text in ["", "a", "a", "b", "ab", "a", &long, &long, "é", ""] {
+            assert_eq!(name.text(text.as_bytes()), Ok(text));
+            assert!(name.text(b"\xff").is_err());
+        }
+    }
+}
