@@ -9,7 +9,7 @@ use std::{
 use provider_wasmi::WasmiEngineProvider;
 use wapc_host::{
     BoxError, CallOptions, CancelHandle, EngineError, Error, Interruption, LimitError, Limits,
-    Start, Stop, TrapCode, WapcHost,
+    StartFunction, Stop, TrapCode, WapcHost,
 };
 
 /// Time enough on a busy machine; the deadlines below are far from it.
@@ -116,10 +116,13 @@ fn a_call_is_cancelled_from_another_thread() {
 fn start_functions_are_ended_by_time() {
     let limits = || Limits::default().start_timeout(Duration::from_millis(30));
     for (start, field) in [
-        (Start::Section, "(start $begin) (func $begin LOOP)"),
-        (Start::Command, r#"(func (export "_start") LOOP)"#),
-        (Start::Reactor, r#"(func (export "_initialize") LOOP)"#),
-        (Start::Wapc, r#"(func (export "wapc_init") LOOP)"#),
+        (StartFunction::Section, "(start $begin) (func $begin LOOP)"),
+        (StartFunction::Command, r#"(func (export "_start") LOOP)"#),
+        (
+            StartFunction::Reactor,
+            r#"(func (export "_initialize") LOOP)"#,
+        ),
+        (StartFunction::Wapc, r#"(func (export "wapc_init") LOOP)"#),
     ] {
         let guest = guest(&field.replace("LOOP", LOOP), "");
         for interruption in [Interruption::Time, Interruption::TimeAndFuel] {
@@ -137,7 +140,7 @@ const STOP_IN_TIME: Stop = Stop::TimedOut {
     timeout: Duration::from_millis(30),
 };
 
-fn stop_in(expected: Start, error: Error) -> Stop {
+fn stop_in(expected: StartFunction, error: Error) -> Stop {
     match error {
         Error::Init(EngineError::Start { function, cause }) if function == expected => match *cause
         {
@@ -162,7 +165,7 @@ fn a_start_section_translated_elsewhere_has_an_end_too() {
         .limits(Limits::default().start_timeout(Duration::from_millis(30)))
         .build(refuse)
         .expect_err("it does not start");
-    assert_eq!(stop_in(Start::Section, error), STOP_IN_TIME);
+    assert_eq!(stop_in(StartFunction::Section, error), STOP_IN_TIME);
 }
 
 #[test]
@@ -181,7 +184,7 @@ fn start_functions_share_their_fuel() {
     thousand_good(&fuel(200_000).expect("it starts"));
     let error = fuel(90_000).expect_err("it does not start");
     let limit = LimitError::Fuel { limit: 90_000 };
-    assert_eq!(stop_in(Start::Wapc, error), Stop::Limit(limit));
+    assert_eq!(stop_in(StartFunction::Wapc, error), Stop::Limit(limit));
 }
 
 #[test]
@@ -191,7 +194,7 @@ fn a_trap_in_a_start_section_is_told_apart() {
     let Error::Init(EngineError::Start { function, cause }) = error else {
         panic!("{error:?}");
     };
-    assert_eq!(function, Start::Section);
+    assert_eq!(function, StartFunction::Section);
     assert!(matches!(*cause, EngineError::Trap(_)), "{cause:?}");
 }
 

@@ -11,7 +11,7 @@ use std::{
 #[cfg(feature = "async")]
 use wapc_host::AsyncCall;
 use wapc_host::{
-    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, Returned, Start,
+    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, Returned, StartFunction,
     WasiSettings, module::GuestShape,
 };
 use wapc_wasi::Wasi;
@@ -217,7 +217,7 @@ impl Template {
 fn start_function(
     store: &mut Store<Data>,
     instance: Instance,
-    start: Start,
+    start: StartFunction,
 ) -> Result<Option<TypedFunc<(), ()>>, EngineError> {
     start
         .export()
@@ -228,7 +228,7 @@ fn start_function(
 
 fn start_ended(
     store: &Store<Data>,
-    start: Start,
+    start: StartFunction,
     outcome: wasmtime::Result<()>,
 ) -> Result<(), EngineError> {
     start.outcome(outcome.map_err(|error| engine_error(error, &store.data().state)))

@@ -14,7 +14,7 @@ use conformance::{Engine, SHORT, chain, limits, outcome::outcome};
 use guest_fixtures::wat;
 use wapc_host::{
     BoxError, CallOptions, CancelHandle, EngineError, Error, HostCall, HostCallback, Interruption,
-    LimitError, Limits, Reuse, Start, Stop, WapcHost,
+    LimitError, Limits, Reuse, StartFunction, Stop, WapcHost,
 };
 
 use crate::{Case, async_calls::on_a_runtime};
@@ -266,10 +266,10 @@ fn deadline_in_the_past(engine: &Engine) {
     assert_good(&host);
 }
 
-const LOOPS_AT_START: [(&str, Start); 3] = [
-    ("hostile/loop_in_start_section", Start::Section),
-    ("hostile/loop_in_start", Start::Command),
-    ("hostile/loop_in_init", Start::Wapc),
+const LOOPS_AT_START: [(&str, StartFunction); 3] = [
+    ("hostile/loop_in_start_section", StartFunction::Section),
+    ("hostile/loop_in_start", StartFunction::Command),
+    ("hostile/loop_in_init", StartFunction::Wapc),
 ];
 
 fn start_functions_that_loop(engine: &Engine) {

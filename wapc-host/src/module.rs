@@ -15,7 +15,7 @@ use wasmparser::{Validator, WasmFeatures};
 
 pub use self::{
     imports::provided,
-    shape::{GuestShape, Start},
+    shape::{GuestShape, StartFunction},
     types::{ExternType, ValueType},
 };
 use crate::limits::module::ModuleLimitError;

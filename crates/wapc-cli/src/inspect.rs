@@ -13,7 +13,7 @@ pub use self::{
     languages::Language,
     report::{
         CustomSection, Export, Form, Functions, Import, ImportGroup, Kind, Limits, Memory,
-        Producer, Report, Standing, StartFunction, Table, TargetFeature, Verdict, WasiKind,
+        Producer, Report, Standing, StartEntry, Table, TargetFeature, Verdict, WasiKind,
     },
 };
 use crate::{

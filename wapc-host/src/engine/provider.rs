@@ -19,7 +19,7 @@ use crate::{
 /// own errors to [`EngineError`].
 pub trait WebAssemblyEngineProvider: Send + Sync {
     /// A new instance whose start functions have run, in the order of
-    /// [`Start::ALL`](crate::Start::ALL).
+    /// [`StartFunction::ALL`](crate::StartFunction::ALL).
     ///
     /// The engine keeps `state` beside the guest's memory, and hands it out
     /// through [`GuestInstance::state`] for as long as the instance lives.

@@ -5,13 +5,13 @@ use std::{error::Error as StdError, path::PathBuf};
 use thiserror::Error as ThisError;
 
 use super::{stop::Stop, trap::Trap};
-use crate::module::{ModuleError, Start};
+use crate::module::{ModuleError, StartFunction};
 
 /// Any error that a callback may end in; its text reaches the guest through
 /// `__host_error`.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// What an engine reports to the host.
+/// An error that an engine reports to the host.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum EngineError {
@@ -23,7 +23,7 @@ pub enum EngineError {
     #[error("the guest failed in {function}")]
     Start {
         /// Which one.
-        function: Start,
+        function: StartFunction,
         /// How it ended.
         #[source]
         cause: Box<Self>,
@@ -63,7 +63,7 @@ impl EngineError {
     pub fn in_instantiation(self) -> Self {
         match self {
             Self::Trap(_) | Self::Exit(_) | Self::Stopped(_) => Self::Start {
-                function: Start::Section,
+                function: StartFunction::Section,
                 cause: Box::new(self),
             },
             error => error,
@@ -71,9 +71,9 @@ impl EngineError {
     }
 }
 
-impl Start {
-    /// What it means that this function ended with `outcome`: a WASI command
-    /// may exit with code 0, any other error is [`EngineError::Start`].
+impl StartFunction {
+    /// Turns the end of this function into the end of a start: a WASI command
+    /// may exit with code 0, any other error becomes [`EngineError::Start`].
     ///
     /// # Errors
     ///

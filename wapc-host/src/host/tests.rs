@@ -19,7 +19,7 @@ use super::*;
 use crate::{CallOptions, Error, Limits};
 use crate::{
     CancelHandle, EngineError, GuestInstance, Interruption, ModuleState, ProtocolError, Reuse,
-    Start, Stop, Trap, TrapCode, clock,
+    StartFunction, Stop, Trap, TrapCode, clock,
     engine::scripted::{ScriptedProvider, answer},
     sync::Mutex,
 };
@@ -339,8 +339,9 @@ fn start_functions_may_ask_the_host_but_there_is_no_call_to_answer() {
 #[test]
 fn a_start_function_that_fails_says_so_and_a_panic_goes_on_in_the_caller() {
     let mut provider = ScriptedProvider::echo();
-    provider = provider
-        .with_start(|_| Start::Wapc.outcome(Err(Trap::new(TrapCode::Unreachable, vec![]).into())));
+    provider = provider.with_start(|_| {
+        StartFunction::Wapc.outcome(Err(Trap::new(TrapCode::Unreachable, vec![]).into()))
+    });
     let error = WapcHost::new(Box::new(provider.clone()), answer).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap();
     assert_eq!(cause.to_string(), "the guest failed in `wapc_init`");

@@ -8,13 +8,13 @@ use super::{
     types::ExternType,
 };
 
-/// What an engine must know of a module that is a guest.
+/// The facts about a guest module that an engine needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GuestShape {
     /// The start functions that it exports, in the order in which they run.
     /// The start section is not among them: instantiation runs it.
-    pub start_functions: Vec<Start>,
+    pub start_functions: Vec<StartFunction>,
     /// Whether it imports anything of WASI, of either name.
     pub imports_wasi: bool,
 }
@@ -55,7 +55,7 @@ impl GuestShape {
                 }
             }
         }
-        for start in Start::ALL {
+        for start in StartFunction::ALL {
             if let Some(name) = start.export()
                 && let Some((_, found)) = find(name)
             {
@@ -67,10 +67,10 @@ impl GuestShape {
     }
 }
 
-/// The functions that run when an instance is made.
+/// A function that runs when an instance is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ThisError)]
 #[non_exhaustive]
-pub enum Start {
+pub enum StartFunction {
     /// The module's start section, run by instantiation itself.
     #[error("the module's start section")]
     Section,
@@ -85,7 +85,7 @@ pub enum Start {
     Wapc,
 }
 
-impl Start {
+impl StartFunction {
     /// All of them, in the order in which they run.
     pub const ALL: [Self; 4] = [Self::Section, Self::Command, Self::Reactor, Self::Wapc];
 
@@ -157,7 +157,10 @@ mod tests {
             exports,
         )
         .unwrap();
-        assert_eq!(shape.start_functions, [Start::Reactor, Start::Wapc]);
+        assert_eq!(
+            shape.start_functions,
+            [StartFunction::Reactor, StartFunction::Wapc]
+        );
         assert!(shape.imports_wasi);
     }
 }

@@ -32,7 +32,7 @@ pub struct Report {
     /// Its tables, imported ones first.
     pub tables: Vec<Table>,
     /// What runs before the first call, in this order, in a host of waPC.
-    pub start_functions: Vec<StartFunction>,
+    pub start_functions: Vec<StartEntry>,
     /// How many functions it has.
     pub functions: Functions,
     /// Its custom sections.
@@ -197,7 +197,7 @@ pub struct Table {
 /// One start function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
-pub struct StartFunction {
+pub struct StartEntry {
     /// What makes it one.
     pub name: String,
     /// Its index.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::report::{Form, Kind, Limits, Memory, Report, Standing, StartFunction, Table, WasiKind};
+use super::report::{Form, Kind, Limits, Memory, Report, Standing, StartEntry, Table, WasiKind};
 use super::survey::PAGE_BYTES;
 use crate::printable::Printable;
 
@@ -71,7 +71,7 @@ impl Report {
         }
         heading(f, "start functions", self.start_functions.is_empty())?;
         for (index, start) in self.start_functions.iter().enumerate() {
-            let StartFunction { name, function } = start;
+            let StartEntry { name, function } = start;
             writeln!(f, "  {}. {name}, function {function}", index + 1)?;
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, error::Error as StdError, iter, sync::Arc};
 
 use wapc_host::{
-    Interruption, ModuleError, Start, WasiSettings,
+    Interruption, ModuleError, StartFunction, WasiSettings,
     module::{self, GuestShape},
 };
 use wasmparser::{ExternalKind, MemoryType, TableType};
@@ -13,7 +13,7 @@ use super::{
     languages,
     report::{
         CustomSection, Export, Form, Functions, Import, ImportGroup, Kind, Limits, Memory, Report,
-        Standing, StartFunction, Table, Verdict, WasiKind,
+        Standing, StartEntry, Table, Verdict, WasiKind,
     },
     sections::Sections,
 };
@@ -230,7 +230,7 @@ fn kind(sections: &Sections<'_>, wasi: Option<WasiKind>) -> Kind {
 }
 
 fn wasi_kind(sections: &Sections<'_>) -> Option<WasiKind> {
-    let exports = |start: Start| {
+    let exports = |start: StartFunction| {
         start
             .export()
             .is_some_and(|name| function_export(sections, name).is_some())
@@ -241,9 +241,9 @@ fn wasi_kind(sections: &Sections<'_>) -> Option<WasiKind> {
             .iter()
             .any(|(module, _)| module.starts_with("wasi_"))
     };
-    if exports(Start::Command) {
+    if exports(StartFunction::Command) {
         Some(WasiKind::Command)
-    } else if exports(Start::Reactor) || imports_wasi() {
+    } else if exports(StartFunction::Reactor) || imports_wasi() {
         Some(WasiKind::Reactor)
     } else {
         None
@@ -262,11 +262,11 @@ fn function_export(sections: &Sections<'_>, name: &str) -> Option<u32> {
         .map(|export| export.index)
 }
 
-fn start_functions(sections: &Sections<'_>) -> Vec<StartFunction> {
-    Start::ALL
+fn start_functions(sections: &Sections<'_>) -> Vec<StartEntry> {
+    StartFunction::ALL
         .into_iter()
         .filter_map(|start| {
-            Some(StartFunction {
+            Some(StartEntry {
                 name: start.to_string(),
                 function: match start.export() {
                     Some(name) => function_export(sections, name)?,

@@ -5,8 +5,8 @@ use std::{mem, sync::Arc};
 
 use conformance::chain;
 use wapc_host::{
-    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, ProtocolError, Start, Stop,
-    Trap, TrapCode, WebAssemblyEngineProvider,
+    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, ProtocolError,
+    StartFunction, Stop, Trap, TrapCode, WebAssemblyEngineProvider,
 };
 
 use super::{
@@ -92,7 +92,7 @@ impl Guest {
                 1 => Err(EngineError::Exit(random.i32())),
                 _ => Ok(()),
             });
-        Start::Wapc.outcome(outcome)
+        StartFunction::Wapc.outcome(outcome)
     }
 
     fn run(&mut self, random: &mut Random) -> Result<i32, EngineError> {
