@@ -29,7 +29,7 @@ pub const TICK: Duration = Duration::from_millis(2);
 ///
 /// Ticks come while a call runs that has a deadline or a cancel handle.
 pub fn observe(observer: impl FnMut() -> bool + Send + 'static) {
-    CLOCK.inner.lock().observers.push(Box::new(observer));
+    CLOCK.registry.lock().observers.push(Box::new(observer));
 }
 
 /// The number of ticks up to now.
@@ -77,12 +77,14 @@ pub(crate) trait Clocked: Send + Sync {
 
 /// Adds to what the clock looks at.
 pub(crate) fn register(clocked: Weak<dyn Clocked>) {
-    let mut inner = CLOCK.inner.lock();
-    if inner.clocked.len() >= inner.sweep_at {
-        inner.clocked.retain(|clocked| clocked.strong_count() > 0);
-        inner.sweep_at = 2 * inner.clocked.len().max(16);
+    let mut registry = CLOCK.registry.lock();
+    if registry.clocked.len() >= registry.sweep_at {
+        registry
+            .clocked
+            .retain(|clocked| clocked.strong_count() > 0);
+        registry.sweep_at = 2 * registry.clocked.len().max(16);
     }
-    inner.clocked.push(clocked);
+    registry.clocked.push(clocked);
 }
 
 /// Wakes a future at a tick, until it is dropped.
@@ -135,7 +137,7 @@ const LINGER: Duration = Duration::from_millis(100);
 static CLOCK: Clock = Clock {
     ticks: AtomicU64::new(0),
     awake: AtomicBool::new(false),
-    inner: Mutex::new(Inner {
+    registry: Mutex::new(Registry {
         started: false,
         observers: Vec::new(),
         clocked: Vec::new(),
@@ -151,12 +153,12 @@ static CLOCK: Clock = Clock {
 struct Clock {
     ticks: AtomicU64,
     awake: AtomicBool,
-    inner: Mutex<Inner>,
+    registry: Mutex<Registry>,
     alarms: Mutex<Alarms>,
     called: Condvar,
 }
 
-struct Inner {
+struct Registry {
     started: bool,
     observers: Vec<Box<dyn FnMut() -> bool + Send>>,
     clocked: Vec<Weak<dyn Clocked>>,
@@ -167,12 +169,12 @@ struct Inner {
 impl Clock {
     #[cold]
     fn start(&'static self) -> io::Result<()> {
-        let mut inner = self.inner.lock();
-        if !inner.started {
+        let mut registry = self.registry.lock();
+        if !registry.started {
             thread::Builder::new()
                 .name("wapc-clock".to_owned())
                 .spawn(|| self.run())?;
-            inner.started = true;
+            registry.started = true;
         }
         self.awake.store(true, Ordering::SeqCst);
         self.called.notify_one();
@@ -183,18 +185,18 @@ impl Clock {
         let mut tended = Instant::now();
         loop {
             self.tick_while_anyone_runs(&mut tended);
-            let mut inner = self.inner.lock();
+            let mut registry = self.registry.lock();
             while !self.awake.load(Ordering::SeqCst) {
-                drop(inner);
+                drop(registry);
                 let again = self.tend(&mut tended);
-                inner = self.inner.lock();
+                registry = self.registry.lock();
                 if self.awake.load(Ordering::SeqCst) {
                     break;
                 }
                 if again {
-                    self.called.wait_for(&mut inner, TEND);
+                    self.called.wait_for(&mut registry, TEND);
                 } else {
-                    self.called.wait(&mut inner);
+                    self.called.wait(&mut registry);
                 }
             }
         }
@@ -210,12 +212,12 @@ impl Clock {
             let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
             last += TICK * ticks;
             self.ticks.fetch_add(ticks.into(), Ordering::Relaxed);
-            let mut observers = mem::take(&mut self.inner.lock().observers);
+            let mut observers = mem::take(&mut self.registry.lock().observers);
             observers.retain_mut(|observer| guarded(observer).unwrap_or(false));
-            let mut inner = self.inner.lock();
-            observers.append(&mut inner.observers);
-            inner.observers = observers;
-            drop(inner);
+            let mut registry = self.registry.lock();
+            observers.append(&mut registry.observers);
+            registry.observers = observers;
+            drop(registry);
             self.sound_alarms();
 
             self.tend(tended);
@@ -252,7 +254,7 @@ impl Clock {
     }
 
     fn anyone_running(&self) -> bool {
-        let clocked = self.inner.lock().clocked.clone();
+        let clocked = self.registry.lock().clocked.clone();
         clocked
             .iter()
             .any(|clocked| look_at(clocked, |clocked| clocked.running()))
@@ -264,7 +266,7 @@ impl Clock {
             return true;
         }
         *tended = Instant::now();
-        let clocked = self.inner.lock().clocked.clone();
+        let clocked = self.registry.lock().clocked.clone();
         clocked.iter().fold(false, |again, clocked| {
             look_at(clocked, |clocked| clocked.tend()) | again
         })

@@ -4,27 +4,29 @@ mod admission;
 mod builder;
 mod call_async;
 mod checkout;
+mod counters;
 mod failure;
 mod generation;
-mod inner;
 mod instances;
 mod lease;
 mod retire;
 mod service;
 mod settings;
+mod shared;
 mod stats;
 
 pub use self::{
     builder::HostBuilder,
     checkout::{CheckedOut, CheckedOutAsync},
+    counters::ErrorCounts,
     service::{WapcHost, With},
     settings::Reuse,
-    stats::{ErrorCounts, Stats},
+    stats::Stats,
 };
 pub(crate) use self::{
     generation::{Generation, Swapping},
-    inner::Inner,
     lease::Lease,
+    shared::HostShared,
 };
 
 #[cfg(all(test, not(shuttle)))]

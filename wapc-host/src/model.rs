@@ -227,12 +227,12 @@ fn calls_beside(swappers: &[fn(&WapcHost)]) {
 
     let generation = host.generation();
     assert_eq!(generation, 1 + swappers.len() as u64);
-    let slots = host.inner.pool.slots();
+    let slots = host.shared.pool.slots();
     assert!(
         !slots.iter().any(|slot| slot.holds_before(generation)),
         "old code is left"
     );
-    let ready = host.inner.published().current.ready.lock().len();
+    let ready = host.shared.published().current.ready.lock().len();
     let live = host.stats().live;
     assert_eq!(alive.load(Ordering::SeqCst), live + ready);
     call(&host);
@@ -276,7 +276,7 @@ fn after_draining_no_call_runs_the_old_code() {
             .module(b"")
             .unwrap();
         // The call of any instance of old code is over, and it is dropped.
-        let slots = host.inner.pool.slots();
+        let slots = host.shared.pool.slots();
         assert!(slots.iter().all(|slot| !slot.holds_before(2)));
         threads.into_iter().for_each(|it| it.join().unwrap());
     });

@@ -10,7 +10,7 @@ use crate::{
     engine::provider::WebAssemblyEngineProvider,
     engine::tier::Promote,
     error::{BoxError, Error},
-    host::{CheckedOut, Generation, Inner, Lease, Swapping, WapcHost},
+    host::{CheckedOut, Generation, HostShared, Lease, Swapping, WapcHost},
     pool::Pool,
     sync::Mutex,
 };
@@ -186,7 +186,7 @@ impl<'h> Swap<'h> {
             Option<&Generation>,
         ) -> Result<Arc<dyn WebAssemblyEngineProvider>, Error>,
     ) -> Result<(), Error> {
-        let host = &*self.host.inner;
+        let host = &*self.host.shared;
         host.swap(provider, self.probe)
             .and_then(|number| match self.drain {
                 Some(limit) => host.drain(number, limit),
@@ -206,7 +206,7 @@ impl fmt::Debug for Swap<'_> {
     }
 }
 
-impl Inner {
+impl HostShared {
     /// Makes all that may fail, then publishes it. Returns its number.
     fn swap(
         &self,
@@ -300,7 +300,7 @@ impl Inner {
     }
 }
 
-impl Promote for Inner {
+impl Promote for HostShared {
     /// It is the same code, so what a rollback goes back to stays.
     fn make_anew(&self, generation: u64) -> Result<(), Error> {
         let anew = || {

@@ -3,9 +3,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    inner::Inner,
     service::WapcHost,
     settings::{Reuse, Settings},
+    shared::HostShared,
 };
 use crate::{
     engine::provider::WebAssemblyEngineProvider,
@@ -65,10 +65,10 @@ impl WapcHost {
         settings: Settings,
         limits: Limits,
     ) -> Self {
-        let inner = Inner::new(provider, callback, settings, limits);
-        let first = Arc::clone(&inner.published().current);
-        inner.await_promotion(&first);
-        Self { inner }
+        let shared = HostShared::new(provider, callback, settings, limits);
+        let first = Arc::clone(&shared.published().current);
+        shared.await_promotion(&first);
+        Self { shared }
     }
 }
 
@@ -198,7 +198,7 @@ impl HostBuilder {
             self.settings,
             self.limits,
         );
-        host.inner.first_instance()?;
+        host.shared.first_instance()?;
         Ok(host)
     }
 }
@@ -230,12 +230,12 @@ impl HostBuilder {
             self.settings,
             self.limits,
         );
-        host.inner.first_instance_async().await?;
+        host.shared.first_instance_async().await?;
         Ok(host)
     }
 }
 
-impl Inner {
+impl HostShared {
     pub(crate) fn first_instance(&self) -> Result<(), Error> {
         self.lease("(first instance)", None).map(|_| ())
     }

@@ -14,9 +14,9 @@ use std::{
 use super::{
     admission::not_begun,
     failure::{no_instance, over_or},
-    inner::Inner,
     lease::Lease,
     service::{WapcHost, With},
+    shared::HostShared,
 };
 use crate::{
     clock::{self, Alarm},
@@ -58,7 +58,7 @@ impl WapcHost {
         operation: &str,
         payload: &[u8],
     ) -> impl Future<Output = Result<Vec<u8>, Error>> {
-        self.inner.call_async(operation, payload, None)
+        self.shared.call_async(operation, payload, None)
     }
 
     /// As [`WapcHost::call_async`], with the response in `response`, as
@@ -78,7 +78,7 @@ impl WapcHost {
         payload: &'c [u8],
         response: &'c mut Vec<u8>,
     ) -> impl Future<Output = Result<(), Error>> {
-        self.inner
+        self.shared
             .call_into_async(operation, payload, response, None)
     }
 }
@@ -98,7 +98,7 @@ impl With<'_> {
         operation: &str,
         payload: &[u8],
     ) -> impl Future<Output = Result<Vec<u8>, Error>> {
-        let host = &self.host().inner;
+        let host = &self.host().shared;
         host.call_async(operation, payload, Some(self.options()))
     }
 
@@ -117,7 +117,7 @@ impl With<'_> {
         payload: &'c [u8],
         response: &'c mut Vec<u8>,
     ) -> impl Future<Output = Result<(), Error>> {
-        let host = &self.host().inner;
+        let host = &self.host().shared;
         host.call_into_async(operation, payload, response, Some(self.options()))
     }
 }
@@ -125,7 +125,7 @@ impl With<'_> {
 // Errors are boxed in here, and the futures of what few calls come to: a future
 // is moved with all that it may hold, and its result once for each future in
 // between. A request stays in the outermost one.
-impl Inner {
+impl HostShared {
     fn call_async(
         &self,
         operation: &str,
@@ -170,7 +170,7 @@ impl Inner {
         }
     }
 
-    /// As `Inner::lease`, in a slot that is held already if one was free.
+    /// As `HostShared::lease`, in a slot that is held already if one was free.
     pub(super) async fn lease_async<'h>(
         &'h self,
         guard: Option<SlotGuard<'h>>,

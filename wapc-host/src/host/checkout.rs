@@ -5,9 +5,9 @@
 )]
 
 use super::{
-    inner::Inner,
     lease::Lease,
     service::{WapcHost, With},
+    shared::HostShared,
 };
 use crate::{
     error::Error, limits::call::CallOptions, protocol::lent::Request, protocol::reentrancy::Within,
@@ -35,7 +35,7 @@ impl WapcHost {
     }
 
     fn check_out_with(&self, options: Option<&CallOptions>) -> Result<CheckedOut<'_>, Error> {
-        let lease = self.inner.lease(CHECK_OUT, options)?;
+        let lease = self.shared.lease(CHECK_OUT, options)?;
         Ok(CheckedOut::new(lease, options.cloned()))
     }
 
@@ -55,7 +55,7 @@ impl WapcHost {
     ///
     /// As [`WapcHost::check_out`].
     pub async fn check_out_async(&self) -> Result<CheckedOutAsync<'_>, Error> {
-        let lease = self.inner.check_out_async(None);
+        let lease = self.shared.check_out_async(None);
         lease.await.map_err(|error| *error)
     }
 }
@@ -87,7 +87,7 @@ impl<'h> With<'h> {
     ///
     /// As [`WapcHost::check_out`].
     pub async fn check_out_async(&self) -> Result<CheckedOutAsync<'h>, Error> {
-        let lease = self.host().inner.check_out_async(Some(self.options()));
+        let lease = self.host().shared.check_out_async(Some(self.options()));
         lease.await.map_err(|error| *error)
     }
 }
@@ -242,7 +242,7 @@ impl Drop for Unfinished<'_, '_> {
     }
 }
 
-impl Inner {
+impl HostShared {
     async fn check_out_async(
         &self,
         options: Option<&CallOptions>,

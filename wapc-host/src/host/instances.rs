@@ -6,7 +6,7 @@ use super::{
     admission::interruptible,
     failure::{not_made, over_or},
     generation::Generation,
-    inner::Inner,
+    shared::HostShared,
 };
 use crate::{
     block_on::block_on,
@@ -20,7 +20,7 @@ use crate::{
     sync::atomic::Ordering,
 };
 
-impl Inner {
+impl HostShared {
     /// Whether the instance in a slot is of other code than the current one.
     #[inline]
     pub(crate) fn is_stale(&self, guard: &SlotGuard<'_>) -> bool {
@@ -165,7 +165,7 @@ impl Inner {
 }
 
 /// An instance is being made or tried out.
-pub(crate) struct Working<'h>(&'h Inner);
+pub(crate) struct Working<'h>(&'h HostShared);
 
 impl Drop for Working<'_> {
     fn drop(&mut self) {

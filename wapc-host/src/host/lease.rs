@@ -10,8 +10,8 @@ use super::{
     admission::{admit, not_begun},
     failure::{Failure, no_instance},
     generation::Generation,
-    inner::Inner,
     settings::Reuse,
+    shared::HostShared,
 };
 use crate::{
     clock,
@@ -29,7 +29,7 @@ use crate::{
 
 /// Exclusive use of one instance.
 pub(crate) struct Lease<'h> {
-    pub(crate) host: &'h Inner,
+    pub(crate) host: &'h HostShared,
     pub(crate) guard: SlotGuard<'h>,
     /// The code that replaces a lost instance, if not the current one.
     pub(crate) code: Option<Arc<Generation>>,
@@ -40,7 +40,7 @@ pub(crate) struct Lease<'h> {
 
 /// Retires what a caller has left if a swap has made it old.
 struct RetireOld<'h> {
-    host: &'h Inner,
+    host: &'h HostShared,
     slot: &'h Slot,
 }
 
@@ -57,7 +57,7 @@ impl Drop for RetireOld<'_> {
     }
 }
 
-impl Inner {
+impl HostShared {
     /// Waits for an instance and makes sure that it is of the current code.
     // Inlined: returning the value through memory costs a store-forwarding
     // stall, more than taking the slot.
@@ -103,7 +103,7 @@ impl Inner {
 
 impl<'h> Lease<'h> {
     #[inline(always)]
-    pub(crate) fn new(host: &'h Inner, guard: SlotGuard<'h>) -> Self {
+    pub(crate) fn new(host: &'h HostShared, guard: SlotGuard<'h>) -> Self {
         Self {
             host,
             code: None,

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::inner::{Idle, Inner};
+use super::shared::{HostShared, Idle};
 use crate::{
     clock,
     pool::{Slot, SlotGuard},
     sync::atomic::{Ordering, fence},
 };
 
-impl Inner {
+impl HostShared {
     /// Drops, in this thread, the idle instances of code older than
     /// `generation`, and installs prepared ones in their slots. Busy ones go
     /// when their caller releases them.
@@ -106,7 +106,7 @@ impl Inner {
     }
 }
 
-impl clock::Clocked for Inner {
+impl clock::Clocked for HostShared {
     fn running(&self) -> bool {
         self.working.load(Ordering::SeqCst) > 0
             || self

@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use super::{inner::Inner, lease::Lease, stats::Stats};
+use super::{lease::Lease, shared::HostShared, stats::Stats};
 use crate::{error::Error, limits::call::CallOptions, limits::guest::Limits};
 
 /// A guest module that is called by operation name, and whose code can be
@@ -17,7 +17,7 @@ use crate::{error::Error, limits::call::CallOptions, limits::guest::Limits};
 /// An instance that trapped, exited, broke the protocol, met a limit, ran out
 /// of time or was cancelled is dropped, and the next call gets a new one.
 pub struct WapcHost {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) shared: Arc<HostShared>,
 }
 
 impl WapcHost {
@@ -25,26 +25,26 @@ impl WapcHost {
     /// argument of the callback.
     #[must_use]
     pub fn id(&self) -> u64 {
-        self.inner.id
+        self.shared.id
     }
 
     /// The number of the code that calls run on: 1, and one more after each
     /// swap and rollback.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.inner.generation()
+        self.shared.generation()
     }
 
     /// What a guest may use.
     #[must_use]
     pub fn limits(&self) -> &Limits {
-        &self.inner.limits
+        &self.shared.limits
     }
 
     /// The host's numbers at this moment. Costs calls nothing.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.inner.stats()
+        self.shared.stats()
     }
 
     /// Calls the guest's `operation` with `payload` and returns its response.
@@ -57,7 +57,7 @@ impl WapcHost {
     ///
     /// If the host callback panics, with its panic. The host stays usable.
     pub fn call(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
-        self.inner
+        self.shared
             .lease(operation, None)?
             .call(operation, payload, None)
     }
@@ -81,7 +81,7 @@ impl WapcHost {
         payload: &[u8],
         response: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        self.inner
+        self.shared
             .lease(operation, None)?
             .call_into(operation, payload, response, None)
     }
@@ -108,7 +108,7 @@ impl WapcHost {
         payload: &[u8],
         read: impl FnMut(&[u8]) -> R + Send,
     ) -> Result<R, Error> {
-        self.inner
+        self.shared
             .lease(operation, None)?
             .call_with(operation, payload, read, None)
     }
@@ -125,7 +125,7 @@ impl WapcHost {
 
 impl fmt::Debug for WapcHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
+        self.shared.fmt(f)
     }
 }
 
@@ -198,6 +198,6 @@ impl<'h> With<'h> {
     }
 
     fn lease(&self, operation: &str) -> Result<Lease<'h>, Error> {
-        self.host.inner.lease(operation, Some(self.options))
+        self.host.shared.lease(operation, Some(self.options))
     }
 }

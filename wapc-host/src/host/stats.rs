@@ -1,14 +1,13 @@
-//! What a host counts.
+//! A host's numbers at one moment.
 
-use std::{
-    fmt,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use super::{counters::ErrorCounts, generation::FIRST_GENERATION, shared::HostShared};
 use crate::{
+    clock,
     engine::tier::Tier,
-    error::{Error, ErrorKind},
+    pool::Slot,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// A host's numbers at one moment; see [`WapcHost::stats`](crate::WapcHost::stats).
@@ -41,51 +40,38 @@ pub struct Stats {
     pub errors: ErrorCounts,
 }
 
-/// How many errors of each kind there were.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ErrorCounts([u64; ErrorKind::ALL.len()]);
-
-impl ErrorCounts {
-    /// How many were of this kind.
-    #[must_use]
-    pub fn of(&self, kind: ErrorKind) -> u64 {
-        self.0.get(kind as usize).copied().unwrap_or_default()
-    }
-
-    /// How many there were in all.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-}
-
-impl fmt::Debug for ErrorCounts {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counted = ErrorKind::ALL.iter().zip(self.0);
-        f.debug_map()
-            .entries(counted.filter(|(_, count)| *count > 0))
-            .finish()
-    }
-}
-
-/// Counts errors as they happen.
-#[derive(Default)]
-pub(crate) struct ErrorCounters([AtomicU64; ErrorKind::ALL.len()]);
-
-impl ErrorCounters {
-    #[cold]
-    pub(crate) fn count(&self, error: &Error) {
-        if let Some(counter) = self.0.get(error.kind() as usize) {
-            counter.fetch_add(1, Ordering::Relaxed);
+impl HostShared {
+    pub(crate) fn stats(&self) -> Stats {
+        let generation = self.generation();
+        let slots = self.pool.slots();
+        let live = slots
+            .iter()
+            .filter(|slot| slot.live.load(Ordering::Relaxed))
+            .count();
+        let sum = |of: fn(&Slot) -> &AtomicU64| {
+            slots
+                .iter()
+                .map(|slot| of(slot).load(Ordering::Relaxed))
+                .fold(0, u64::wrapping_add)
+        };
+        let mut idle = 0;
+        for slot in slots {
+            if slot.live.load(Ordering::Relaxed) && !slot.is_taken() {
+                idle += 1;
+            }
         }
-    }
-
-    pub(crate) fn read(&self) -> ErrorCounts {
-        ErrorCounts(
-            self.0
-                .each_ref()
-                .map(|counter| counter.load(Ordering::Relaxed)),
-        )
+        let code = Arc::clone(&self.published().current);
+        Stats {
+            generation,
+            tier: code.provider.tier(),
+            live,
+            idle,
+            waiting: self.pool.waiting(),
+            calls: sum(|slot| &slot.calls),
+            swaps: generation - FIRST_GENERATION,
+            time_in_guest: clock::duration_of(sum(|slot| &slot.ticks)),
+            errors: self.errors.read(),
+        }
     }
 }
 

@@ -310,9 +310,9 @@ fn a_swap_during_a_check_out_waits_for_nobody_and_takes_effect_after_it() {
 fn a_swap_retires_old_code_and_not_what_a_quicker_caller_runs_already() {
     let host = versatile().host().unwrap();
     assert_eq!(host.call("count", b"").unwrap(), b"1");
-    host.inner.retire_before(1);
+    host.shared.retire_before(1);
     assert_eq!(host.call("count", b"").unwrap(), b"2", "of this very code");
-    host.inner.retire_before(2);
+    host.shared.retire_before(2);
     assert_eq!(host.call("count", b"").unwrap(), b"1");
 }
 
@@ -511,9 +511,9 @@ fn idle_instances_retire_but_for_the_least_number() {
         gate.entered.wait();
         gate.leave.wait();
     });
-    let inner = &host.inner;
-    clock::Clocked::tend(&**inner);
-    clock::Clocked::tend(&**inner);
+    let shared = &host.shared;
+    clock::Clocked::tend(&**shared);
+    clock::Clocked::tend(&**shared);
     assert_eq!(host.stats().live, 1);
     host.call("count", b"").unwrap();
 }

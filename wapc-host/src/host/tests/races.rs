@@ -112,7 +112,7 @@ fn a_swap_within_a_swap_is_refused() {
 /// Makes `host` have as many instances as it may.
 fn fill_all(host: &WapcHost) {
     thread::scope(|scope| {
-        let instances = host.inner.pool.slots().len();
+        let instances = host.shared.pool.slots().len();
         let all = Arc::new(Barrier::new(instances));
         for _ in 0..instances {
             let all = Arc::clone(&all);
@@ -123,7 +123,7 @@ fn fill_all(host: &WapcHost) {
             });
         }
     });
-    assert_eq!(host.stats().live, host.inner.pool.slots().len());
+    assert_eq!(host.stats().live, host.shared.pool.slots().len());
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_swap_leaves_as_many_instances_as_there_were() {
     for _ in 0..2 {
         host.replace_module(b"echo").unwrap();
         until_there_are(&host, 3, 3);
-        assert!(host.inner.published().current.ready.lock().is_empty());
+        assert!(host.shared.published().current.ready.lock().is_empty());
     }
 
     let held = host.check_out().unwrap();
@@ -145,7 +145,7 @@ fn a_swap_leaves_as_many_instances_as_there_were() {
     until_there_are(&host, 3, 2);
     drop(held);
     until_there_are(&host, 3, 3);
-    assert!(host.inner.published().current.ready.lock().is_empty());
+    assert!(host.shared.published().current.ready.lock().is_empty());
 }
 
 #[test]
@@ -378,15 +378,15 @@ fn callers_swaps_cancelling_and_dropped_futures_leave_nothing_behind() {
     assert_eq!(generation, 1 + rounds as u64);
     if cfg!(miri) {
         // It tries memory orders too for which the clock looks again.
-        clock::Clocked::tend(&*host.inner);
+        clock::Clocked::tend(&*host.shared);
     }
-    let slots = host.inner.pool.slots();
+    let slots = host.shared.pool.slots();
     assert!(
         !slots.iter().any(|slot| slot.holds_before(generation)),
         "old code is left"
     );
     assert!(
-        !clock::Clocked::running(&*host.inner),
+        !clock::Clocked::running(&*host.shared),
         "the clock may sleep"
     );
     drop(host);

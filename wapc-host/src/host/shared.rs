@@ -1,4 +1,4 @@
-//! What a host shares with its calls, its swaps and the clock.
+//! The part of a host that its calls, its swaps and the clock share.
 
 use std::{
     fmt, mem,
@@ -9,9 +9,9 @@ use std::{
 
 use super::{
     admission::MAX_REQUEST_BYTES,
+    counters::ErrorCounters,
     generation::{FIRST_GENERATION, Generation, Published, SwapRight},
     settings::Settings,
-    stats::{ErrorCounters, Stats},
 };
 use crate::{
     clock,
@@ -19,7 +19,7 @@ use crate::{
     engine::tier::Promotion,
     error::Error,
     limits::guest::Limits,
-    pool::{Pool, Slot},
+    pool::Pool,
     protocol::callback::Callback,
     sync::{
         Mutex, MutexGuard, StaticU64,
@@ -27,13 +27,14 @@ use crate::{
     },
 };
 
-/// What a host shares with the clock and with swaps in the background.
-pub(crate) struct Inner {
+/// The part of a [`WapcHost`](crate::WapcHost) that its calls, its swaps and
+/// the clock share.
+pub(crate) struct HostShared {
     pub(super) id: u64,
     pub(super) callback: Callback,
     pub(super) settings: Settings,
     pub(crate) limits: Arc<Limits>,
-    /// How long an operation's name and a payload may be together.
+    /// The greatest length of an operation's name and a payload together.
     pub(super) max_request: usize,
     /// Whether calls without options have a timeout.
     pub(super) timed: bool,
@@ -60,7 +61,7 @@ pub(super) struct Idle {
     pub(super) since: Instant,
 }
 
-impl fmt::Debug for Inner {
+impl fmt::Debug for HostShared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WapcHost")
             .field("id", &self.id)
@@ -69,7 +70,7 @@ impl fmt::Debug for Inner {
     }
 }
 
-impl Inner {
+impl HostShared {
     /// A host that the clock looks after; it has no instance yet.
     pub(super) fn new(
         provider: Box<dyn WebAssemblyEngineProvider>,
@@ -77,7 +78,7 @@ impl Inner {
         settings: Settings,
         limits: Limits,
     ) -> Arc<Self> {
-        let inner = Arc::new_cyclic(|own| Self {
+        let shared = Arc::new_cyclic(|own| Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             callback,
             timed: limits.timeout.is_some(),
@@ -101,9 +102,9 @@ impl Inner {
             settings,
             own: own.clone(),
         });
-        let clocked: Weak<Self> = Arc::downgrade(&inner);
+        let clocked: Weak<Self> = Arc::downgrade(&shared);
         clock::register(clocked);
-        inner
+        shared
     }
 
     pub(crate) fn generation(&self) -> u64 {
@@ -149,39 +150,6 @@ impl Inner {
     pub(crate) fn counted(&self, error: Error) -> Error {
         self.errors.count(&error);
         error
-    }
-
-    pub(crate) fn stats(&self) -> Stats {
-        let generation = self.generation();
-        let slots = self.pool.slots();
-        let live = slots
-            .iter()
-            .filter(|slot| slot.live.load(Ordering::Relaxed))
-            .count();
-        let sum = |of: fn(&Slot) -> &AtomicU64| {
-            slots
-                .iter()
-                .map(|slot| of(slot).load(Ordering::Relaxed))
-                .fold(0, u64::wrapping_add)
-        };
-        let mut idle = 0;
-        for slot in slots {
-            if slot.live.load(Ordering::Relaxed) && !slot.is_taken() {
-                idle += 1;
-            }
-        }
-        let code = Arc::clone(&self.published().current);
-        Stats {
-            generation,
-            tier: code.provider.tier(),
-            live,
-            idle,
-            waiting: self.pool.waiting(),
-            calls: sum(|slot| &slot.calls),
-            swaps: generation - FIRST_GENERATION,
-            time_in_guest: clock::duration_of(sum(|slot| &slot.ticks)),
-            errors: self.errors.read(),
-        }
     }
 }
 
