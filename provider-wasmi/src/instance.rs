@@ -11,8 +11,9 @@ use wasmi::{Instance, Linker, Module, Store, TypedFunc};
 
 use crate::{
     errors::{instantiation_error, is_out_of_fuel},
-    imports::{Data, extern_type, linker},
-    run::{Meter, begin, go_on, run, run_async},
+    linker::{Data, extern_type, linker},
+    metering::Meter,
+    run::{begin, go_on, run, run_async},
 };
 
 /// A module with everything that is the same for each of its instances.

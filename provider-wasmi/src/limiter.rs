@@ -6,7 +6,7 @@ use wasmi::{
 };
 use wasmi_core::LimiterError;
 
-use crate::imports::Data;
+use crate::linker::Data;
 
 impl ResourceLimiter for Data {
     fn memory_growing(

@@ -21,12 +21,12 @@ use wasmtime::{
 };
 
 #[cfg(feature = "async")]
-use crate::imports::awaiting_linker;
+use crate::linker::awaiting_linker;
 use crate::{
     Pooling,
     errors::{engine_error, instantiation_error},
-    imports::{Data, extern_type, linker},
-    limits::Meter,
+    linker::{Data, extern_type, linker},
+    metering::Meter,
 };
 
 /// A module with everything that is the same for each of its instances.

@@ -1,9 +1,9 @@
-//! Keeps a guest under its host's limits.
+//! Time and fuel: how a running guest is interrupted.
 
 use wapc_host::{EngineError, Interruption};
-use wasmtime::{Error, ResourceLimiter, Store, UpdateDeadline};
+use wasmtime::{Error, Store, UpdateDeadline};
 
-use crate::imports::Data;
+use crate::linker::Data;
 
 /// How the guest in a store can be interrupted.
 pub(crate) struct Meter {
@@ -71,41 +71,4 @@ const FAR: u64 = u64::MAX / 2;
 
 fn other(error: Error) -> EngineError {
     EngineError::Other(error.into())
-}
-
-impl ResourceLimiter for Data {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(self.state.grow_memory(current, desired, maximum))
-    }
-
-    fn memory_grow_failed(&mut self, _: Error) -> wasmtime::Result<()> {
-        self.state.memory_growth_failed();
-        Ok(())
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(self.state.grow_table(current, desired, maximum))
-    }
-
-    fn instances(&self) -> usize {
-        1
-    }
-
-    fn memories(&self) -> usize {
-        self.state.limits().max_memories
-    }
-
-    fn tables(&self) -> usize {
-        self.state.limits().max_tables
-    }
 }

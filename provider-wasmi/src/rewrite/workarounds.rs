@@ -24,7 +24,7 @@ use std::{borrow::Cow, mem};
 
 use wasmparser::{BinaryReaderError, BlockType, MemArg, Operator, Parser, Payload};
 
-use crate::edit::{Edit, Editor, HEADER_BYTES, SECTION_CODE, bytes, code_section, edited, number};
+use super::edit::{Edit, Editor, HEADER_BYTES, SECTION_CODE, bytes, code_section, edited, number};
 
 /// `binary` without what wasmi gets wrong; `None` if there is nothing of it.
 ///
