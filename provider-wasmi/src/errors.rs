@@ -9,66 +9,67 @@ use wasmi::{
     errors::{ErrorKind, HostError, InstantiationError, MemoryError, TableError},
 };
 
-/// A [`Stop`] on its way through the interpreter.
+/// Carries a [`Stop`] through the interpreter.
 #[derive(Debug)]
-pub(crate) struct Broken(pub(crate) Stop);
+struct Stopped(Stop);
 
-impl fmt::Display for Broken {
+impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl HostError for Broken {}
+impl HostError for Stopped {}
 
-/// Ends the guest's call because it must not go on.
+/// Returns the error by which an import ends the guest's call.
 #[cold]
-pub(crate) fn trap(error: Stop) -> Error {
-    Error::host(Broken(error))
+pub(crate) fn trap(stop: Stop) -> Error {
+    Error::host(Stopped(stop))
 }
 
-/// A guest's call is suspended until the host has answered.
+/// Marks a guest that is suspended until the host has answered.
 #[derive(Debug)]
-struct Asking;
+struct HostCallPending;
 
-impl fmt::Display for Asking {
+impl fmt::Display for HostCallPending {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the guest waits for the host's answer")
     }
 }
 
-impl HostError for Asking {}
+impl HostError for HostCallPending {}
 
-/// Suspends the guest's call until the host has answered.
+/// Returns the error by which an import suspends the guest until the host has
+/// answered.
 #[cold]
-pub(crate) fn asking() -> Error {
-    Error::host(Asking)
+pub(crate) fn suspend() -> Error {
+    Error::host(HostCallPending)
 }
 
-pub(crate) fn is_asking(error: &Error) -> bool {
-    error.downcast_ref::<Asking>().is_some()
+pub(crate) fn is_host_call_pending(error: &Error) -> bool {
+    error.downcast_ref::<HostCallPending>().is_some()
 }
 
-/// Ends the guest's call because a function of WASI does not return.
+/// Returns the error by which a function of WASI ends the guest's call.
 #[cold]
-pub(crate) fn ended(ended: Ended) -> Error {
-    match ended {
+pub(crate) fn no_return(end: Ended) -> Error {
+    match end {
         Ended::Exit(code) => Error::i32_exit(code),
         Ended::Stopped(stop) => trap(stop),
         Ended::Failed(cause) => Error::new(cause.to_string()),
-        ended => Error::new(ended.to_string()),
+        end => Error::new(end.to_string()),
     }
 }
 
-/// Why a guest did not return.
+/// Translates the error of a guest function.
 #[cold]
 pub(crate) fn engine_error(error: &Error) -> EngineError {
-    if let Some(Broken(error)) = error.downcast_ref() {
-        return EngineError::Stopped(error.clone());
+    if let Some(Stopped(stop)) = error.downcast_ref() {
+        return EngineError::Stopped(stop.clone());
     }
-    if is_asking(error) {
-        // Where wasmi cannot suspend it: in the start section of a module that
-        // was translated elsewhere.
+    if is_host_call_pending(error) {
+        // wasmi cannot suspend the start section of a module that the provider
+        // did not translate.
         let import = "__host_call";
         return EngineError::Stopped(ProtocolError::CallbackAwaits { import }.into());
     }
@@ -81,8 +82,8 @@ pub(crate) fn engine_error(error: &Error) -> EngineError {
     }
 }
 
-/// Why a module did not become an instance: what the host's limits refuse it,
-/// or what the guest did in its start section.
+/// Translates the error of an instantiation: a limit of the host refused it, or
+/// the guest's start section failed.
 #[cold]
 pub(crate) fn instantiation_error(error: &Error, state: &ModuleState) -> EngineError {
     let limits = state.limits();
@@ -111,7 +112,8 @@ pub(crate) fn instantiation_error(error: &Error, state: &ModuleState) -> EngineE
     }
 }
 
-/// Whether a guest has run out of fuel where wasmi cannot let it go on.
+/// Returns whether a guest has run out of fuel at a point from which wasmi cannot
+/// resume it.
 pub(crate) fn is_out_of_fuel(error: &Error) -> bool {
     error.as_trap_code() == Some(wasmi::TrapCode::OutOfFuel)
 }

@@ -13,7 +13,7 @@ use crate::{
     errors::{instantiation_error, is_out_of_fuel},
     linker::{Data, extern_type, linker},
     metering::Meter,
-    run::{begin, go_on, run, run_async},
+    run::{drive_async, run, run_async, run_first_slice},
 };
 
 /// A module with everything that is the same for each of its instances.
@@ -102,8 +102,8 @@ impl WasmiInstance {
             state,
             memory: None,
             wasi,
-            asked: None,
-            table_starved: false,
+            pending: None,
+            out_of_fuel_in_table_growth: false,
             resumes_table_growth: matches!(template.origin, Origin::Provider { .. }),
         };
         let mut store = Store::new(template.module.engine(), data);
@@ -168,10 +168,10 @@ impl GuestInstance for WasmiInstance {
     fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
         let store = &mut self.store;
         let mut meter = Meter::new(self.interruption, &store.data().state);
-        match begin(store, &mut meter, self.guest_call, (op_length, msg_length)) {
+        match run_first_slice(store, &mut meter, self.guest_call, (op_length, msg_length)) {
             ControlFlow::Break(returned) => AsyncCall::Ended(Ok(returned).into()),
-            ControlFlow::Continue(next) => AsyncCall::Running(Box::pin(async move {
-                go_on(store, &mut meter, next).await.into()
+            ControlFlow::Continue(action) => AsyncCall::Running(Box::pin(async move {
+                drive_async(store, &mut meter, action).await.into()
             })),
         }
     }
@@ -190,7 +190,7 @@ fn instantiate(
     template: &Template,
 ) -> Result<Instance, EngineError> {
     if let Origin::Elsewhere = template.origin {
-        meter.fill_for_section(store)?;
+        meter.refuel_for_section(store)?;
     }
     let instance = template
         .linker
@@ -202,7 +202,7 @@ fn instantiate(
             false => instantiation_error(&error, &store.data().state),
         })?;
     if let Origin::Elsewhere = template.origin {
-        meter.empty(store);
+        meter.settle(store);
     }
     store.data_mut().memory = instance.get_memory(&*store, "memory");
     Ok(instance)

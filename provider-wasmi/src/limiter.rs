@@ -35,7 +35,7 @@ impl ResourceLimiter for Data {
 
     fn table_grow_failed(&mut self, error: &TableError) -> Result<(), LimiterError> {
         self.state.table_growth_failed();
-        self.table_starved = matches!(error, TableError::OutOfFuel { .. });
+        self.out_of_fuel_in_table_growth = matches!(error, TableError::OutOfFuel { .. });
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use wapc_host::{
 use wapc_wasi::{Wasi, for_each_function};
 use wasmi::{Caller, Error, Extern, Linker, Memory, Module, ValType};
 
-use crate::errors::{asking, ended, trap};
+use crate::errors::{no_return, suspend, trap};
 
 /// What a store holds beside the guest.
 pub(crate) struct Data {
@@ -17,11 +17,11 @@ pub(crate) struct Data {
     pub(crate) memory: Option<Memory>,
     /// There if the module imports WASI.
     pub(crate) wasi: Option<Wasi>,
-    /// The host call that the guest waits for.
-    pub(crate) asked: Option<HostAnswer>,
-    /// Whether the guest ran out of fuel in a `table.grow` last.
-    pub(crate) table_starved: bool,
-    /// Whether it can go on after that, as a rewritten module can.
+    /// The answer to the host call that has suspended the guest.
+    pub(crate) pending: Option<HostAnswer>,
+    /// The guest's slice of fuel has ended in a `table.grow`.
+    pub(crate) out_of_fuel_in_table_growth: bool,
+    /// The guest can be resumed there, since its module was rewritten.
     pub(crate) resumes_table_growth: bool,
 }
 
@@ -67,7 +67,7 @@ macro_rules! link_wasi {
             stringify!($function),
             |mut caller: Caller<'_, Data>, $($number: $type),*| -> Result<$result, Error> {
                 let (memory, data) = conversation(&mut caller, stringify!($function))?;
-                wapc_wasi::$module::$function(wasi(data), memory, $($number),*).map_err(ended)
+                wapc_wasi::$module::$function(wasi(data), memory, $($number),*).map_err(no_return)
             },
         )?;)*
     };
@@ -113,8 +113,8 @@ fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
             match data.state.ask_host(memory, [a, b, c, d, e, f, g, h]) {
                 Ok(Asked::Answered(answered)) => Ok(answered),
                 Ok(Asked::Waiting(answer)) => {
-                    data.asked = Some(answer);
-                    Err(asking())
+                    data.pending = Some(answer);
+                    Err(suspend())
                 }
                 Err(stop) => Err(trap(stop)),
             }

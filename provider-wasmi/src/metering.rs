@@ -1,4 +1,4 @@
-//! Fuel: what a call has, gets in slices, and has used.
+//! Fuel: the interruption of guests by time and by a budget.
 
 use std::mem;
 
@@ -10,16 +10,17 @@ use crate::{errors::engine_error, linker::Data};
 /// The fuel of one call, or of all start functions of one instance.
 pub(crate) struct Meter {
     interruption: Interruption,
-    /// The most that the store gets at once.
+    /// The largest amount that the store gets at once.
     slice: u64,
+    /// The budget of the call.
     total: u64,
-    /// The part of what is left that is not in the store.
+    /// The unused part of the budget that is not in the store.
     reserve: u64,
 }
 
 impl Meter {
-    /// That of the call, or of the start functions, that `state` says is
-    /// about to begin.
+    /// Creates the meter of the call, or of the start functions, that `state`
+    /// is about to begin.
     #[inline]
     pub(crate) fn new(interruption: Interruption, state: &ModuleState) -> Self {
         let timed = interruption.by_time() && state.is_timed();
@@ -29,22 +30,27 @@ impl Meter {
         };
         Self {
             interruption,
-            slice: if timed { SLICE } else { u64::MAX },
+            slice: if timed { FUEL_SLICE } else { u64::MAX },
             total,
             reserve: total,
         }
     }
 
-    /// Whether guests run without a meter.
+    /// Returns whether guests run without fuel metering.
     #[inline(always)]
     pub(crate) fn is_off(&self) -> bool {
         self.interruption == Interruption::Off
     }
 
-    /// Puts a slice into the store, and more if the next operation needs more.
+    /// Moves one slice from the reserve into the store, or `needed` units if
+    /// that is more.
     #[inline]
-    pub(crate) fn fill(&mut self, store: &mut Store<Data>, needed: u64) -> Result<(), EngineError> {
-        if self.interruption == Interruption::Off {
+    pub(crate) fn refuel(
+        &mut self,
+        store: &mut Store<Data>,
+        needed: u64,
+    ) -> Result<(), EngineError> {
+        if self.is_off() {
             return Ok(());
         }
         let slice = self.slice.max(needed).min(self.reserve);
@@ -53,25 +59,30 @@ impl Meter {
         metered.map_err(|error| engine_error(&error))
     }
 
-    /// Lets a start section run that wasmi runs to its end: by time, it gets
-    /// what a guest uses up in about the time that it may take.
-    pub(crate) fn fill_for_section(&mut self, store: &mut Store<Data>) -> Result<(), EngineError> {
-        if self.interruption == Interruption::Off {
+    /// Refuels for a start section, which wasmi runs without returning control.
+    ///
+    /// A time limit is approximated: the section gets the fuel that a guest uses
+    /// in that time.
+    pub(crate) fn refuel_for_section(
+        &mut self,
+        store: &mut Store<Data>,
+    ) -> Result<(), EngineError> {
+        if self.is_off() {
             return Ok(());
         }
         let slice = match store.data().state.limits().start_timeout {
             Some(timeout) if self.interruption.by_time() => u64::try_from(timeout.as_millis())
                 .unwrap_or(u64::MAX)
-                .saturating_mul(FUEL_IN_A_MILLISECOND),
+                .saturating_mul(FUEL_PER_MILLISECOND),
             _ => u64::MAX,
         };
         let usual = mem::replace(&mut self.slice, slice);
-        let filled = self.fill(store, 0);
+        let refuelled = self.refuel(store, 0);
         self.slice = usual;
-        filled
+        refuelled
     }
 
-    /// Why such a start section was out of fuel.
+    /// Returns the error of a start section that ran out of fuel.
     pub(crate) fn section_out_of_fuel(&self, state: &ModuleState) -> EngineError {
         EngineError::Stopped(match state.limits().start_timeout {
             Some(timeout) if self.reserve > 0 => Stop::TimedOut { timeout },
@@ -79,11 +90,12 @@ impl Meter {
         })
     }
 
-    /// Takes back what is left in the store, and notes what was used.
+    /// Ends the metering of a call: reclaims the fuel left in the store, and
+    /// tells the state how much was used.
     #[inline]
-    pub(crate) fn empty(&mut self, store: &mut Store<Data>) {
+    pub(crate) fn settle(&mut self, store: &mut Store<Data>) {
         if self.interruption.by_fuel() {
-            self.take_back(store);
+            self.reclaim(store);
             let used = self.total - self.reserve;
             store.data_mut().state.set_fuel_used(used);
         } else {
@@ -91,59 +103,62 @@ impl Meter {
         }
     }
 
-    /// `reserve` never comes to more than `total`, whoever fills the store.
-    fn take_back(&mut self, store: &mut Store<Data>) {
+    /// Moves the fuel left in the store back into the reserve.
+    ///
+    /// Invariant: `reserve <= total`, even if the store was refuelled by others.
+    fn reclaim(&mut self, store: &mut Store<Data>) {
         let left = store.get_fuel().unwrap_or_default();
         self.reserve = self.reserve.saturating_add(left).min(self.total);
         let _ = store.set_fuel(0);
     }
 
-    /// Decides about a guest that has used up its slice, and whose next
-    /// operation needs so much fuel.
+    /// Gives another slice to a guest that has used up the last one, unless it
+    /// must stop. Its next operation takes `needed` units.
     #[cold]
-    pub(crate) fn go_on(
+    pub(crate) fn next_slice(
         &mut self,
         store: &mut Store<Data>,
         needed: u64,
     ) -> Result<(), EngineError> {
         let data = store.data_mut();
         data.state.check().map_err(EngineError::Stopped)?;
-        let in_table_growth = mem::take(&mut data.table_starved);
-        self.take_back(store);
+        let in_table_growth = mem::take(&mut data.out_of_fuel_in_table_growth);
+        self.reclaim(store);
         if in_table_growth && !store.data().resumes_table_growth {
-            return Err(self.starved(store.data()));
+            return Err(self.stuck_without_fuel(store.data()));
         }
         if needed > self.reserve {
             return Err(EngineError::Stopped(store.data().state.out_of_fuel()));
         }
-        self.fill(store, needed)
+        self.refuel(store, needed)
     }
 
-    /// Why a guest cannot go on that has run out of fuel in the middle of
-    /// something.
+    /// Returns the error of a guest that ran out of fuel at a point from which
+    /// wasmi cannot resume it.
     #[cold]
-    pub(crate) fn starved(&self, data: &Data) -> EngineError {
+    pub(crate) fn stuck_without_fuel(&self, data: &Data) -> EngineError {
         if self.reserve == 0 {
             return EngineError::Stopped(data.state.out_of_fuel());
         }
-        EngineError::Other(STARVED.into())
+        EngineError::Other(STUCK.into())
     }
 }
 
-/// Neither happens to a module that the provider has translated for engines of
-/// its own.
-const STARVED: &str = "wasmi cannot go on after a slice of fuel has run out in the translation of \
-                       a function, or in `table.grow` in a module that was translated elsewhere";
+/// Cannot happen to a module that the provider has translated for engines of its
+/// own.
+const STUCK: &str = "wasmi cannot resume a guest whose slice of fuel ends in the translation of a \
+                     function, or in `table.grow` in a module that the provider did not translate";
 
-/// The fuel after which a timed guest is asked whether it may go on.
+/// The slice of fuel after which the host checks whether a timed guest may
+/// continue.
 ///
-/// A unit is about one instruction, or 64 bytes of a bulk operation: a slice
-/// takes a tenth of a millisecond or less, and going on costs it a few parts in
-/// a thousand. It is not larger because of what wasmi does not count: a call
-/// that clears 30,000 locals takes a thousand times as long as others of its
-/// price (<https://github.com/wasmi-labs/wasmi/issues/2038>), and a slice of
-/// nothing else some tens of milliseconds.
-const SLICE: u64 = 20_000;
+/// A unit is about one instruction, or 64 bytes of a bulk operation. A slice
+/// takes 0.1 ms or less, and resuming costs a few parts in a thousand of that.
+/// It is not larger because of operations that wasmi undercounts: a call that
+/// clears 30,000 locals takes a thousand times as long as others of its price
+/// (<https://github.com/wasmi-labs/wasmi/issues/2038>), and a slice of nothing
+/// else takes some tens of milliseconds.
+const FUEL_SLICE: u64 = 20_000;
 
-/// What a guest uses up in a millisecond, roughly.
-const FUEL_IN_A_MILLISECOND: u64 = 500_000;
+/// The fuel that a guest uses in a millisecond, roughly.
+const FUEL_PER_MILLISECOND: u64 = 500_000;

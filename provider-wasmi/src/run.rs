@@ -1,4 +1,9 @@
-//! Runs guest functions under the limits of their call.
+//! Runs guest functions within the limits of their call.
+//!
+//! wasmi returns control as a value: a call has finished, has run out of fuel,
+//! or waits for the host. That is an [`Event`]. [`decide`] turns it into the
+//! next [`Action`], which either driver carries out: [`drive`] on the caller's
+//! thread, [`drive_async`] in a future.
 
 use std::{future::poll_fn, mem, ops::ControlFlow, task::Poll};
 
@@ -9,12 +14,12 @@ use wasmi::{
 };
 
 use crate::{
-    errors::{engine_error, is_asking, is_out_of_fuel},
+    errors::{engine_error, is_host_call_pending, is_out_of_fuel},
     linker::Data,
     metering::Meter,
 };
 
-/// Runs a guest's `__guest_call` to its end, or until it must not go on.
+/// Runs a guest's `__guest_call` until it ends or must not continue.
 #[inline(always)]
 pub(crate) fn run(
     store: &mut Store<Data>,
@@ -26,97 +31,98 @@ pub(crate) fn run(
         let returned = guest_call.call(store, lengths);
         return returned.map_err(|error| engine_error(&error)).into();
     }
-    match begin(store, meter, guest_call, lengths) {
+    match run_first_slice(store, meter, guest_call, lengths) {
         ControlFlow::Break(returned) => Ok(returned).into(),
-        ControlFlow::Continue(next) => finish(store, meter, next),
+        ControlFlow::Continue(action) => drive(store, meter, action),
     }
 }
 
-/// Goes on with what [`begin`] has begun.
-#[inline(never)]
-fn finish(store: &mut Store<Data>, meter: &mut Meter, mut next: Next<i32>) -> Returned {
-    loop {
-        let step = match next {
-            Next::Ended(outcome) => return outcome.into(),
-            Next::Resume(paused) => Step::of(paused.resume(&mut *store)),
-            // The state has refused to ask a callback that awaits.
-            Next::Await(paused) => Step::Ended(Err(engine_error(paused.host_error()))),
-        };
-        next = after(store, meter, step);
-    }
-}
-
-/// Runs `function` likewise, in a call that may await the host and lets others
-/// run.
+/// Runs a guest function until it ends or must not continue. The call may await
+/// the host, and yields to other tasks.
 pub(crate) async fn run_async<P: WasmParams, R: WasmResults>(
     store: &mut Store<Data>,
     meter: &mut Meter,
     function: TypedFunc<P, R>,
     params: P,
 ) -> Result<R, EngineError> {
-    match begin(store, meter, function, params) {
+    match run_first_slice(store, meter, function, params) {
         ControlFlow::Break(results) => Ok(results),
-        ControlFlow::Continue(next) => go_on(store, meter, next).await,
+        ControlFlow::Continue(action) => drive_async(store, meter, action).await,
     }
 }
 
-/// Begins to run `function`: breaks with its results if it ends well within
-/// the first slice. So do most calls, and nothing of what others may come to is
-/// looked at for them.
+/// Runs `function` for one slice of fuel.
+///
+/// Breaks with the results if the function finishes within it. Most calls do,
+/// so this path touches nothing that only longer calls need.
 #[inline(always)]
-pub(crate) fn begin<P: WasmParams, R: WasmResults>(
+pub(crate) fn run_first_slice<P: WasmParams, R: WasmResults>(
     store: &mut Store<Data>,
     meter: &mut Meter,
     function: TypedFunc<P, R>,
     params: P,
-) -> ControlFlow<R, Next<R>> {
-    if let Err(error) = meter.fill(store, 0) {
-        return ControlFlow::Continue(Next::Ended(Err(error)));
+) -> ControlFlow<R, Action<R>> {
+    if let Err(error) = meter.refuel(store, 0) {
+        return ControlFlow::Continue(Action::Finish(Err(error)));
     }
     let outcome = function.call_resumable(&mut *store, params);
     if let Ok(TypedResumableCall::Finished(results)) = outcome {
-        meter.empty(store);
+        meter.settle(store);
         return ControlFlow::Break(results);
     }
-    ControlFlow::Continue(after(store, meter, Step::of(outcome)))
+    ControlFlow::Continue(decide(store, meter, Event::new(outcome)))
 }
 
-/// Goes on with what [`begin`] has begun, in a call that may await the host and
-/// lets others run.
-pub(crate) async fn go_on<R: WasmResults>(
+/// Carries out actions on this thread until the guest function has ended.
+#[inline(never)]
+fn drive(store: &mut Store<Data>, meter: &mut Meter, mut action: Action<i32>) -> Returned {
+    loop {
+        let event = match action {
+            Action::Finish(outcome) => return outcome.into(),
+            Action::Resume(paused) => Event::new(paused.resume(&mut *store)),
+            // Unreachable through the host: in a blocking call the state
+            // refuses to start a host call that would have to be awaited.
+            Action::AwaitHost(paused) => Event::Ended(Err(engine_error(paused.host_error()))),
+        };
+        action = decide(store, meter, event);
+    }
+}
+
+/// Carries out actions in a future until the guest function has ended.
+pub(crate) async fn drive_async<R: WasmResults>(
     store: &mut Store<Data>,
     meter: &mut Meter,
-    mut next: Next<R>,
+    mut action: Action<R>,
 ) -> Result<R, EngineError> {
     loop {
-        let step = match next {
-            Next::Ended(outcome) => return outcome,
-            Next::Resume(paused) => {
+        let event = match action {
+            Action::Finish(outcome) => return outcome,
+            Action::Resume(paused) => {
                 if store.data_mut().state.pause_due() {
-                    pause().await;
+                    yield_now().await;
                 }
-                Step::of(paused.resume(&mut *store))
+                Event::new(paused.resume(&mut *store))
             }
-            Next::Await(paused) => {
-                let Some(asked) = store.data_mut().asked.take() else {
+            Action::AwaitHost(paused) => {
+                let Some(pending) = store.data_mut().pending.take() else {
                     return Err(engine_error(paused.host_error()));
                 };
-                let answer = asked.await;
+                let answer = pending.await;
                 match store.data_mut().state.host_answered(answer) {
-                    Ok(answered) => Step::of(paused.resume(&mut *store, &[Val::I32(answered)])),
-                    Err(stop) => Step::Ended(Err(stop.into())),
+                    Ok(answered) => Event::new(paused.resume(&mut *store, &[Val::I32(answered)])),
+                    Err(stop) => Event::Ended(Err(stop.into())),
                 }
             }
         };
-        next = after(store, meter, step);
+        action = decide(store, meter, event);
     }
 }
 
-/// Lets the executor run others once.
-async fn pause() {
-    let mut paused = false;
+/// Yields to the executor once.
+async fn yield_now() {
+    let mut yielded = false;
     poll_fn(|context| {
-        if mem::replace(&mut paused, true) {
+        if mem::replace(&mut yielded, true) {
             return Poll::Ready(());
         }
         context.waker().wake_by_ref();
@@ -125,56 +131,57 @@ async fn pause() {
     .await;
 }
 
-/// What to do with a guest function that has come to `step`.
-fn after<R>(store: &mut Store<Data>, meter: &mut Meter, step: Step<R>) -> Next<R> {
-    let outcome = match step {
-        Step::Ended(outcome) => outcome,
-        Step::OutOfFuel(paused) => match meter.go_on(store, paused.required_fuel()) {
-            Ok(()) => return Next::Resume(paused),
+/// Decides how a guest function continues after `event`. Settles its fuel if it
+/// does not.
+fn decide<R>(store: &mut Store<Data>, meter: &mut Meter, event: Event<R>) -> Action<R> {
+    let outcome = match event {
+        Event::Ended(outcome) => outcome,
+        Event::OutOfFuel(paused) => match meter.next_slice(store, paused.required_fuel()) {
+            Ok(()) => return Action::Resume(paused),
             Err(error) => Err(error),
         },
-        Step::Starved => Err(meter.starved(store.data())),
-        Step::Asked(paused) => return Next::Await(paused),
+        Event::StuckWithoutFuel => Err(meter.stuck_without_fuel(store.data())),
+        Event::HostCallPending(paused) => return Action::AwaitHost(paused),
     };
-    meter.empty(store);
-    Next::Ended(outcome)
+    meter.settle(store);
+    Action::Finish(outcome)
 }
 
-/// What to do with a guest function.
-pub(crate) enum Next<R> {
-    /// It is over.
-    Ended(Result<R, EngineError>),
-    /// It may go on.
+/// The driver's next step.
+pub(crate) enum Action<R> {
+    /// Return this outcome.
+    Finish(Result<R, EngineError>),
+    /// Resume the guest, which has been refuelled.
     Resume(TypedResumableCallOutOfFuel<R>),
-    /// It may go on when the host has answered.
-    Await(TypedResumableCallHostTrap<R>),
+    /// Await the host's answer, then resume the guest with it.
+    AwaitHost(TypedResumableCallHostTrap<R>),
 }
 
-/// What a guest function has come to after it ran for a while.
-enum Step<R> {
-    /// It is over.
+/// The reason why wasmi has returned control.
+enum Event<R> {
+    /// The function has returned, or has failed.
     Ended(Result<R, EngineError>),
-    /// It wants more fuel, and goes on with it.
+    /// The slice of fuel is used up. The guest can be resumed.
     OutOfFuel(TypedResumableCallOutOfFuel<R>),
-    /// It wants more fuel, and cannot go on in any case.
-    Starved,
-    /// It waits for the host's answer.
-    Asked(TypedResumableCallHostTrap<R>),
+    /// The slice of fuel is used up where wasmi cannot resume a guest.
+    StuckWithoutFuel,
+    /// A host call waits for its answer. The guest can be resumed.
+    HostCallPending(TypedResumableCallHostTrap<R>),
 }
 
-impl<R> Step<R> {
+impl<R> Event<R> {
     #[inline]
-    fn of(outcome: Result<TypedResumableCall<R>, Error>) -> Self {
+    fn new(outcome: Result<TypedResumableCall<R>, Error>) -> Self {
         match outcome {
             Ok(TypedResumableCall::Finished(results)) => Self::Ended(Ok(results)),
             Ok(TypedResumableCall::OutOfFuel(paused)) => Self::OutOfFuel(paused),
-            Ok(TypedResumableCall::HostTrap(trap)) if is_asking(trap.host_error()) => {
-                Self::Asked(trap)
+            Ok(TypedResumableCall::HostTrap(trap)) if is_host_call_pending(trap.host_error()) => {
+                Self::HostCallPending(trap)
             }
             Ok(TypedResumableCall::HostTrap(trap)) => {
                 Self::Ended(Err(engine_error(trap.host_error())))
             }
-            Err(error) if is_out_of_fuel(&error) => Self::Starved,
+            Err(error) if is_out_of_fuel(&error) => Self::StuckWithoutFuel,
             Err(error) => Self::Ended(Err(engine_error(&error))),
         }
     }
