@@ -83,7 +83,7 @@ pub use limits::guest::{LimitError, Limits};
 pub use limits::interruption::Interruption;
 pub use limits::module::{ModuleLimitError, ModuleLimits};
 pub use module::{ModuleError, StartFunction};
-pub use protocol::budget::Watch;
+pub use protocol::budget::CallMonitor;
 pub use protocol::callback::{AsyncHostCallback, HostCallback};
 pub use protocol::host_call::{BoxFuture, HostCall, OwnedHostCall};
 pub use protocol::pending::{Answer, Asked, HostAnswer};

@@ -82,8 +82,8 @@ impl Wasi {
     ///
     /// As [`Wasi::new`].
     pub fn of_guest(settings: &WasiSettings, state: &mut ModuleState) -> Result<Self, EngineError> {
-        let watch = state.watch();
-        let may_go_on: MayGoOn = Arc::new(move || watch.check());
+        let monitor = state.monitor();
+        let may_go_on: MayGoOn = Arc::new(move || monitor.check());
         Self::new(settings, state.limits().max_open_files, Some(may_go_on))
     }
 

@@ -6,8 +6,8 @@ use wapc_host::Stop;
 use wasi_common::Error;
 use wiggle::anyhow;
 
-/// Whether the guest may go on: [`Watch::check`](wapc_host::Watch::check), in
-/// general.
+/// Checks whether the guest may go on: in general by
+/// [`CallMonitor::check`](wapc_host::CallMonitor::check).
 ///
 /// It is asked often while a guest waits, so it should be quick.
 pub type MayGoOn = Arc<dyn Fn() -> Result<(), Stop> + Send + Sync>;

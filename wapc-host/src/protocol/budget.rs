@@ -15,7 +15,7 @@ pub(crate) struct Budget {
     usual: Time,
     time: Time,
     /// Whether there is more to do for the next call than for most: to forget
-    /// the options of this one, to tell the watch.
+    /// the options of this one, to tell the monitor.
     unusual: bool,
     /// The ticks of the clock at which it began and must have ended.
     began: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Budget {
     /// last one, which may have been in a call before.
     slice: Option<NonZeroU64>,
     paused: u64,
-    watch: Option<Watch>,
+    monitor: Option<CallMonitor>,
 }
 
 /// How long something may take, as a duration for people and in ticks.
@@ -72,21 +72,21 @@ impl Budget {
             context: None,
             slice: None,
             paused: 0,
-            watch: None,
+            monitor: None,
         }
     }
 
-    /// What sees from elsewhere whether the guest may go on.
-    pub(crate) fn watch(&mut self) -> Watch {
-        let watch = self.watch.get_or_insert_default().clone();
+    /// A monitor of this budget, for as long as the instance lives.
+    pub(crate) fn monitor(&mut self) -> CallMonitor {
+        let monitor = self.monitor.get_or_insert_default().clone();
         self.unusual = true;
-        self.update_watch();
-        watch
+        self.update_monitor();
+        monitor
     }
 
-    fn update_watch(&self) {
-        if let Some(watch) = &self.watch {
-            *watch.seen.lock() = Seen {
+    fn update_monitor(&self) {
+        if let Some(monitor) = &self.monitor {
+            *monitor.monitored.lock() = Monitored {
                 expires: self.expires,
                 timeout: self.timeout(),
                 cancel: self.cancel.clone(),
@@ -117,7 +117,7 @@ impl Budget {
     ) {
         self.take(limits, options);
         self.start(slice);
-        self.update_watch();
+        self.update_monitor();
     }
 
     /// Lets the time begin.
@@ -129,7 +129,7 @@ impl Budget {
     }
 
     fn take(&mut self, limits: &Limits, options: Option<&CallOptions>) {
-        self.unusual = options.is_some() || self.watch.is_some();
+        self.unusual = options.is_some() || self.monitor.is_some();
         let Some(options) = options else {
             self.time = self.usual;
             self.fuel = limits.fuel;
@@ -248,21 +248,21 @@ impl Budget {
     }
 }
 
-/// Sees, from outside of the state, whether an instance's running call may go
-/// on: for what engines run on behalf of a guest, like a sleep.
+/// Tells code outside of an instance's state whether the running call may go
+/// on. For what engines do on behalf of a guest, like a sleep.
 #[derive(Clone, Debug, Default)]
-pub struct Watch {
-    seen: Arc<Mutex<Seen>>,
+pub struct CallMonitor {
+    monitored: Arc<Mutex<Monitored>>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct Monitored {
     expires: u64,
     timeout: Duration,
     cancel: Option<CancelHandle>,
 }
 
-impl Default for Seen {
+impl Default for Monitored {
     fn default() -> Self {
         Self {
             expires: u64::MAX,
@@ -272,14 +272,19 @@ impl Default for Seen {
     }
 }
 
-impl Watch {
-    /// As [`ModuleState::check`](crate::ModuleState::check).
+impl CallMonitor {
+    /// Checks whether the guest may go on, with the result of
+    /// [`ModuleState::check`](crate::ModuleState::check).
     ///
     /// # Errors
     ///
     /// [`Stop::TimedOut`], [`Stop::Cancelled`].
     pub fn check(&self) -> Result<(), Stop> {
-        let seen = self.seen.lock();
-        Budget::check_against(seen.expires, || seen.timeout, seen.cancel.as_ref())
+        let monitored = self.monitored.lock();
+        Budget::check_against(
+            monitored.expires,
+            || monitored.timeout,
+            monitored.cancel.as_ref(),
+        )
     }
 }

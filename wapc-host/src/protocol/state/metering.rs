@@ -7,7 +7,7 @@ use super::ModuleState;
 use crate::{
     error::{Spent, Stop},
     limits::guest::LimitError,
-    protocol::budget::Watch,
+    protocol::budget::CallMonitor,
 };
 
 impl ModuleState {
@@ -29,11 +29,11 @@ impl ModuleState {
         self.budget.check()
     }
 
-    /// What sees the same as [`ModuleState::check`] from elsewhere, for as long
-    /// as the instance lives.
+    /// A monitor with the results of [`ModuleState::check`], for use outside of
+    /// the state and for as long as the instance lives.
     #[must_use]
-    pub fn watch(&mut self) -> Watch {
-        self.budget.watch()
+    pub fn monitor(&mut self) -> CallMonitor {
+        self.budget.monitor()
     }
 
     /// The fuel of the running call, or of the running start functions; `None`
