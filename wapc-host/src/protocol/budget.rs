@@ -1,4 +1,4 @@
-//! What one call may still use, and how long it may go on.
+//! The budget of one call: its time, its fuel, its pauses.
 
 use std::{any::Any, num::NonZeroU64, sync::Arc, time::Duration};
 
@@ -9,14 +9,14 @@ use crate::{
     limits::guest::Limits,
 };
 
-/// What one call, or the start functions of one instance, may still use.
+/// The budget of one call, or of the start functions of one instance.
 pub(crate) struct Budget {
-    /// What a call has without options of its own.
-    usual: Time,
+    /// The time of a call without options of its own.
+    default_time: Time,
     time: Time,
-    /// Whether there is more to do for the next call than for most: to forget
-    /// the options of this one, to tell the monitor.
-    unusual: bool,
+    /// The next call cannot take the fast path: it must clear per-call options
+    /// or update the monitor.
+    needs_reset: bool,
     /// The ticks of the clock at which it began and must have ended.
     began: u64,
     expires: u64,
@@ -41,7 +41,7 @@ impl Time {
     fn new(duration: Option<Duration>) -> Self {
         Self {
             duration,
-            // One more, since the first one has begun already.
+            // One more, since the current tick has begun already.
             ticks: duration.map_or(u64::MAX, |duration| {
                 clock::ticks_in(duration).saturating_add(1)
             }),
@@ -49,22 +49,22 @@ impl Time {
     }
 }
 
-fn earlier(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
+fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
     one.into_iter().chain(other).min()
 }
 
 impl Budget {
-    /// That of start functions, under `limits` and for a call with `options`,
-    /// if there is one that waits for the instance.
-    pub(crate) fn of_start(limits: &Limits, options: Option<&CallOptions>) -> Self {
+    /// The budget of start functions, under `limits` and the `options` of a
+    /// call that waits for the instance, if there is one.
+    pub(crate) fn for_start(limits: &Limits, options: Option<&CallOptions>) -> Self {
         let until_deadline = options.and_then(CallOptions::until_deadline);
-        let time = Time::new(earlier(until_deadline, limits.start_timeout));
+        let time = Time::new(shorter(until_deadline, limits.start_timeout));
         let began = clock::now();
         Self {
-            usual: Time::new(limits.timeout),
+            default_time: Time::new(limits.timeout),
             time,
-            // Start functions have a time of their own.
-            unusual: true,
+            // The first call has another time than start functions.
+            needs_reset: true,
             began,
             expires: began.saturating_add(time.ticks),
             fuel: limits.fuel,
@@ -79,7 +79,7 @@ impl Budget {
     /// A monitor of this budget, for as long as the instance lives.
     pub(crate) fn monitor(&mut self) -> CallMonitor {
         let monitor = self.monitor.get_or_insert_default().clone();
-        self.unusual = true;
+        self.needs_reset = true;
         self.update_monitor();
         monitor
     }
@@ -94,7 +94,7 @@ impl Budget {
         }
     }
 
-    /// That of a call that begins now.
+    /// Begins a call.
     #[inline]
     pub(crate) fn begin(
         &mut self,
@@ -102,25 +102,25 @@ impl Budget {
         options: Option<&CallOptions>,
         slice: Option<NonZeroU64>,
     ) {
-        if options.is_some() || self.unusual {
-            return self.begin_unusual(limits, options, slice);
+        if options.is_some() || self.needs_reset {
+            return self.begin_reset(limits, options, slice);
         }
         self.start(slice);
     }
 
     #[cold]
-    fn begin_unusual(
+    fn begin_reset(
         &mut self,
         limits: &Limits,
         options: Option<&CallOptions>,
         slice: Option<NonZeroU64>,
     ) {
-        self.take(limits, options);
+        self.reset(limits, options);
         self.start(slice);
         self.update_monitor();
     }
 
-    /// Lets the time begin.
+    /// Starts the time.
     #[inline]
     fn start(&mut self, slice: Option<NonZeroU64>) {
         self.began = clock::now();
@@ -128,17 +128,17 @@ impl Budget {
         self.slice = slice;
     }
 
-    fn take(&mut self, limits: &Limits, options: Option<&CallOptions>) {
-        self.unusual = options.is_some() || self.monitor.is_some();
+    fn reset(&mut self, limits: &Limits, options: Option<&CallOptions>) {
+        self.needs_reset = options.is_some() || self.monitor.is_some();
         let Some(options) = options else {
-            self.time = self.usual;
+            self.time = self.default_time;
             self.fuel = limits.fuel;
             self.cancel = None;
             self.context = None;
             return;
         };
         let timeout = options.timeout.or(limits.timeout);
-        self.time = Time::new(earlier(options.until_deadline(), timeout));
+        self.time = Time::new(shorter(options.until_deadline(), timeout));
         self.fuel = options.fuel.or(limits.fuel);
         self.cancel.clone_from(&options.cancel);
         self.context.clone_from(&options.context);

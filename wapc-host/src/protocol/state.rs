@@ -73,7 +73,7 @@ impl ModuleState {
             generation,
             slot,
             callback,
-            budget: Budget::of_start(&limits, options),
+            budget: Budget::for_start(&limits, options),
             limits,
             growth: Growth::default(),
             lent: Lent::default(),
