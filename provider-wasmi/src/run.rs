@@ -98,7 +98,7 @@ pub(crate) async fn drive_async<R: WasmResults>(
         let event = match action {
             Action::Finish(outcome) => return outcome,
             Action::Resume(paused) => {
-                if store.data_mut().state.pause_due() {
+                if store.data_mut().state.should_yield() {
                     yield_now().await;
                 }
                 Event::new(paused.resume(&mut *store))

@@ -28,7 +28,7 @@ impl Meter {
                 let state = &mut store.data_mut().state;
                 state.check()?;
                 #[cfg(feature = "async")]
-                if state.pause_due() {
+                if state.should_yield() {
                     return Ok(UpdateDeadline::Yield(1));
                 }
                 Ok(UpdateDeadline::Continue(1))

@@ -790,8 +790,8 @@ fn checked_out_with_options(engine: &Engine) {
 }
 
 fn pauses_by_the_slice(engine: &Engine) {
-    let polls = |slice| {
-        let host = build(builder(engine, "hostile/loop").slice(slice), 0);
+    let polls = |interval| {
+        let host = build(builder(engine, "hostile/loop").yield_interval(interval), 0);
         let options = CallOptions::default().timeout(SHORT);
         let with = host.with(&options);
         let mut call = pin!(with.call_async("bad", b""));

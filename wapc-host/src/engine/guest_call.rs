@@ -15,8 +15,8 @@ pub struct GuestCall<'c> {
     pub(crate) request: Lending<'c>,
     pub(crate) lengths: Lengths,
     pub(crate) options: Option<&'c CallOptions>,
-    /// How many ticks the guest of an async call runs between pauses.
-    pub(crate) slice: Option<NonZeroU64>,
+    /// After how many ticks the guest of an async call yields.
+    pub(crate) yield_ticks: Option<NonZeroU64>,
 }
 
 /// Lengths as they travel: unsigned 32-bit numbers in an `i32`.
@@ -31,7 +31,7 @@ impl GuestCall<'_> {
     /// from the request now.
     #[inline]
     pub(crate) fn begin(&mut self, state: &mut ModuleState) -> Lengths {
-        state.begin(self.options, self.slice);
+        state.begin(self.options, self.yield_ticks);
         self.request.lend(state.lent_mut());
         self.lengths
     }

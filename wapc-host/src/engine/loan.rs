@@ -17,15 +17,15 @@ pub(crate) struct Loan<'i, 'c> {
 }
 
 impl<'i, 'c> Loan<'i, 'c> {
-    /// A call that lends `request` to the instance, with a pause after each
-    /// `slice` ticks if it is async.
+    /// A call that lends `request` to the instance, yielding after each
+    /// `yield_ticks` if it is async.
     #[inline(always)]
     pub(crate) fn new(
         instance: &'i mut dyn GuestInstance,
         request: &'c mut Request<'_>,
         lengths: Lengths,
         options: Option<&'c CallOptions>,
-        slice: Option<NonZeroU64>,
+        yield_ticks: Option<NonZeroU64>,
     ) -> Self {
         Self {
             instance,
@@ -33,7 +33,7 @@ impl<'i, 'c> Loan<'i, 'c> {
                 request: Lending::new(request),
                 lengths,
                 options,
-                slice,
+                yield_ticks,
             },
         }
     }

@@ -156,10 +156,10 @@ impl HostBuilder {
     /// executor run others. By default 2 ms, which is also the least.
     ///
     /// Needs a provider that can interrupt by time
-    /// ([`Interruption`](crate::Interruption)), else guests do not pause.
+    /// ([`Interruption`](crate::Interruption)), else guests do not yield.
     #[must_use]
-    pub const fn slice(mut self, slice: Duration) -> Self {
-        self.settings.slice = slice;
+    pub const fn yield_interval(mut self, interval: Duration) -> Self {
+        self.settings.yield_interval = interval;
         self
     }
 

@@ -32,9 +32,9 @@ use crate::{
 
 impl WapcHost {
     /// As [`WapcHost::call`], without blocking the thread: while an instance is
-    /// waited for and while an async callback awaits, others run, and every
-    /// [`slice`](crate::HostBuilder::slice) of computing the guest pauses for
-    /// them.
+    /// waited for and while an async callback awaits, others run, and a guest
+    /// that computes yields to them after each
+    /// [`yield_interval`](crate::HostBuilder::yield_interval).
     ///
     /// Dropping the future ends the call where it stands, drops the instance,
     /// and lets the next caller in. Limits, deadlines, cancel handles and swaps
@@ -265,11 +265,11 @@ impl Lease<'_> {
             if self.is_lost() {
                 Box::pin(self.fill_async(request.operation, options)).await?;
             }
-            let slice = Some(self.host.slice);
+            let yield_ticks = Some(self.host.yield_ticks);
             let (instance, lengths) =
                 self.begin(request.operation, request.payload, options, true)?;
             let conversed = {
-                let mut loan = Loan::new(instance, request, lengths, options, slice);
+                let mut loan = Loan::new(instance, request, lengths, options, yield_ticks);
                 let returned = match loan.converse_async() {
                     AsyncCall::Ended(returned) => Some(returned),
                     AsyncCall::Running(call) => Some(call.await),

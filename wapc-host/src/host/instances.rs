@@ -135,10 +135,10 @@ impl HostShared {
         number: usize,
         options: Option<&CallOptions>,
     ) -> Result<Box<dyn GuestInstance>, Error> {
-        // The clock must tick for the pauses, with or without limits.
+        // The clock must tick for the guest to yield, with or without limits.
         let _working = self.working(true)?;
         let mut state = self.new_state(code, number, options)?;
-        state.set_slice(self.slice);
+        state.set_yield_ticks(self.yield_ticks);
         let panic = Arc::clone(state.panic_slot());
         let instance = code.provider.init_async(state).await;
         instance.map_err(|error| not_made(error, &panic))

@@ -11,7 +11,7 @@ pub(crate) struct Settings {
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) wait_limit: Option<Duration>,
     pub(crate) reuse: Reuse,
-    pub(crate) slice: Duration,
+    pub(crate) yield_interval: Duration,
 }
 
 impl Default for Settings {
@@ -22,7 +22,7 @@ impl Default for Settings {
             idle_timeout: Some(Duration::from_secs(60)),
             wait_limit: Some(Duration::from_secs(30)),
             reuse: Reuse::Keep,
-            slice: clock::TICK,
+            yield_interval: clock::TICK,
         }
     }
 }

@@ -38,8 +38,8 @@ pub(crate) struct HostShared {
     pub(super) max_request: usize,
     /// Whether calls without options have a timeout.
     pub(super) timed: bool,
-    /// The clock's ticks between the pauses of a guest in an async call.
-    pub(crate) slice: NonZeroU64,
+    /// The clock's ticks after which a guest in an async call yields.
+    pub(crate) yield_ticks: NonZeroU64,
     pub(super) published: Mutex<Published>,
     /// The number of the current generation, so that a call sees a swap by one
     /// load.
@@ -82,7 +82,8 @@ impl HostShared {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             callback,
             timed: limits.timeout.is_some(),
-            slice: NonZeroU64::new(clock::ticks_in(settings.slice)).unwrap_or(NonZeroU64::MIN),
+            yield_ticks: NonZeroU64::new(clock::ticks_in(settings.yield_interval))
+                .unwrap_or(NonZeroU64::MIN),
             max_request: limits.max_bytes_in.min(MAX_REQUEST_BYTES),
             limits: Arc::new(limits),
             published: Mutex::new(Published {

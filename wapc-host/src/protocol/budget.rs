@@ -1,4 +1,4 @@
-//! The budget of one call: its time, its fuel, its pauses.
+//! The budget of one call: its time, its fuel, when it yields.
 
 use std::{any::Any, num::NonZeroU64, sync::Arc, time::Duration};
 
@@ -23,10 +23,10 @@ pub(crate) struct Budget {
     fuel: Option<u64>,
     cancel: Option<CancelHandle>,
     context: Option<Arc<dyn Any + Send + Sync>>,
-    /// For how many ticks the guest runs between pauses, and the tick of the
-    /// last one, which may have been in a call before.
-    slice: Option<NonZeroU64>,
-    paused: u64,
+    /// After how many ticks the guest of an async call yields, and the tick
+    /// at which one did last, perhaps in an earlier call.
+    yield_ticks: Option<NonZeroU64>,
+    last_yield: u64,
     monitor: Option<CallMonitor>,
 }
 
@@ -70,8 +70,8 @@ impl Budget {
             fuel: limits.fuel,
             cancel: options.and_then(|options| options.cancel.clone()),
             context: None,
-            slice: None,
-            paused: 0,
+            yield_ticks: None,
+            last_yield: 0,
             monitor: None,
         }
     }
@@ -100,12 +100,12 @@ impl Budget {
         &mut self,
         limits: &Limits,
         options: Option<&CallOptions>,
-        slice: Option<NonZeroU64>,
+        yield_ticks: Option<NonZeroU64>,
     ) {
         if options.is_some() || self.needs_reset {
-            return self.begin_reset(limits, options, slice);
+            return self.begin_reset(limits, options, yield_ticks);
         }
-        self.start(slice);
+        self.start(yield_ticks);
     }
 
     #[cold]
@@ -113,19 +113,19 @@ impl Budget {
         &mut self,
         limits: &Limits,
         options: Option<&CallOptions>,
-        slice: Option<NonZeroU64>,
+        yield_ticks: Option<NonZeroU64>,
     ) {
         self.reset(limits, options);
-        self.start(slice);
+        self.start(yield_ticks);
         self.update_monitor();
     }
 
     /// Starts the time.
     #[inline]
-    fn start(&mut self, slice: Option<NonZeroU64>) {
+    fn start(&mut self, yield_ticks: Option<NonZeroU64>) {
         self.began = clock::now();
         self.expires = self.began.saturating_add(self.time.ticks);
-        self.slice = slice;
+        self.yield_ticks = yield_ticks;
     }
 
     fn reset(&mut self, limits: &Limits, options: Option<&CallOptions>) {
@@ -144,10 +144,10 @@ impl Budget {
         self.context.clone_from(&options.context);
     }
 
-    /// Whether [`Budget::check`] may ever refuse to go on, or a pause be due.
+    /// Whether [`Budget::check`] may ever refuse to go on, or to yield be due.
     #[inline]
     pub(crate) const fn is_timed(&self) -> bool {
-        self.expires != u64::MAX || self.cancel.is_some() || self.slice.is_some()
+        self.expires != u64::MAX || self.cancel.is_some() || self.yield_ticks.is_some()
     }
 
     /// Refuses to go on if time is over or the call is cancelled.
@@ -173,27 +173,31 @@ impl Budget {
     }
 
     /// Whether it is time for the guest to let others run; if so, the next
-    /// time is a slice away.
-    pub(crate) fn pause_due(&mut self) -> bool {
-        let Some(slice) = self.slice else {
+    /// time is `yield_ticks` away.
+    pub(crate) fn should_yield(&mut self) -> bool {
+        let Some(yield_ticks) = self.yield_ticks else {
             return false;
         };
         let now = clock::now();
-        let due = now >= self.paused.max(self.began).saturating_add(slice.get());
+        let due = now
+            >= self
+                .last_yield
+                .max(self.began)
+                .saturating_add(yield_ticks.get());
         if due {
-            self.paused = now;
+            self.last_yield = now;
         }
         due
     }
 
-    /// Lets the guest run for `slice` ticks between pauses, from now on.
-    pub(crate) fn set_slice(&mut self, slice: NonZeroU64) {
-        self.slice = Some(slice);
+    /// Lets the guest yield after each `yield_ticks`, from now on.
+    pub(crate) fn set_yield_ticks(&mut self, yield_ticks: NonZeroU64) {
+        self.yield_ticks = Some(yield_ticks);
     }
 
     /// Whether the call may await.
     pub(crate) const fn may_await(&self) -> bool {
-        self.slice.is_some()
+        self.yield_ticks.is_some()
     }
 
     pub(crate) const fn expires(&self) -> u64 {

@@ -112,10 +112,10 @@ impl ModuleState {
     }
 
     /// Forgets the last call, so that the next one finds nothing of it. An
-    /// async one pauses after each `slice` ticks.
+    /// async one yields after each `yield_ticks`.
     #[inline]
-    pub(crate) fn begin(&mut self, options: Option<&CallOptions>, slice: Option<NonZeroU64>) {
-        self.budget.begin(&self.limits, options, slice);
+    pub(crate) fn begin(&mut self, options: Option<&CallOptions>, yield_ticks: Option<NonZeroU64>) {
+        self.budget.begin(&self.limits, options, yield_ticks);
         self.responded = false;
         self.scratch.reset();
     }

@@ -124,16 +124,17 @@ impl ModuleState {
         self.scratch.values().refused.as_ref()
     }
 
-    /// Whether the guest must let others run now, as far as it can: asked every
-    /// few milliseconds, it says so once for each slice of an async call.
+    /// Whether the guest should yield to other tasks now. Asked every few
+    /// milliseconds, it is true once for each
+    /// [`yield_interval`](crate::HostBuilder::yield_interval) of an async call.
     #[must_use]
-    pub fn pause_due(&mut self) -> bool {
-        self.budget.pause_due()
+    pub fn should_yield(&mut self) -> bool {
+        self.budget.should_yield()
     }
 
-    /// Lets the guest pause after each `slice` ticks of its start functions.
-    pub(crate) fn set_slice(&mut self, slice: NonZeroU64) {
-        self.budget.set_slice(slice);
+    /// Lets the guest yield after each `yield_ticks` of its start functions.
+    pub(crate) fn set_yield_ticks(&mut self, yield_ticks: NonZeroU64) {
+        self.budget.set_yield_ticks(yield_ticks);
     }
 
     pub(crate) fn spent(&self) -> Spent {
