@@ -10,7 +10,7 @@ use std::{
 use wapc_host::{Interruption, ModuleError, ModuleLimits, WasiSettings, module};
 use wasmi::{Engine, Module};
 
-use crate::{WasmiEngineProvider, engine::EngineSettings, sharded_module::Templates};
+use crate::{WasmiEngineProvider, engine::EngineSettings, sharded_module::ShardedModule};
 
 /// The settings of a [`WasmiEngineProvider`].
 #[derive(Clone, Default)]
@@ -113,9 +113,9 @@ impl Builder {
         let binary = module::binary(module)?;
         self.module_limits.check(&binary)?;
         let interruption = self.interruption_of_engine();
-        let templates = match &self.engine {
-            Some(engine) => Templates::on(engine, &binary, interruption)?,
-            None => Templates::spread(
+        let module = match &self.engine {
+            Some(engine) => ShardedModule::on_engine(engine, &binary, interruption)?,
+            None => ShardedModule::on_own_engines(
                 &binary,
                 self.engines.unwrap_or_else(default_engines),
                 EngineSettings {
@@ -124,7 +124,7 @@ impl Builder {
                 },
             )?,
         };
-        Ok(self.provider(templates))
+        Ok(self.provider(module))
     }
 
     /// Takes a module that you have translated; its own engine is used.
@@ -141,7 +141,7 @@ impl Builder {
     pub fn build_compiled(mut self, module: Module) -> Result<WasmiEngineProvider, ModuleError> {
         self.engine = Some(module.engine().clone());
         let interruption = self.interruption_of_engine();
-        Ok(self.provider(Templates::single(module, interruption)?))
+        Ok(self.provider(ShardedModule::from_translated(module, interruption)?))
     }
 
     pub(crate) fn wasi_settings(&self) -> &WasiSettings {
@@ -155,9 +155,9 @@ impl Builder {
         })
     }
 
-    fn provider(self, templates: Templates) -> WasmiEngineProvider {
+    fn provider(self, module: ShardedModule) -> WasmiEngineProvider {
         WasmiEngineProvider {
-            templates: Arc::new(templates),
+            module: Arc::new(module),
             builder: self,
         }
     }

@@ -1,23 +1,22 @@
-//! Engines that modules are translated on.
+//! Engines of the provider's own, and translation on any engine.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wapc_host::{Interruption, ModuleError};
 use wasmi::{CompilationMode, Config, CustomFuelCosts, Engine, Module, Store};
 
-/// Translates a binary, all of it at once.
+/// Translates a binary, all functions at once.
 ///
-/// A translator that panics refuses the module by it: a guest must not make its
-/// host panic.
+/// A panic of the translator becomes an error: no guest may panic its host.
 pub(crate) fn translate(
     engine: &Engine,
     binary: &[u8],
 ) -> Result<Result<Module, wasmi::Error>, ModuleError> {
     catch_unwind(AssertUnwindSafe(|| Module::new(engine, binary)))
-        .map_err(|_| ModuleError::Refused("wasmi has panicked at its translation".into()))
+        .map_err(|_| ModuleError::Refused("wasmi has panicked while it translated it".into()))
 }
 
-/// What engines of the provider's own are made with.
+/// The settings of the engines that a provider makes for itself.
 #[derive(Clone, Copy)]
 pub(crate) struct EngineSettings {
     pub(crate) interruption: Interruption,
@@ -28,12 +27,12 @@ impl EngineSettings {
     pub(crate) fn engine(self) -> Engine {
         let mut config = Config::default();
         config.wasm_simd(true).wasm_relaxed_simd(false);
-        // Not when a function is first called: see `translate`.
+        // Lazy translation could panic or run out of fuel in a guest's call.
         config.compilation_mode(CompilationMode::Eager);
         config
-            .set_min_stack_height(FIRST_STACK_BYTES.min(self.stack_bytes))
+            .set_min_stack_height(INITIAL_STACK_BYTES.min(self.stack_bytes))
             .set_max_stack_height(self.stack_bytes)
-            .set_max_recursion_depth(self.stack_bytes / BYTES_IN_A_CALL);
+            .set_max_recursion_depth(self.stack_bytes / BYTES_PER_CALL);
         if self.interruption != Interruption::Off {
             config.consume_fuel(true).fuel_cost(FUEL_COSTS);
         }
@@ -41,22 +40,23 @@ impl EngineSettings {
     }
 }
 
-/// wasmi's own default, which it would have to grow for few guests.
-const FIRST_STACK_BYTES: usize = 1_000;
+/// wasmi's default, which few guests outgrow.
+const INITIAL_STACK_BYTES: usize = 1_000;
 
-/// What the shallowest call counts for, so that calls without operands have an
-/// end too. Compiled code takes about as much.
-pub(crate) const BYTES_IN_A_CALL: usize = 64;
+/// The stack that a call counts for at least, so that recursion without operands
+/// ends as well. Compiled code takes about as much.
+const BYTES_PER_CALL: usize = 64;
 
-/// Translation at first use is free: it would make the first call dearer than
-/// the next, and wasmi cannot go on when fuel runs out in it.
+/// Translation costs no fuel: it would make the first call of a function dearer
+/// than the next, and wasmi cannot resume a guest whose fuel runs out in it.
 const FUEL_COSTS: CustomFuelCosts = CustomFuelCosts {
     bytes_copied_per_fuel: 64,
     fuel_per_bytes_translated: 0,
     fuel_per_bytes_validated: 0,
 };
 
-/// Refuses an engine of the user's that is not what the user says it is.
+/// Refuses an engine of the user's whose fuel metering contradicts
+/// `interruption`.
 pub(crate) fn check_metering(
     engine: &Engine,
     interruption: Interruption,

@@ -13,6 +13,7 @@ use crate::{
     errors::{instantiation_error, is_out_of_fuel},
     linker::{Data, extern_type, linker},
     metering::Meter,
+    rewrite::Translation,
     run::{drive_async, run, run_async, run_first_slice},
 };
 
@@ -22,27 +23,14 @@ pub(crate) struct Template {
     linker: Linker<Data>,
     shape: GuestShape,
     interruption: Interruption,
-    origin: Origin,
-}
-
-/// Who has translated a module.
-#[derive(Clone, Debug)]
-pub(crate) enum Origin {
-    /// The provider, so that the guest can be interrupted in all that it does.
-    Provider {
-        /// The name under which the function of the start section is exported;
-        /// the section itself is gone.
-        start_section: Option<String>,
-    },
-    /// The user, start section and all.
-    Elsewhere,
+    translation: Translation,
 }
 
 impl Template {
     pub(crate) fn new(
         module: Module,
         interruption: Interruption,
-        origin: Origin,
+        translation: Translation,
     ) -> Result<Self, ModuleError> {
         let shape = GuestShape::of(
             module
@@ -59,7 +47,7 @@ impl Template {
             linker,
             shape,
             interruption,
-            origin,
+            translation,
         })
     }
 
@@ -68,9 +56,9 @@ impl Template {
     }
 
     fn start_section(&self) -> Option<&str> {
-        match &self.origin {
-            Origin::Provider { start_section } => start_section.as_deref(),
-            Origin::Elsewhere => None,
+        match &self.translation {
+            Translation::ByProvider { start_section } => start_section.as_deref(),
+            Translation::ByUser => None,
         }
     }
 }
@@ -104,7 +92,7 @@ impl WasmiInstance {
             wasi,
             pending: None,
             out_of_fuel_in_table_growth: false,
-            resumes_table_growth: matches!(template.origin, Origin::Provider { .. }),
+            resumes_table_growth: matches!(template.translation, Translation::ByProvider { .. }),
         };
         let mut store = Store::new(template.module.engine(), data);
         store.limiter(|data| data);
@@ -189,7 +177,7 @@ fn instantiate(
     meter: &mut Meter,
     template: &Template,
 ) -> Result<Instance, EngineError> {
-    if let Origin::Elsewhere = template.origin {
+    if let Translation::ByUser = template.translation {
         meter.refuel_for_section(store)?;
     }
     let instance = template
@@ -201,7 +189,7 @@ fn instantiate(
                 .in_instantiation(),
             false => instantiation_error(&error, &store.data().state),
         })?;
-    if let Origin::Elsewhere = template.origin {
+    if let Translation::ByUser = template.translation {
         meter.settle(store);
     }
     store.data_mut().memory = instance.get_memory(&*store, "memory");

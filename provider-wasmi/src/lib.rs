@@ -47,7 +47,7 @@ use wapc_host::{
 use wasmi::{Engine, Module};
 
 pub use crate::builder::Builder;
-use crate::{instance::WasmiInstance, sharded_module::Templates};
+use crate::{instance::WasmiInstance, sharded_module::ShardedModule};
 
 /// A guest module, translated for wasmi: the source of instances for a
 /// [`WapcHost`](wapc_host::WapcHost).
@@ -55,7 +55,7 @@ use crate::{instance::WasmiInstance, sharded_module::Templates};
 /// A clone shares the translated code.
 #[derive(Clone)]
 pub struct WasmiEngineProvider {
-    templates: Arc<Templates>,
+    module: Arc<ShardedModule>,
     /// What `replace` builds with.
     builder: Builder,
 }
@@ -91,7 +91,7 @@ impl WasmiEngineProvider {
     /// it otherwise.
     #[must_use]
     pub fn module(&self) -> &Module {
-        self.templates.first().module()
+        self.module.first_shard().module()
     }
 }
 
@@ -105,7 +105,7 @@ impl fmt::Debug for WasmiEngineProvider {
 
 impl WebAssemblyEngineProvider for WasmiEngineProvider {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        let template = self.templates.of(state.spread());
+        let template = self.module.template(state.spread());
         let (mut made, meter) = WasmiInstance::new(template, self.builder.wasi_settings(), state)?;
         match pin!(made.start(template, meter)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(started) => started?,
@@ -119,7 +119,7 @@ impl WebAssemblyEngineProvider for WasmiEngineProvider {
         state: ModuleState,
     ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
         Box::pin(async move {
-            let template = self.templates.of(state.spread());
+            let template = self.module.template(state.spread());
             let (mut made, meter) =
                 WasmiInstance::new(template, self.builder.wasi_settings(), state)?;
             made.start(template, meter).await?;

@@ -1,4 +1,4 @@
-//! One module on several engines.
+//! One module, translated on several engines.
 
 use std::{num::NonZeroUsize, sync::OnceLock};
 
@@ -7,100 +7,109 @@ use wasmi::{Engine, Module};
 
 use crate::{
     engine::{EngineSettings, check_metering, translate},
-    instance::{Origin, Template},
-    rewrite::Code,
+    instance::Template,
+    rewrite::{TranslatedModule, Translation},
 };
 
-/// The templates of one module, on one engine each.
+/// A module with one template per engine.
 ///
-/// An engine of wasmi hands out stacks under a lock, so threads that run
-/// guests of the same engine at the same time wait for each other. The second
-/// engine and those after it translate the module when they are first needed.
-pub(crate) struct Templates {
-    first: Template,
-    further: Option<Further>,
+/// An engine of wasmi hands out stacks under a lock, so threads that run guests
+/// of the same engine contend for it. Each shard is an engine with its own
+/// translation of the module; all but the first translate on first use.
+pub(crate) struct ShardedModule {
+    first_shard: Template,
+    extra_shards: Option<ExtraShards>,
 }
 
-struct Further {
+struct ExtraShards {
     settings: EngineSettings,
+    /// The module, rewritten where that is needed.
     binary: Box<[u8]>,
-    origin: Origin,
-    /// The number of the first instance. It runs on the first engine, so that
-    /// nothing is translated a second time for it.
-    base: OnceLock<usize>,
-    /// `None` inside where the translation failed, which has worked before.
+    translation: Translation,
+    /// The shard hint of the first instance. It maps to the first shard, so that
+    /// a provider with one instance translates its module once.
+    first_hint: OnceLock<usize>,
+    /// Holds `None` where the translation failed, although the first shard's
+    /// succeeded.
     templates: Box<[OnceLock<Option<Template>>]>,
 }
 
-impl Templates {
-    /// A module that was translated elsewhere, on its engine.
-    pub(crate) fn single(module: Module, interruption: Interruption) -> Result<Self, ModuleError> {
+impl ShardedModule {
+    /// Takes a module that the user has translated. Its engine is the only
+    /// shard.
+    pub(crate) fn from_translated(
+        module: Module,
+        interruption: Interruption,
+    ) -> Result<Self, ModuleError> {
         check_metering(module.engine(), interruption)?;
         Ok(Self {
-            first: Template::new(module, interruption, Origin::Elsewhere)?,
-            further: None,
+            first_shard: Template::new(module, interruption, Translation::ByUser)?,
+            extra_shards: None,
         })
     }
 
-    /// The binary on an engine of the user's.
-    pub(crate) fn on(
+    /// Translates `binary` on the user's engine, the only shard.
+    pub(crate) fn on_engine(
         engine: &Engine,
         binary: &[u8],
         interruption: Interruption,
     ) -> Result<Self, ModuleError> {
         check_metering(engine, interruption)?;
-        let code = Code::of(engine, binary)?;
+        let translated = TranslatedModule::new(engine, binary)?;
         Ok(Self {
-            first: Template::new(code.module, interruption, code.origin)?,
-            further: None,
+            first_shard: Template::new(translated.module, interruption, translated.translation)?,
+            extra_shards: None,
         })
     }
 
-    /// The binary on up to `engines` engines of its own.
-    pub(crate) fn spread(
+    /// Translates `binary` on an engine of its own, with up to `engines` shards.
+    pub(crate) fn on_own_engines(
         binary: &[u8],
         engines: NonZeroUsize,
         settings: EngineSettings,
     ) -> Result<Self, ModuleError> {
-        let code = Code::of(&settings.engine(), binary)?;
-        let further = (engines.get() > 1).then(|| Further {
+        let translated = TranslatedModule::new(&settings.engine(), binary)?;
+        let extra_shards = (engines.get() > 1).then(|| ExtraShards {
             settings,
-            binary: code.rewritten.as_deref().unwrap_or(binary).into(),
-            origin: code.origin.clone(),
-            base: OnceLock::new(),
+            binary: translated.rewritten.as_deref().unwrap_or(binary).into(),
+            translation: translated.translation.clone(),
+            first_hint: OnceLock::new(),
             templates: (1..engines.get()).map(|_| OnceLock::new()).collect(),
         });
         Ok(Self {
-            first: Template::new(code.module, settings.interruption, code.origin)?,
-            further,
+            first_shard: Template::new(
+                translated.module,
+                settings.interruption,
+                translated.translation,
+            )?,
+            extra_shards,
         })
     }
 
-    pub(crate) const fn first(&self) -> &Template {
-        &self.first
+    pub(crate) const fn first_shard(&self) -> &Template {
+        &self.first_shard
     }
 
-    /// The template for an instance with this number; see
-    /// [`ModuleState::spread`](wapc_host::ModuleState::spread).
-    pub(crate) fn of(&self, spread: usize) -> &Template {
-        let Some(further) = &self.further else {
-            return &self.first;
+    /// Returns the template for an instance with this shard hint.
+    pub(crate) fn template(&self, shard_hint: usize) -> &Template {
+        let Some(extra) = &self.extra_shards else {
+            return &self.first_shard;
         };
-        let base = *further.base.get_or_init(|| spread);
-        let number = spread.wrapping_sub(base) % (further.templates.len() + 1);
-        number
+        let first_hint = *extra.first_hint.get_or_init(|| shard_hint);
+        let shard = shard_hint.wrapping_sub(first_hint) % (extra.templates.len() + 1);
+        shard
             .checked_sub(1)
-            .and_then(|index| further.templates.get(index))
-            .and_then(|template| template.get_or_init(|| further.template()).as_ref())
-            .unwrap_or(&self.first)
+            .and_then(|index| extra.templates.get(index))
+            .and_then(|template| template.get_or_init(|| extra.new_template()).as_ref())
+            .unwrap_or(&self.first_shard)
     }
 }
 
-impl Further {
-    fn template(&self) -> Option<Template> {
+impl ExtraShards {
+    fn new_template(&self) -> Option<Template> {
         let module = translate(&self.settings.engine(), &self.binary)
             .ok()?
             .ok()?;
-        Template::new(module, self.settings.interruption, self.origin.clone()).ok()
+        Template::new(module, self.settings.interruption, self.translation.clone()).ok()
     }
 }

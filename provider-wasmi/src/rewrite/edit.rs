@@ -6,24 +6,24 @@ use wasmparser::{
     for_each_visit_operator, for_each_visit_simd_operator,
 };
 
-/// What becomes of an instruction.
+/// A change of one instruction.
 pub(crate) enum Edit {
-    /// These bytes come before it.
-    Before(Vec<u8>),
-    /// These bytes come in its place.
-    Instead(Vec<u8>),
+    /// Inserts these bytes in front of it.
+    InsertBefore(Vec<u8>),
+    /// Replaces it by these bytes.
+    Replace(Vec<u8>),
 }
 
-/// Says of each instruction of a function, one after the other, what becomes of
-/// it; `None` if it stays as it is.
+/// Called for each instruction in order. Returns the edit to apply, or `None` to
+/// keep it.
 pub(crate) trait Editor {
-    /// To be inlined always: see [`Each`].
+    /// Implementations must be `#[inline(always)]`: see [`EditingVisitor`].
     fn edit(&mut self, operator: &Operator<'_>) -> Option<Edit>;
 }
 
-/// A function's body as `editor` wants it; `None` if nothing changes. `binary`
-/// is the module that it is in.
-pub(crate) fn edited<'m>(
+/// Applies `editor` to a function's body, a part of the module `binary`. Returns
+/// `None` if nothing changes.
+pub(crate) fn edit_body<'m>(
     binary: &'m [u8],
     body: &FunctionBody<'m>,
     editor: impl Editor,
@@ -32,17 +32,17 @@ pub(crate) fn edited<'m>(
     let mut copied = range.start;
     let mut output = Vec::new();
     let mut operators = body.get_operators_reader()?;
-    let mut each = Each { editor, edit: None };
+    let mut visitor = EditingVisitor { editor, edit: None };
     while !operators.eof() {
         let at = operators.original_position();
-        operators.visit_operator(&mut each)?;
-        let Some(edit) = each.edit.take() else {
+        operators.visit_operator(&mut visitor)?;
+        let Some(edit) = visitor.edit.take() else {
             continue;
         };
         output.extend(binary.get(copied..at).unwrap_or_default());
         let (bytes, next) = match edit {
-            Edit::Before(bytes) => (bytes, at),
-            Edit::Instead(bytes) => (bytes, operators.original_position()),
+            Edit::InsertBefore(bytes) => (bytes, at),
+            Edit::Replace(bytes) => (bytes, operators.original_position()),
         };
         output.extend(bytes);
         copied = next;
@@ -54,17 +54,17 @@ pub(crate) fn edited<'m>(
     Ok(Some(output))
 }
 
-/// Asks an editor about each instruction.
+/// Passes each instruction to an editor.
 ///
-/// Each kind has a method of its own, into which the editor is inlined: the many
-/// that it does not care about are only stepped over, which takes about half as
-/// long as to read each as an `Operator` and look what it is.
-struct Each<E> {
+/// Each kind of instruction has its own method, into which the editor is
+/// inlined. Most of them then compile to nothing, which takes half as long as
+/// reading each instruction as an `Operator` and matching on it.
+struct EditingVisitor<E> {
     editor: E,
     edit: Option<Edit>,
 }
 
-macro_rules! ask {
+macro_rules! visit {
     ($(
         @$proposal:ident $operator:ident
         $({ $($argument:ident: $type:ty),* })? => $visit:ident ($($annotation:tt)*)
@@ -81,43 +81,43 @@ macro_rules! ask {
     };
 }
 
-impl<'a, E: Editor> VisitOperator<'a> for Each<E> {
+impl<'a, E: Editor> VisitOperator<'a> for EditingVisitor<E> {
     type Output = ();
 
     fn simd_visitor(&mut self) -> Option<&mut dyn VisitSimdOperator<'a, Output = ()>> {
         Some(self)
     }
 
-    for_each_visit_operator!(ask);
+    for_each_visit_operator!(visit);
 }
 
-impl<'a, E: Editor> VisitSimdOperator<'a> for Each<E> {
-    for_each_visit_simd_operator!(ask);
+impl<'a, E: Editor> VisitSimdOperator<'a> for EditingVisitor<E> {
+    for_each_visit_simd_operator!(visit);
 }
 
-/// The contents of a code section with these bodies.
+/// Returns the contents of a code section with these bodies.
 pub(crate) fn code_section<'b>(bodies: impl ExactSizeIterator<Item = &'b [u8]>) -> Vec<u8> {
     let mut section = Vec::new();
-    count(&mut section, bodies.len());
+    write_count(&mut section, bodies.len());
     for body in bodies {
-        bytes(&mut section, body);
+        write_bytes(&mut section, body);
     }
     section
 }
 
-/// Writes `contents` behind their length.
-pub(crate) fn bytes(output: &mut Vec<u8>, contents: &[u8]) {
-    count(output, contents.len());
+/// Writes the length of `contents`, then the contents.
+pub(crate) fn write_bytes(output: &mut Vec<u8>, contents: &[u8]) {
+    write_count(output, contents.len());
     output.extend(contents);
 }
 
-fn count(output: &mut Vec<u8>, count: usize) {
-    // A module is no larger than its format allows: 4 GiB.
-    number(output, u64::try_from(count).unwrap_or(u64::MAX));
+fn write_count(output: &mut Vec<u8>, count: usize) {
+    // The format bounds all lengths to 32 bits.
+    write_leb128(output, u64::try_from(count).unwrap_or(u64::MAX));
 }
 
 /// Writes an unsigned number in LEB128.
-pub(crate) fn number(output: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn write_leb128(output: &mut Vec<u8>, mut value: u64) {
     loop {
         let [low, ..] = value.to_le_bytes();
         value >>= 7;

@@ -1,31 +1,35 @@
-//! Rewrites the few modules that wasmi cannot interrupt as they are.
+//! Rewrites modules that wasmi cannot interrupt as they are.
 //!
-//! wasmi runs a start section to its end: it becomes an export, which the
-//! provider calls like the other start functions. And wasmi 2.0 forgets where
-//! it was when fuel runs out in `table.grow` (it does not store the
-//! instruction pointer there), and goes on at the beginning of the function.
-//! So each `table.grow` becomes a call of a function that does nothing else,
-//! in which the beginning is the right place to go on.
+//! - **Start sections**: wasmi runs them without returning control. The section
+//!   becomes an export that the provider calls like the other start functions.
+//! - **`table.grow`** (`docs/upstream/wasmi-table-grow-resume.md`): when fuel runs
+//!   out in it, wasmi 2.0.0 does not store the instruction pointer, so a resumed
+//!   guest restarts its function. Each `table.grow` becomes a call of a function
+//!   that contains nothing else: there, restarting is correct.
+//!   `tests/wasmi_defects.rs` fails when wasmi is fixed.
 
 use std::{borrow::Cow, ops::Range};
 
 use wasmparser::{BinaryReaderError, FunctionBody, Operator, Parser, Payload, RefType, TypeRef};
 
-use super::edit::{Edit, Editor, HEADER_BYTES, SECTION_CODE, bytes, code_section, edited, number};
+use super::edit::{
+    Edit, Editor, HEADER_BYTES, SECTION_CODE, code_section, edit_body, write_bytes, write_leb128,
+};
 
-/// A module that was rewritten.
+/// A module after rewriting.
 pub(crate) struct Rewritten {
     pub(crate) binary: Vec<u8>,
-    /// The name under which the start section's function is exported.
+    /// The name under which the start section's function is exported, if there
+    /// is one.
     pub(crate) start: Option<String>,
 }
 
-/// `binary` without what wasmi cannot interrupt; `None` if there is nothing of
-/// it. Function indices and names stay as they are.
+/// Returns `binary` in an interruptible form, or `None` if it is interruptible
+/// already. Function indices and names do not change.
 ///
-/// `binary` is a valid module; of any other, nothing sensible comes.
+/// `binary` must be a valid module; the result for an invalid one is unspecified.
 pub(crate) fn rewrite(binary: &[u8]) -> Option<Rewritten> {
-    let outline = Outline::of(binary).ok()?;
+    let outline = Outline::parse(binary).ok()?;
     let growth = outline.growth(binary);
     if outline.start.is_none() && growth.is_none() {
         return None;
@@ -39,20 +43,20 @@ pub(crate) fn rewrite(binary: &[u8]) -> Option<Rewritten> {
             (SECTION_EXPORT, _) => match (&start, outline.start) {
                 (Some(name), Some(function)) => {
                     let mut export = Vec::new();
-                    bytes(&mut export, name.as_bytes());
+                    write_bytes(&mut export, name.as_bytes());
                     export.push(KIND_FUNCTION);
-                    number(&mut export, function.into());
-                    appended(contents, &[export])?
+                    write_leb128(&mut export, function.into());
+                    append_items(contents, &[export])?
                 }
                 _ => contents.to_vec(),
             },
-            (SECTION_TYPE, Some(growth)) => appended(contents, &growth.types)?,
-            (SECTION_FUNCTION, Some(growth)) => appended(contents, &growth.functions)?,
+            (SECTION_TYPE, Some(growth)) => append_items(contents, &growth.types)?,
+            (SECTION_FUNCTION, Some(growth)) => append_items(contents, &growth.functions)?,
             (SECTION_CODE, Some(growth)) => growth.code.clone(),
             _ => contents.to_vec(),
         };
         output.push(section.id);
-        bytes(&mut output, &contents);
+        write_bytes(&mut output, &contents);
     }
     Some(Rewritten {
         binary: output,
@@ -60,7 +64,7 @@ pub(crate) fn rewrite(binary: &[u8]) -> Option<Rewritten> {
     })
 }
 
-/// What a rewriter must know of a module.
+/// The parts of a module that the rewriting needs.
 #[derive(Default)]
 struct Outline<'m> {
     sections: Vec<Section>,
@@ -82,17 +86,17 @@ struct Table {
     can_grow: bool,
 }
 
-/// What comes in place of the instructions `table.grow`.
+/// The replacement of the module's `table.grow` instructions.
 struct Growth {
-    /// For each table a type and a function of it, to be added to the module's.
+    /// One type and one function per table, to be appended to the module's.
     types: Vec<Vec<u8>>,
     functions: Vec<Vec<u8>>,
-    /// The whole new code section.
+    /// The contents of the new code section.
     code: Vec<u8>,
 }
 
 impl<'m> Outline<'m> {
-    fn of(binary: &'m [u8]) -> Result<Self, BinaryReaderError> {
+    fn parse(binary: &'m [u8]) -> Result<Self, BinaryReaderError> {
         let mut outline = Self::default();
         for payload in Parser::new(0).parse_all(binary) {
             let payload = payload?;
@@ -136,7 +140,7 @@ impl<'m> Outline<'m> {
         Ok(outline)
     }
 
-    /// A name that the module does not export.
+    /// Returns a name that the module does not export.
     fn private_name(&self) -> String {
         let mut name = "wapc start section".to_owned();
         while self.exports.contains(&name.as_str()) {
@@ -145,8 +149,8 @@ impl<'m> Outline<'m> {
         name
     }
 
-    /// `None` if no table grows. Most modules have none that can, so their
-    /// code is not looked at.
+    /// Returns the replacement of `table.grow`, or `None` if there is none. The
+    /// code of modules whose tables cannot grow, most of them, is not read.
     fn growth(&self, binary: &[u8]) -> Option<Growth> {
         let code = self.sections.iter().find(|s| s.id == SECTION_CODE)?;
         let code = binary.get(code.range.clone())?;
@@ -158,7 +162,7 @@ impl<'m> Outline<'m> {
         let (mut types, mut functions, mut bodies) = (vec![], vec![], vec![]);
         let mut found = false;
         for body in &self.bodies {
-            let changed = edited(binary, body, WithoutGrowth(self.functions)).ok()?;
+            let changed = edit_body(binary, body, GrowthByCall(self.functions)).ok()?;
             found |= changed.is_some();
             bodies.push(changed.map_or(Cow::Borrowed(body.as_bytes()), Cow::Owned));
         }
@@ -173,11 +177,11 @@ impl<'m> Outline<'m> {
             };
             types.push(vec![TYPE_FUNCTION, 2, element, TYPE_I32, 1, TYPE_I32]);
             let mut function = Vec::new();
-            number(&mut function, self.types.checked_add(index)?.into());
+            write_leb128(&mut function, self.types.checked_add(index)?.into());
             functions.push(function);
             let mut body = vec![NO_LOCALS, LOCAL_GET, 0, LOCAL_GET, 1];
             body.extend(TABLE_GROW);
-            number(&mut body, index.into());
+            write_leb128(&mut body, index.into());
             body.push(END);
             bodies.push(Cow::Owned(body));
         }
@@ -189,29 +193,29 @@ impl<'m> Outline<'m> {
     }
 }
 
-/// Puts a call in place of each `table.grow`: of the functions from this one
-/// on, one for each table.
-struct WithoutGrowth(u32);
+/// Replaces each `table.grow` by a call. The field is the index of the function
+/// for table 0; those for further tables follow.
+struct GrowthByCall(u32);
 
-impl Editor for WithoutGrowth {
+impl Editor for GrowthByCall {
     #[inline(always)]
     fn edit(&mut self, operator: &Operator<'_>) -> Option<Edit> {
         let Operator::TableGrow { table } = operator else {
             return None;
         };
         let mut call = vec![CALL];
-        number(&mut call, self.0.checked_add(*table)?.into());
-        Some(Edit::Instead(call))
+        write_leb128(&mut call, self.0.checked_add(*table)?.into());
+        Some(Edit::Replace(call))
     }
 }
 
-/// A vector in the binary format with `items` behind those it has.
-fn appended(vector: &[u8], items: &[Vec<u8>]) -> Option<Vec<u8>> {
+/// Appends `items` to a vector in the binary format.
+fn append_items(vector: &[u8], items: &[Vec<u8>]) -> Option<Vec<u8>> {
     let mut reader = wasmparser::BinaryReader::new(vector, 0);
     let count = reader.read_var_u32().ok()?;
     let mut output = Vec::new();
     let count = count.checked_add(u32::try_from(items.len()).ok()?)?;
-    number(&mut output, count.into());
+    write_leb128(&mut output, count.into());
     output.extend(vector.get(reader.original_position()..)?);
     output.extend(items.iter().flatten());
     Some(output)

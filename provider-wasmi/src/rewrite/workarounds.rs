@@ -1,36 +1,40 @@
-//! Writes modules so that wasmi 2.0 runs them as it should.
+//! Avoids instruction sequences that wasmi 2.0.0 miscompiles.
 //!
-//! Some of its instructions go wrong, and each can be written in another way
-//! that does the same. When the pinned wasmi does better, this goes.
+//! Each is rewritten into an equivalent sequence that wasmi compiles correctly.
+//! `tests/wasmi_defects.rs` runs a minimal case of each on plain wasmi and fails
+//! as soon as the pinned version gets it right; the workaround goes then. The
+//! reports for wasmi's maintainers are in `docs/upstream/`.
 //!
-//! - **Blocks with parameters**: a local that lies on the stack beneath is put
-//!   where it is kept only when the next block within begins, and the other
-//!   ways out of the block find there whatever was there before
-//!   (`hostile/engine_block_params`). An empty block in front has it put there
-//!   in time.
-//! - **`select` after a comparison with zero**: where the number compared is in
-//!   a local, wasmi leaves the comparison out and decides by whatever its
-//!   register holds (`hostile/engine_select_zero`). An instruction between the
-//!   two, which changes nothing, keeps it from joining them.
-//! - **`i32.store` at an offset above 65535, or in another memory than the
-//!   first**: where address and value are the same local, its translator panics
-//!   (`hostile/engine_store_itself`). The same instruction makes them two.
-//! - **`v128.store8_lane` and `v128.store16_lane`** there: the interpreter goes
-//!   on at a wild address (`hostile/engine_store_lane`), which takes a guest
-//!   out of its sandbox. Taking the lane out and storing it as an `i32` is the
-//!   same.
+//! - **Blocks with parameters** (`wasmi-block-params.md`): a local on the operand
+//!   stack below the parameters is copied to its slot only on the path into the
+//!   first nested block. Other paths read a stale slot. An empty block in front
+//!   forces the copy. Fixture: `hostile/engine_block_params`.
+//! - **`select` after a comparison with zero** (`wasmi-select-eqz.md`): if the
+//!   compared number is in a local, wasmi fuses comparison and `select` and
+//!   tests a stale register. Adding 0 to the condition prevents the fusion.
+//!   Fixture: `hostile/engine_select_zero`.
+//! - **`i32.store` of a local at itself** (`wasmi-store-same-local.md`): with an
+//!   offset above 65535, or in another memory than the first, the translator
+//!   panics. Adding 0 to the value makes address and value different operands.
+//!   Fixture: `hostile/engine_store_itself`.
+//! - **`v128.store8_lane` and `v128.store16_lane`** (`wasmi-store-lane.md`): with
+//!   such an offset or memory, the interpreter continues at a wild address, which
+//!   takes a guest out of its sandbox. The lane is extracted and stored as an
+//!   `i32` instead. Fixture: `hostile/engine_store_lane`.
 
 use std::{borrow::Cow, mem};
 
 use wasmparser::{BinaryReaderError, BlockType, MemArg, Operator, Parser, Payload};
 
-use super::edit::{Edit, Editor, HEADER_BYTES, SECTION_CODE, bytes, code_section, edited, number};
+use super::edit::{
+    Edit, Editor, HEADER_BYTES, SECTION_CODE, code_section, edit_body, write_bytes, write_leb128,
+};
 
-/// `binary` without what wasmi gets wrong; `None` if there is nothing of it.
+/// Returns `binary` with all workarounds applied, or `None` if it needs none.
 ///
-/// A module that is not valid stays so.
-pub(crate) fn mend(binary: &[u8]) -> Option<Vec<u8>> {
-    let code = mended_code(binary).ok()??;
+/// An invalid module stays invalid.
+pub(crate) fn apply(binary: &[u8]) -> Option<Vec<u8>> {
+    let code = rewrite_code_section(binary).ok()??;
     let mut output = binary.get(..HEADER_BYTES)?.to_vec();
     for payload in Parser::new(0).parse_all(binary) {
         let Some((id, range)) = payload.ok()?.as_section() else {
@@ -38,50 +42,50 @@ pub(crate) fn mend(binary: &[u8]) -> Option<Vec<u8>> {
         };
         output.push(id);
         match id {
-            SECTION_CODE => bytes(&mut output, &code),
-            _ => bytes(&mut output, binary.get(range)?),
+            SECTION_CODE => write_bytes(&mut output, &code),
+            _ => write_bytes(&mut output, binary.get(range)?),
         }
     }
     Some(output)
 }
 
-/// The contents of the code section, if they need mending.
-fn mended_code(binary: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
-    let (mut bodies, mut mended) = (vec![], false);
+/// Returns the new contents of the code section, or `None` if nothing changes.
+fn rewrite_code_section(binary: &[u8]) -> Result<Option<Vec<u8>>, BinaryReaderError> {
+    let (mut bodies, mut changed) = (vec![], false);
     for payload in Parser::new(0).parse_all(binary) {
         let Payload::CodeSectionEntry(body) = payload? else {
             continue;
         };
-        let changed = edited(binary, &body, Mending::default())?;
-        mended |= changed.is_some();
-        bodies.push(changed.map_or(Cow::Borrowed(body.as_bytes()), Cow::Owned));
+        let edited = edit_body(binary, &body, WorkaroundEditor::default())?;
+        changed |= edited.is_some();
+        bodies.push(edited.map_or(Cow::Borrowed(body.as_bytes()), Cow::Owned));
     }
-    Ok(mended.then(|| code_section(bodies.iter().map(Cow::as_ref))))
+    Ok(changed.then(|| code_section(bodies.iter().map(Cow::as_ref))))
 }
 
-/// Mends a function.
+/// Applies the workarounds to one function.
 #[derive(Default)]
-struct Mending {
+struct WorkaroundEditor {
     previous: Previous,
 }
 
-impl Editor for Mending {
+impl Editor for WorkaroundEditor {
     #[inline(always)]
     fn edit(&mut self, operator: &Operator<'_>) -> Option<Edit> {
-        let previous = mem::replace(&mut self.previous, Previous::of(operator));
+        let previous = mem::replace(&mut self.previous, Previous::new(operator));
         edit_of(previous, operator)
     }
 }
 
-/// The kind of the instruction before, as far as it matters.
+/// The previous instruction, as far as the workarounds distinguish it.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Previous {
-    /// It has left a local on the stack.
+    /// Pushed a local.
     Local,
-    /// It has ended a block.
+    /// Ended a block.
     End,
-    /// wasmi may take what is on the stack behind it for the outcome of a
-    /// comparison: such an instruction, or one for which it does nothing.
+    /// wasmi may take the top of the stack for the result of a comparison: the
+    /// instruction is one, or wasmi emits no code for it.
     Comparison,
     #[default]
     Other,
@@ -89,7 +93,7 @@ enum Previous {
 
 impl Previous {
     #[inline(always)]
-    const fn of(operator: &Operator<'_>) -> Self {
+    const fn new(operator: &Operator<'_>) -> Self {
         match operator {
             Operator::LocalGet { .. } | Operator::LocalTee { .. } => Self::Local,
             Operator::End => Self::End,
@@ -111,63 +115,64 @@ impl Previous {
     }
 }
 
-/// What becomes of `operator` behind `previous`.
+/// Returns the edit of `operator` after `previous`.
 #[inline(always)]
 fn edit_of(previous: Previous, operator: &Operator<'_>) -> Option<Edit> {
     match operator {
         Operator::Block { blockty } | Operator::Loop { blockty } | Operator::If { blockty } => {
-            // Behind another block there are only its results.
+            // After another block only its results are on the stack.
             (matches!(blockty, BlockType::FuncType(_)) && previous != Previous::End)
-                .then(|| Edit::Before(EMPTY_BLOCK.to_vec()))
+                .then(|| Edit::InsertBefore(EMPTY_BLOCK.to_vec()))
         }
         Operator::Select | Operator::TypedSelect { .. } => {
             matches!(previous, Previous::Comparison | Previous::End)
-                .then(|| Edit::Before(SAME_NUMBER.to_vec()))
+                .then(|| Edit::InsertBefore(ADD_ZERO.to_vec()))
         }
         Operator::I32Store { memarg }
         | Operator::I32Store8 { memarg }
-        | Operator::I32Store16 { memarg } => (is_far(*memarg) && previous == Previous::Local)
-            .then(|| Edit::Before(SAME_NUMBER.to_vec())),
-        Operator::V128Store8Lane { memarg, lane } => is_far(*memarg)
-            .then(|| Edit::Instead(stored(EXTRACT_LANE_8, *lane, I32_STORE_8, *memarg))),
-        Operator::V128Store16Lane { memarg, lane } => is_far(*memarg)
-            .then(|| Edit::Instead(stored(EXTRACT_LANE_16, *lane, I32_STORE_16, *memarg))),
+        | Operator::I32Store16 { memarg } => (has_wide_address(*memarg)
+            && previous == Previous::Local)
+            .then(|| Edit::InsertBefore(ADD_ZERO.to_vec())),
+        Operator::V128Store8Lane { memarg, lane } => has_wide_address(*memarg)
+            .then(|| Edit::Replace(lane_store(EXTRACT_LANE_8, *lane, I32_STORE_8, *memarg))),
+        Operator::V128Store16Lane { memarg, lane } => has_wide_address(*memarg)
+            .then(|| Edit::Replace(lane_store(EXTRACT_LANE_16, *lane, I32_STORE_16, *memarg))),
         _ => None,
     }
 }
 
-/// Whether wasmi encodes the address in its long form.
-const fn is_far(memarg: MemArg) -> bool {
+/// Returns whether wasmi encodes the address in its long form.
+const fn has_wide_address(memarg: MemArg) -> bool {
     memarg.offset > 0xffff || memarg.memory != 0
 }
 
-/// Stores a lane, taken out of its vector.
-fn stored(extract: [u8; 2], lane: u8, store: u8, memarg: MemArg) -> Vec<u8> {
+/// Encodes the extraction of a lane and its store as an `i32`.
+fn lane_store(extract: [u8; 2], lane: u8, store: u8, memarg: MemArg) -> Vec<u8> {
     let mut output = extract.to_vec();
     output.extend([lane, store]);
     match memarg.memory {
         0 => output.push(memarg.align),
         memory => {
             output.push(memarg.align | MEMORY_FLAG);
-            number(&mut output, memory.into());
+            write_leb128(&mut output, memory.into());
         }
     }
-    number(&mut output, memarg.offset);
+    write_leb128(&mut output, memarg.offset);
     output
 }
 
 /// `block`, `end`.
 const EMPTY_BLOCK: [u8; 3] = [0x02, 0x40, 0x0b];
 /// `i32.const 0`, `i32.add`.
-const SAME_NUMBER: [u8; 3] = [0x41, 0, 0x6a];
+const ADD_ZERO: [u8; 3] = [0x41, 0, 0x6a];
 const I32_STORE_8: u8 = 0x3a;
 const I32_STORE_16: u8 = 0x3b;
-/// The byte that every vector instruction begins with.
+/// The prefix byte of all vector instructions.
 const VECTOR_PREFIX: u8 = 0xfd;
 /// `i8x16.extract_lane_u`, `i16x8.extract_lane_u`.
 const EXTRACT_LANE_8: [u8; 2] = [VECTOR_PREFIX, 0x16];
 const EXTRACT_LANE_16: [u8; 2] = [VECTOR_PREFIX, 0x19];
-/// In the alignment: the index of a memory follows.
+/// A flag in the alignment field: a memory index follows.
 const MEMORY_FLAG: u8 = 0x40;
 
 #[cfg(test)]
@@ -183,9 +188,8 @@ mod tests {
             .into_owned()
     }
 
-    /// Each with what it becomes.
     #[test]
-    fn what_wasmi_gets_wrong_is_written_in_another_way() {
+    fn miscompiled_sequences_are_rewritten() {
         let values = "i32.const 7 i32.const 8 local.get $a";
         let select =
             |condition: &str, typed: &str| format!("{values} {condition} select {typed} drop");
@@ -235,13 +239,13 @@ mod tests {
             cases.push((nested(""), nested("block end")));
         }
         for (wrong, right) in cases {
-            assert_eq!(mend(&binary(&wrong)), Some(binary(&right)), "{wrong}");
-            assert_eq!(mend(&binary(&right)), None, "{right}");
+            assert_eq!(apply(&binary(&wrong)), Some(binary(&right)), "{wrong}");
+            assert_eq!(apply(&binary(&right)), None, "{right}");
         }
     }
 
     #[test]
-    fn all_else_stays_as_it_is() {
+    fn other_sequences_are_kept() {
         for right in [
             "i32.const 7 i32.const 8 local.get $a select drop",
             "i32.const 7 i32.const 8 local.get $a i32.const 3 i32.lt_s select drop",
@@ -252,15 +256,15 @@ mod tests {
             "local.get $a local.get $v v128.store offset=65536",
             "local.get $a block (result i32) local.get $a if end local.get $a end drop drop",
         ] {
-            assert_eq!(mend(&binary(right)), None, "{right}");
+            assert_eq!(apply(&binary(right)), None, "{right}");
         }
     }
 
     #[test]
-    fn what_is_no_module_is_left_alone() {
+    fn invalid_modules_are_kept() {
         let mut cut = binary("i32.const 7 i32.const 8 local.get $a i32.eqz select drop");
         cut.truncate(cut.len() - 5);
-        assert_eq!(mend(&cut), None);
-        assert_eq!(mend(b"\0asm\x01\0\0\0"), None);
+        assert_eq!(apply(&cut), None);
+        assert_eq!(apply(b"\0asm\x01\0\0\0"), None);
     }
 }
