@@ -105,7 +105,7 @@ impl fmt::Debug for WasmiEngineProvider {
 
 impl WebAssemblyEngineProvider for WasmiEngineProvider {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        let template = self.module.template(state.spread());
+        let template = self.module.template(state.shard_hint());
         let (mut made, meter) = WasmiInstance::new(template, self.builder.wasi_settings(), state)?;
         match pin!(made.start(template, meter)).poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(started) => started?,
@@ -119,7 +119,7 @@ impl WebAssemblyEngineProvider for WasmiEngineProvider {
         state: ModuleState,
     ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
         Box::pin(async move {
-            let template = self.module.template(state.spread());
+            let template = self.module.template(state.shard_hint());
             let (mut made, meter) =
                 WasmiInstance::new(template, self.builder.wasi_settings(), state)?;
             made.start(template, meter).await?;

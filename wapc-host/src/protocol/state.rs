@@ -96,11 +96,10 @@ impl ModuleState {
         self.generation
     }
 
-    /// A number that differs between instances that are likely to run at the
-    /// same time: for engines that keep what threads contend for in several
-    /// copies.
+    /// A sharding hint: instances that tend to run concurrently get different
+    /// values.
     #[must_use]
-    pub fn spread(&self) -> usize {
+    pub fn shard_hint(&self) -> usize {
         let host = usize::try_from(self.host_id).unwrap_or_default();
         self.slot.wrapping_add(host)
     }
