@@ -197,7 +197,7 @@ impl HostShared {
         operation: &str,
         options: Option<&CallOptions>,
     ) -> Result<SlotGuard<'_>, Error> {
-        self.not_within(operation)?;
+        self.reject_reentrant(operation)?;
         // The clock must tick for the limits to be noticed.
         let _working = self.working(true)?;
         let began = Instant::now();

@@ -10,7 +10,8 @@ use super::{
     shared::HostShared,
 };
 use crate::{
-    error::Error, limits::call::CallOptions, protocol::lent::Request, protocol::reentrancy::Within,
+    error::Error, limits::call::CallOptions, protocol::lent::Request,
+    protocol::reentrancy::ReentrancyGuard,
 };
 
 impl WapcHost {
@@ -100,13 +101,13 @@ impl<'h> With<'h> {
 pub struct CheckedOut<'h> {
     lease: Lease<'h>,
     options: Option<CallOptions>,
-    _within: Within,
+    _guard: ReentrancyGuard,
 }
 
 impl<'h> CheckedOut<'h> {
     pub(crate) fn new(lease: Lease<'h>, options: Option<CallOptions>) -> Self {
         Self {
-            _within: Within::hold(lease.host.id),
+            _guard: ReentrancyGuard::held(lease.host.id),
             lease,
             options,
         }

@@ -23,7 +23,7 @@ use crate::{
     limits::call::CallOptions,
     pool::{Slot, SlotGuard},
     protocol::lent::{Request, Sink},
-    protocol::reentrancy::{Within, is_within},
+    protocol::reentrancy::{ReentrancyGuard, is_reentrant},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -79,7 +79,7 @@ impl HostShared {
 
     #[cold]
     fn wait(&self, operation: &str, options: Option<&CallOptions>) -> Result<SlotGuard<'_>, Error> {
-        self.not_within(operation)?;
+        self.reject_reentrant(operation)?;
         let give_up = || match options {
             Some(options) => not_begun(operation, options),
             None => Ok(()),
@@ -90,8 +90,8 @@ impl HostShared {
     }
 
     /// Refuses a caller that would wait for itself.
-    pub(crate) fn not_within(&self, operation: &str) -> Result<(), Error> {
-        if self.pool.slots().len() == 1 && is_within(self.id) {
+    pub(crate) fn reject_reentrant(&self, operation: &str) -> Result<(), Error> {
+        if self.pool.slots().len() == 1 && is_reentrant(self.id) {
             return Err(self.counted(Error::Reentrant {
                 operation: operation.to_owned(),
                 host_id: self.id,
@@ -151,7 +151,7 @@ impl<'h> Lease<'h> {
         let mut read = |bytes: &[u8]| {
             // The guest has done nothing wrong: it finishes its call first.
             result = Some(catch_unwind(AssertUnwindSafe(|| {
-                let _within = Within::enter(host_id);
+                let _guard = ReentrancyGuard::scoped(host_id);
                 read(bytes)
             })));
         };

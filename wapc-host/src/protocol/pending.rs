@@ -16,7 +16,7 @@ use crate::{
     limits::cancel::{CancelHandle, CancelWaker},
     protocol::budget::Budget,
     protocol::host_call::BoxFuture,
-    protocol::reentrancy::Within,
+    protocol::reentrancy::ReentrancyGuard,
 };
 
 /// The host's answer to a guest, once it is there. For engines, which await it
@@ -85,7 +85,7 @@ impl Future for HostAnswer {
         }
         // A future that has panicked is not polled again.
         let polled = catch_unwind(AssertUnwindSafe(|| {
-            let _within = Within::enter(this.host_id);
+            let _guard = ReentrancyGuard::scoped(this.host_id);
             let answer = this.future.as_mut().poll(context);
             answer.map_err(|error| error.to_string())
         }));

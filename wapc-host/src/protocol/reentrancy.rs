@@ -1,58 +1,59 @@
-//! Which hosts this thread is within.
+//! Re-entrancy: the hosts whose calls have led to the code that this thread
+//! runs.
 
 use std::{
     cell::{Cell, RefCell},
     marker::PhantomData,
 };
 
-/// While it lives, this thread runs user code that a call to a host has led
-/// to, or holds the host's instance, and [`is_within`] knows of it.
+/// Marks this thread, while it lives, as running user code on behalf of a call
+/// to a host, or as holding an instance of it. [`is_reentrant`] tells.
 ///
-/// A host of one instance would wait for itself for ever if such code called
-/// it again.
+/// If such code called a host of one instance again, it would wait for itself
+/// for ever.
 #[derive(Debug)]
-pub(crate) struct Within {
+pub(crate) struct ReentrancyGuard {
     host_id: u64,
-    /// This thread was within the host before, and innermost so.
-    was_within: bool,
-    /// It belongs to the thread that made it.
+    /// The host was the innermost one of this thread before.
+    was_innermost: bool,
+    /// The marks are thread-local.
     _not_send: PhantomData<*const ()>,
 }
 
-impl Within {
-    /// For user code that runs until the end of the value's scope.
+impl ReentrancyGuard {
+    /// A guard for user code that runs until the end of the guard's scope.
     #[inline]
-    pub(crate) fn enter(host_id: u64) -> Self {
-        // So it is while the caller holds an instance.
+    pub(crate) fn scoped(host_id: u64) -> Self {
+        // The usual case while the caller holds an instance.
         if INNERMOST.get() == Some(host_id) {
             return Self {
                 host_id,
-                was_within: true,
+                was_innermost: true,
                 _not_send: PhantomData,
             };
         }
-        Self::hold(host_id)
+        Self::held(host_id)
     }
 
-    /// For a value that is dropped in any order with others.
+    /// A guard for a value that is dropped in any order with others.
     #[inline]
-    pub(crate) fn hold(host_id: u64) -> Self {
+    pub(crate) fn held(host_id: u64) -> Self {
         let outer = INNERMOST.replace(Some(host_id));
         if let Some(outer) = outer {
             push(outer);
         }
         Self {
             host_id,
-            was_within: false,
+            was_innermost: false,
             _not_send: PhantomData,
         }
     }
 }
 
-impl Drop for Within {
+impl Drop for ReentrancyGuard {
     #[inline]
     fn drop(&mut self) {
-        if self.was_within {
+        if self.was_innermost {
             return;
         }
         if INNERMOST.get() == Some(self.host_id) && DEPTH.get() == 0 {
@@ -63,9 +64,9 @@ impl Drop for Within {
     }
 }
 
-/// Whether this thread is within the host `host_id`.
+/// Whether a call to the host `host_id` from this thread would be re-entrant.
 #[inline]
-pub(crate) fn is_within(host_id: u64) -> bool {
+pub(crate) fn is_reentrant(host_id: u64) -> bool {
     match INNERMOST.get() {
         None => false,
         Some(innermost) => {
@@ -95,8 +96,8 @@ fn leave(host_id: u64) {
 }
 
 thread_local! {
-    /// The host that this thread is within. As a rule there is one at the
-    /// most, so that `OUTER`, which is slower to reach, stays empty.
+    /// The innermost host of this thread. There is rarely more than one, so
+    /// `OUTER`, which is slower to reach, usually stays empty.
     static INNERMOST: Cell<Option<u64>> = const { Cell::new(None) };
     /// The hosts around `INNERMOST`, outermost first.
     static OUTER: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
@@ -112,29 +113,29 @@ mod tests {
 
     #[test]
     fn nesting_is_known_and_ends_with_the_scope_even_by_a_panic() {
-        assert!(!is_within(1));
-        let outer = Within::enter(1);
-        let inner = Within::enter(2);
-        assert!(is_within(1) && is_within(2));
+        assert!(!is_reentrant(1));
+        let outer = ReentrancyGuard::scoped(1);
+        let inner = ReentrancyGuard::scoped(2);
+        assert!(is_reentrant(1) && is_reentrant(2));
         drop(outer);
-        assert!(!is_within(1) && is_within(2));
+        assert!(!is_reentrant(1) && is_reentrant(2));
         let panicked = catch_unwind(|| {
-            let _within = Within::enter(3);
-            assert!(!is_within(3), "on purpose");
+            let _guard = ReentrancyGuard::scoped(3);
+            assert!(!is_reentrant(3), "on purpose");
         });
-        assert!(panicked.is_err() && !is_within(3));
+        assert!(panicked.is_err() && !is_reentrant(3));
         drop(inner);
-        assert!(!is_within(2));
+        assert!(!is_reentrant(2));
     }
 
     #[test]
     fn what_is_held_counts_once_for_each_holder() {
-        let (first, second) = (Within::hold(1), Within::hold(1));
-        drop(Within::enter(1));
-        assert!(is_within(1));
+        let (first, second) = (ReentrancyGuard::held(1), ReentrancyGuard::held(1));
+        drop(ReentrancyGuard::scoped(1));
+        assert!(is_reentrant(1));
         drop(first);
-        assert!(is_within(1));
+        assert!(is_reentrant(1));
         drop(second);
-        assert!(!is_within(1));
+        assert!(!is_reentrant(1));
     }
 }

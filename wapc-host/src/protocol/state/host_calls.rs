@@ -18,7 +18,7 @@ use crate::{
     protocol::host_call::{HostCall, OwnedHostCall},
     protocol::memory::{bounded, not_utf8, read},
     protocol::pending::{Answer, AnswerKind, Asked, HostAnswer, WaitForAnswer, WaitLimits},
-    protocol::reentrancy::Within,
+    protocol::reentrancy::ReentrancyGuard,
     protocol::scratch::{CachedName, Utf8Cache},
 };
 
@@ -75,7 +75,7 @@ impl ModuleState {
         // The guest's state is not looked at after a panic: the instance is
         // dropped.
         let answer = catch_unwind(AssertUnwindSafe(|| {
-            let _within = Within::enter(call.host_id);
+            let _guard = ReentrancyGuard::scoped(call.host_id);
             callback
                 .call(call, response)
                 .map_err(|error| error.to_string())
@@ -117,7 +117,7 @@ impl ModuleState {
             self.budget.cancel().cloned(),
         );
         let begun = catch_unwind(AssertUnwindSafe(|| {
-            let _within = Within::enter(self.host_id);
+            let _guard = ReentrancyGuard::scoped(self.host_id);
             callback.call(call)
         }));
         let answer = match begun {

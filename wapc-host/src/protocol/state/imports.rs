@@ -9,7 +9,7 @@ use crate::limits::guest::LimitError;
 use crate::{
     error::{ProtocolError, Stop},
     protocol::memory::{assembly_script_string, bounded, length, not_utf8, read, write},
-    protocol::reentrancy::Within,
+    protocol::reentrancy::ReentrancyGuard,
 };
 
 impl ModuleState {
@@ -141,7 +141,7 @@ impl ModuleState {
             .count_log_line(&self.limits, line.len())?;
         if log::log_enabled!(target: LOG_TARGET, log::Level::Info) {
             let line = String::from_utf8_lossy(line);
-            let _within = Within::enter(self.host_id);
+            let _guard = ReentrancyGuard::scoped(self.host_id);
             log::info!(target: LOG_TARGET, "[guest of host {}] {line}", self.host_id);
         }
         Ok(())
