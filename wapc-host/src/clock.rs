@@ -49,8 +49,8 @@ pub(crate) fn duration_of(ticks: u64) -> Duration {
     TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
 }
 
-/// Makes sure that the clock ticks. To be called after the caller has made
-/// itself seen as running.
+/// Makes sure that the clock ticks. The caller must have marked itself as
+/// running before.
 ///
 /// # Errors
 ///
@@ -65,26 +65,25 @@ pub(crate) fn wake() -> io::Result<()> {
     }
 }
 
-/// What the clock keeps going for, and looks after while it does.
-pub(crate) trait Clocked: Send + Sync {
+/// A client of the clock: the clock ticks while a timed call of it runs, and
+/// calls its periodic maintenance.
+pub(crate) trait ClockClient: Send + Sync {
     /// Whether a timed call is running.
     fn running(&self) -> bool;
 
-    /// Does what is due about every [`TEND`], running or not. Returns whether
-    /// there will be more of it.
-    fn tend(&self) -> bool;
+    /// Periodic maintenance, about every [`MAINTENANCE_INTERVAL`]. Returns
+    /// `false` when there is none left to do, so that the clock may sleep.
+    fn maintain(&self) -> bool;
 }
 
-/// Adds to what the clock looks at.
-pub(crate) fn register(clocked: Weak<dyn Clocked>) {
+/// Adds a client, until its owner drops it.
+pub(crate) fn register(client: Weak<dyn ClockClient>) {
     let mut registry = CLOCK.registry.lock();
-    if registry.clocked.len() >= registry.sweep_at {
-        registry
-            .clocked
-            .retain(|clocked| clocked.strong_count() > 0);
-        registry.sweep_at = 2 * registry.clocked.len().max(16);
+    if registry.clients.len() >= registry.sweep_at {
+        registry.clients.retain(|client| client.strong_count() > 0);
+        registry.sweep_at = 2 * registry.clients.len().max(16);
     }
-    registry.clocked.push(clocked);
+    registry.clients.push(client);
 }
 
 /// Wakes a future at a tick, until it is dropped.
@@ -128,11 +127,11 @@ struct Alarms {
     wakers: BTreeMap<(u64, u64), Waker>,
 }
 
-/// How often the clock calls [`Clocked::tend`].
-pub(crate) const TEND: Duration = Duration::from_millis(250);
+/// How often the clock calls [`ClockClient::maintain`].
+pub(crate) const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long nobody runs before the clock stops.
-const LINGER: Duration = Duration::from_millis(100);
+/// How long no timed call runs before the clock stops.
+const IDLE_GRACE: Duration = Duration::from_millis(100);
 
 static CLOCK: Clock = Clock {
     ticks: AtomicU64::new(0),
@@ -140,7 +139,7 @@ static CLOCK: Clock = Clock {
     registry: Mutex::new(Registry {
         started: false,
         observers: Vec::new(),
-        clocked: Vec::new(),
+        clients: Vec::new(),
         sweep_at: 16,
     }),
     alarms: Mutex::new(Alarms {
@@ -161,8 +160,8 @@ struct Clock {
 struct Registry {
     started: bool,
     observers: Vec<Box<dyn FnMut() -> bool + Send>>,
-    clocked: Vec<Weak<dyn Clocked>>,
-    /// The length of `clocked` at which the dead ones are taken out.
+    clients: Vec<Weak<dyn ClockClient>>,
+    /// The length of `clients` at which the dead ones are taken out.
     sweep_at: usize,
 }
 
@@ -182,19 +181,19 @@ impl Clock {
     }
 
     fn run(&self) {
-        let mut tended = Instant::now();
+        let mut maintained = Instant::now();
         loop {
-            self.tick_while_anyone_runs(&mut tended);
+            self.tick_while_anyone_runs(&mut maintained);
             let mut registry = self.registry.lock();
             while !self.awake.load(Ordering::SeqCst) {
                 drop(registry);
-                let again = self.tend(&mut tended);
+                let again = self.maintain(&mut maintained);
                 registry = self.registry.lock();
                 if self.awake.load(Ordering::SeqCst) {
                     break;
                 }
                 if again {
-                    self.called.wait_for(&mut registry, TEND);
+                    self.called.wait_for(&mut registry, MAINTENANCE_INTERVAL);
                 } else {
                     self.called.wait(&mut registry);
                 }
@@ -202,7 +201,7 @@ impl Clock {
         }
     }
 
-    fn tick_while_anyone_runs(&self, tended: &mut Instant) {
+    fn tick_while_anyone_runs(&self, maintained: &mut Instant) {
         let mut last = Instant::now();
         let mut quiet = Duration::ZERO;
         loop {
@@ -213,24 +212,25 @@ impl Clock {
             last += TICK * ticks;
             self.ticks.fetch_add(ticks.into(), Ordering::Relaxed);
             let mut observers = mem::take(&mut self.registry.lock().observers);
-            observers.retain_mut(|observer| guarded(observer).unwrap_or(false));
+            observers.retain_mut(|observer| catching(observer).unwrap_or(false));
             let mut registry = self.registry.lock();
             observers.append(&mut registry.observers);
             registry.observers = observers;
             drop(registry);
             self.sound_alarms();
 
-            self.tend(tended);
+            self.maintain(maintained);
             quiet += elapsed;
-            if quiet >= LINGER {
+            if quiet >= IDLE_GRACE {
                 quiet = Duration::ZERO;
                 if self.anyone_running() {
                     continue;
                 }
-                // A call makes itself seen as running, and then looks whether
-                // the clock is awake. One that has seen it awake a moment ago
-                // is seen running a moment from now: the pause is a thousand
-                // times longer than a store takes to reach another processor.
+                // A call marks itself as running (store), and then checks that
+                // the clock is awake (load). Its mark may still be in a store
+                // buffer when we look for it, so look again after a pause that
+                // is a thousand times longer than a store takes to become
+                // visible.
                 self.awake.store(false, Ordering::SeqCst);
                 thread::sleep(TICK);
                 if !self.anyone_running() {
@@ -249,39 +249,39 @@ impl Clock {
             mem::replace(&mut alarms.wakers, later)
         };
         for waker in due.into_values() {
-            guarded(|| waker.wake());
+            catching(|| waker.wake());
         }
     }
 
     fn anyone_running(&self) -> bool {
-        let clocked = self.registry.lock().clocked.clone();
-        clocked
+        let clients = self.registry.lock().clients.clone();
+        clients
             .iter()
-            .any(|clocked| look_at(clocked, |clocked| clocked.running()))
+            .any(|client| with_client(client, |client| client.running()))
     }
 
-    /// Tends all if it is time. Returns whether any wants more of it.
-    fn tend(&self, tended: &mut Instant) -> bool {
-        if tended.elapsed() < TEND {
+    /// Maintains all clients if it is time. Returns whether any needs more.
+    fn maintain(&self, maintained: &mut Instant) -> bool {
+        if maintained.elapsed() < MAINTENANCE_INTERVAL {
             return true;
         }
-        *tended = Instant::now();
-        let clocked = self.registry.lock().clocked.clone();
-        clocked.iter().fold(false, |again, clocked| {
-            look_at(clocked, |clocked| clocked.tend()) | again
+        *maintained = Instant::now();
+        let clients = self.registry.lock().clients.clone();
+        clients.iter().fold(false, |again, client| {
+            with_client(client, |client| client.maintain()) | again
         })
     }
 }
 
-/// Asks `clocked`, if it is still there. If its owner has left it meanwhile, it
-/// is dropped here, with all that the owner gave it.
-fn look_at(clocked: &Weak<dyn Clocked>, ask: fn(&dyn Clocked) -> bool) -> bool {
-    guarded(|| clocked.upgrade().is_some_and(|clocked| ask(&*clocked))).unwrap_or(false)
+/// Calls `ask` with `client`, if it still exists. If its owner drops it
+/// meanwhile, the client itself is dropped here.
+fn with_client(client: &Weak<dyn ClockClient>, ask: fn(&dyn ClockClient) -> bool) -> bool {
+    catching(|| client.upgrade().is_some_and(|client| ask(&*client))).unwrap_or(false)
 }
 
-/// Runs what may lead to others' code. Its panic is shown, and must not end
-/// the clock: no deadline in the process would be noticed any more.
-fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
+/// Runs code that may call user code, and catches its panic: a dead clock
+/// would notice no deadline in the process any more.
+fn catching<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }
 
@@ -293,12 +293,12 @@ mod tests {
 
     struct Running(AtomicBool);
 
-    impl Clocked for Running {
+    impl ClockClient for Running {
         fn running(&self) -> bool {
             self.0.load(Ordering::SeqCst)
         }
 
-        fn tend(&self) -> bool {
+        fn maintain(&self) -> bool {
             false
         }
     }
@@ -308,8 +308,8 @@ mod tests {
     fn it_ticks_for_whoever_runs_and_again_after_a_sleep() {
         for _ in 0..3 {
             let running = Arc::new(Running(AtomicBool::new(true)));
-            let clocked: Arc<dyn Clocked> = running.clone();
-            register(Arc::downgrade(&clocked));
+            let client: Arc<dyn ClockClient> = running.clone();
+            register(Arc::downgrade(&client));
             wake().unwrap();
             let start = now();
             while now() < start + 3 {
@@ -345,8 +345,8 @@ mod tests {
     #[cfg_attr(miri, ignore = "waits for real time")]
     fn it_goes_on_ticking_when_what_it_calls_panics() {
         let running = Arc::new(Running(AtomicBool::new(true)));
-        let clocked: Arc<dyn Clocked> = running.clone();
-        register(Arc::downgrade(&clocked));
+        let client: Arc<dyn ClockClient> = running.clone();
+        register(Arc::downgrade(&client));
         let told = [true, false].map(|panics| {
             let woken = AtomicBool::new(false);
             Arc::new(Told { woken, panics })

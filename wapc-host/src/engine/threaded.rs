@@ -211,12 +211,12 @@ impl Door {
 }
 
 /// For a guest that has outlived its caller.
-impl clock::Clocked for Door {
+impl clock::ClockClient for Door {
     fn running(&self) -> bool {
         !self.passing.lock().over
     }
 
-    fn tend(&self) -> bool {
+    fn maintain(&self) -> bool {
         false
     }
 }

@@ -106,7 +106,7 @@ impl HostShared {
     }
 }
 
-impl clock::Clocked for HostShared {
+impl clock::ClockClient for HostShared {
     fn running(&self) -> bool {
         self.working.load(Ordering::SeqCst) > 0
             || self
@@ -116,7 +116,7 @@ impl clock::Clocked for HostShared {
                 .any(|slot| slot.running.load(Ordering::SeqCst))
     }
 
-    fn tend(&self) -> bool {
+    fn maintain(&self) -> bool {
         self.retire_missed() | self.retire_idle()
     }
 }

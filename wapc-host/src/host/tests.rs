@@ -512,8 +512,8 @@ fn idle_instances_retire_but_for_the_least_number() {
         gate.leave.wait();
     });
     let shared = &host.shared;
-    clock::Clocked::tend(&**shared);
-    clock::Clocked::tend(&**shared);
+    clock::ClockClient::maintain(&**shared);
+    clock::ClockClient::maintain(&**shared);
     assert_eq!(host.stats().live, 1);
     host.call("count", b"").unwrap();
 }

@@ -378,7 +378,7 @@ fn callers_swaps_cancelling_and_dropped_futures_leave_nothing_behind() {
     assert_eq!(generation, 1 + rounds as u64);
     if cfg!(miri) {
         // It tries memory orders too for which the clock looks again.
-        clock::Clocked::tend(&*host.shared);
+        clock::ClockClient::maintain(&*host.shared);
     }
     let slots = host.shared.pool.slots();
     assert!(
@@ -386,7 +386,7 @@ fn callers_swaps_cancelling_and_dropped_futures_leave_nothing_behind() {
         "old code is left"
     );
     assert!(
-        !clock::Clocked::running(&*host.shared),
+        !clock::ClockClient::running(&*host.shared),
         "the clock may sleep"
     );
     drop(host);
