@@ -1,7 +1,7 @@
 //! The contract between the host and an engine.
 
+pub(crate) mod call_guard;
 pub(crate) mod guest_call;
-pub(crate) mod loan;
 pub(crate) mod outcome;
 pub(crate) mod provider;
 #[cfg(any(test, feature = "testing"))]

@@ -16,8 +16,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{
     clock,
+    engine::call_guard::CallGuard,
     engine::guest_call::Lengths,
-    engine::loan::Loan,
     engine::outcome::Unanswered,
     engine::provider::GuestInstance,
     error::Stop,
@@ -100,7 +100,7 @@ fn call(
     let mut response = Vec::new();
     let mut request = Request::filling(operation, payload, &mut response);
     let options = options.as_ref();
-    let conversed = Loan::new(&mut *instance, &mut request, lengths, options, None).converse();
+    let conversed = CallGuard::new(&mut *instance, &mut request, lengths, options, None).converse();
     Done {
         instance,
         conversed,

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     clock::{self, Alarm},
-    engine::loan::Loan,
+    engine::call_guard::CallGuard,
     engine::provider::AsyncCall,
     engine::threaded::OnThread,
     error::{EngineError, Error, Spent, Stop},
@@ -269,19 +269,19 @@ impl Lease<'_> {
             let (instance, lengths) =
                 self.begin(request.operation, request.payload, options, true)?;
             let conversed = {
-                let mut loan = Loan::new(instance, request, lengths, options, yield_ticks);
-                let returned = match loan.converse_async() {
+                let mut guard = CallGuard::new(instance, request, lengths, options, yield_ticks);
+                let returned = match guard.converse_async() {
                     AsyncCall::Ended(returned) => Some(returned),
                     AsyncCall::Running(call) => Some(call.await),
                     AsyncCall::Unsupported => None,
                 };
                 let Some(returned) = returned else {
-                    drop(loan);
+                    drop(guard);
                     let call = self.call_on_thread(request.operation, request.payload, options);
                     request.sink.take(&Box::pin(call).await?);
                     return Ok(());
                 };
-                loan.end(returned)
+                guard.end(returned)
             };
             self.end(request.operation, conversed).map_err(Box::new)
         }

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     clock,
+    engine::call_guard::CallGuard,
     engine::guest_call::Lengths,
-    engine::loan::Loan,
     engine::outcome::Unanswered,
     engine::provider::GuestInstance,
     error::{EngineError, Error, ProtocolError, Spent},
@@ -189,7 +189,7 @@ impl<'h> Lease<'h> {
                 .map_err(|error| self.host.counted(error))?;
         }
         let (instance, lengths) = self.begin(operation, payload, options, self.host.timed)?;
-        let conversed = Loan::new(instance, &mut request, lengths, options, None).converse();
+        let conversed = CallGuard::new(instance, &mut request, lengths, options, None).converse();
         self.end(operation, conversed)
     }
 

@@ -4,12 +4,12 @@
 //! plain reference to the caller's [`Request`]: the instance outlives the call.
 //! Copying it in would cost a copy of the payload. So a `GuestCall` puts a
 //! raw pointer to it into the state and takes that out again at its end, and a
-//! `Loan` sees to the end on a return and on an unwind alike.
+//! `CallGuard` sees to the end on a return and on an unwind alike.
 //!
 //! # Safety argument
 //!
 //! 1. The pointer in [`Lent`] is not null only between `GuestCall::begin`
-//!    and the end of the `Loan` that owns the `GuestCall`. The `Loan` borrows
+//!    and the end of the `CallGuard` that owns the `GuestCall`. The `CallGuard` borrows
 //!    the request for its whole life, and it never leaves this crate, which
 //!    never forgets one. The future of an async call, which holds one, may be
 //!    forgotten by its owner. Then the slot stays locked, if the future has

@@ -1,4 +1,4 @@
-//! A call lent to an instance, until it ends or unwinds.
+//! Ends a call in its instance, on a return and on an unwind alike.
 
 use std::num::NonZeroU64;
 
@@ -11,12 +11,12 @@ use crate::{
 };
 
 /// A call and the instance that it is for.
-pub(crate) struct Loan<'i, 'c> {
+pub(crate) struct CallGuard<'i, 'c> {
     instance: &'i mut dyn GuestInstance,
     call: GuestCall<'c>,
 }
 
-impl<'i, 'c> Loan<'i, 'c> {
+impl<'i, 'c> CallGuard<'i, 'c> {
     /// A call that lends `request` to the instance, yielding after each
     /// `yield_ticks` if it is async.
     #[inline(always)]
@@ -57,7 +57,7 @@ impl<'i, 'c> Loan<'i, 'c> {
     }
 }
 
-impl Drop for Loan<'_, '_> {
+impl Drop for CallGuard<'_, '_> {
     /// Takes back what is still lent: the engine has panicked, or its future
     /// was dropped.
     #[inline]
