@@ -63,7 +63,7 @@ impl Drop for CallGuard<'_, '_> {
     #[inline]
     fn drop(&mut self) {
         if self.call.request.is_lent() {
-            let lent = self.instance.state().lent_mut();
+            let lent = self.instance.state().lent_request();
             self.call.request.take_back(lent);
         }
     }

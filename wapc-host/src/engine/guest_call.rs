@@ -32,7 +32,7 @@ impl GuestCall<'_> {
     #[inline]
     pub(crate) fn begin(&mut self, state: &mut ModuleState) -> Lengths {
         state.begin(self.options, self.yield_ticks);
-        self.request.lend(state.lent_mut());
+        self.request.lend(state.lent_request());
         self.lengths
     }
 
@@ -42,7 +42,7 @@ impl GuestCall<'_> {
     pub(crate) fn end(&mut self, state: &mut ModuleState, returned: Returned) -> Conversed {
         match returned.0 {
             Ok(()) if state.has_responded() => {
-                self.request.take_back(state.lent_mut());
+                self.request.take_back(state.lent_request());
                 Conversed(Ok(state.ticks()))
             }
             Ok(()) => self.end_unanswered(state, Unanswered::boxed(Ok(1))),
@@ -56,7 +56,7 @@ impl GuestCall<'_> {
         state: &mut ModuleState,
         mut unanswered: Box<Unanswered>,
     ) -> Conversed {
-        self.request.take_back(state.lent_mut());
+        self.request.take_back(state.lent_request());
         unanswered.ticks = state.ticks();
         Conversed(Err(unanswered))
     }

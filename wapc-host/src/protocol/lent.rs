@@ -8,7 +8,7 @@
 //!
 //! # Safety argument
 //!
-//! 1. The pointer in [`Lent`] is not null only between `GuestCall::begin`
+//! 1. The pointer in [`LentRequest`] is not null only between `GuestCall::begin`
 //!    and the end of the `CallGuard` that owns the `GuestCall`. The `CallGuard` borrows
 //!    the request for its whole life, and it never leaves this crate, which
 //!    never forgets one. The future of an async call, which holds one, may be
@@ -22,7 +22,7 @@
 //!    the end looks for the pointer, which no other live call shares. If it is
 //!    not there, it has escaped, and the process aborts before the borrow can
 //!    end. A call that has begun lends nothing to a second state.
-//! 3. The request is reached only through the [`Lent`] that has the pointer to
+//! 3. The request is reached only through the [`LentRequest`] that has the pointer to
 //!    it: its sink through `&mut`, its bytes as shared slices. All of it is
 //!    `Send`, so an instance may move to another thread during a call.
 //!    `AtomicPtr` states just this to the compiler; exclusive access needs no
@@ -88,17 +88,17 @@ impl Sink<'_> {
 
 /// What the caller has lent to the state: nothing, outside a call.
 #[derive(Default)]
-pub(crate) struct Lent {
+pub(crate) struct LentRequest {
     request: AtomicPtr<Request<'static>>,
 }
 
-impl Lent {
+impl LentRequest {
     /// The operation's name and the payload, or `None` outside a call.
     #[inline]
     pub(crate) fn request(&self) -> Option<(&[u8], &[u8])> {
         let request = self.request.load(Ordering::Relaxed);
         // SAFETY: if it is not null, its call is still alive (argument 1) and
-        // writes to it through this `Lent` alone (argument 3). The lifetimes
+        // writes to it through this `LentRequest` alone (argument 3). The lifetimes
         // are shortened to that of `self`.
         let request: &Request<'_> = unsafe { request.as_ref()? };
         Some((request.operation.as_bytes(), request.payload))
@@ -114,9 +114,9 @@ impl Lent {
     }
 }
 
-impl fmt::Debug for Lent {
+impl fmt::Debug for LentRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lent")
+        f.debug_struct("LentRequest")
             .field(
                 "payload_bytes",
                 &self.request().map(|(_, payload)| payload.len()),
@@ -126,12 +126,12 @@ impl fmt::Debug for Lent {
 }
 
 /// The caller's side of a loan: the pointer to the request, on its way into a
-/// [`Lent`] and out again.
+/// [`LentRequest`] and out again.
 ///
 /// The process aborts where one is dropped that is still lent.
 pub(crate) struct Lending<'c> {
     request: AtomicPtr<Request<'static>>,
-    /// A `Lent` has the pointer.
+    /// A `LentRequest` has the pointer.
     is_lent: bool,
     borrows: PhantomData<&'c mut Request<'c>>,
 }
@@ -151,9 +151,9 @@ impl<'c> Lending<'c> {
         self.is_lent
     }
 
-    /// Lends the request; to a second `Lent` it lends nothing.
+    /// Lends the request; to a second `LentRequest` it lends nothing.
     #[inline]
-    pub(crate) fn lend(&mut self, lent: &mut Lent) {
+    pub(crate) fn lend(&mut self, lent: &mut LentRequest) {
         if !self.is_lent {
             *lent.request.get_mut() = *self.request.get_mut();
             self.is_lent = true;
@@ -161,7 +161,7 @@ impl<'c> Lending<'c> {
     }
 
     #[inline]
-    pub(crate) fn take_back(&mut self, lent: &mut Lent) {
+    pub(crate) fn take_back(&mut self, lent: &mut LentRequest) {
         let request = lent.request.get_mut();
         if *request != *self.request.get_mut() {
             // It is in a state that can no longer be reached (argument 2):

@@ -10,7 +10,7 @@ use crate::{
     limits::guest::Limits,
     protocol::budget::Budget,
     protocol::callback::{Callback, HostCallback},
-    protocol::lent::Lent,
+    protocol::lent::LentRequest,
     protocol::pending::WaitForAnswer,
     protocol::scratch::{CallScratch, Utf8Cache},
 };
@@ -39,7 +39,7 @@ pub struct ModuleState {
     limits: Arc<Limits>,
     budget: Budget,
     growth: Growth,
-    lent: Lent,
+    lent: LentRequest,
     responded: bool,
     scratch: CallScratch,
     names: Utf8Cache,
@@ -76,7 +76,7 @@ impl ModuleState {
             budget: Budget::for_start(&limits, options),
             limits,
             growth: Growth::default(),
-            lent: Lent::default(),
+            lent: LentRequest::default(),
             responded: false,
             scratch: CallScratch::default(),
             names: Utf8Cache::default(),
@@ -119,7 +119,7 @@ impl ModuleState {
         self.scratch.reset();
     }
 
-    pub(crate) const fn lent_mut(&mut self) -> &mut Lent {
+    pub(crate) const fn lent_request(&mut self) -> &mut LentRequest {
         &mut self.lent
     }
 
