@@ -141,7 +141,7 @@ impl GuestInstance for WasmiInstance {
         self.run(op_length, msg_length).into_result()
     }
 
-    // Into `converse`, which is what the host asks for.
+    // Into `drive`, which is what the host asks for.
     #[inline(always)]
     fn run(&mut self, op_length: i32, msg_length: i32) -> Returned {
         let mut meter = Meter::new(self.interruption, &self.store.data().state);

@@ -40,14 +40,14 @@ impl<'i, 'c> CallGuard<'i, 'c> {
 
     /// Runs the call.
     #[inline(always)]
-    pub(crate) fn converse(&mut self) -> Result<u64, Box<Unanswered>> {
-        self.instance.converse(&mut self.call).0
+    pub(crate) fn drive(&mut self) -> Result<u64, Box<Unanswered>> {
+        self.instance.drive(&mut self.call).0
     }
 
     /// Begins the call, to be ended when the engine is done.
     #[inline]
-    pub(crate) fn converse_async(&mut self) -> AsyncCall<'_> {
-        self.instance.converse_async(&mut self.call)
+    pub(crate) fn drive_async(&mut self) -> AsyncCall<'_> {
+        self.instance.drive_async(&mut self.call)
     }
 
     /// Ends a call that has begun so.

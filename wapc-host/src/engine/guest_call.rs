@@ -3,14 +3,14 @@
 use std::{fmt, num::NonZeroU64};
 
 use crate::{
-    engine::outcome::{Conversed, Returned, Unanswered},
+    engine::outcome::{CallEnd, Returned, Unanswered},
     limits::call::CallOptions,
     protocol::lent::Lending,
     protocol::state::ModuleState,
 };
 
 /// One call of a guest, on its way through
-/// [`GuestInstance::converse`](crate::GuestInstance::converse).
+/// [`GuestInstance::drive`](crate::GuestInstance::drive).
 pub struct GuestCall<'c> {
     pub(crate) request: Lending<'c>,
     pub(crate) lengths: Lengths,
@@ -39,11 +39,11 @@ impl GuestCall<'_> {
     /// Ends the call in the state that it has begun in. `Ok` is the clock's
     /// ticks since then.
     #[inline]
-    pub(crate) fn end(&mut self, state: &mut ModuleState, returned: Returned) -> Conversed {
+    pub(crate) fn end(&mut self, state: &mut ModuleState, returned: Returned) -> CallEnd {
         match returned.0 {
             Ok(()) if state.has_responded() => {
                 self.request.take_back(state.lent_request());
-                Conversed(Ok(state.ticks()))
+                CallEnd(Ok(state.ticks()))
             }
             Ok(()) => self.end_unanswered(state, Unanswered::boxed(Ok(1))),
             Err(unanswered) => self.end_unanswered(state, unanswered),
@@ -55,10 +55,10 @@ impl GuestCall<'_> {
         &mut self,
         state: &mut ModuleState,
         mut unanswered: Box<Unanswered>,
-    ) -> Conversed {
+    ) -> CallEnd {
         self.request.take_back(state.lent_request());
         unanswered.ticks = state.ticks();
-        Conversed(Err(unanswered))
+        CallEnd(Err(unanswered))
     }
 }
 

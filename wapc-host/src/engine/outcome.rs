@@ -11,7 +11,7 @@ pub struct Returned(pub(crate) Result<(), Box<Unanswered>>);
 
 /// How a [`GuestCall`](crate::GuestCall) has ended; the host knows more of it.
 // `Ok` is the clock's ticks since it began.
-pub struct Conversed(pub(crate) Result<u64, Box<Unanswered>>);
+pub struct CallEnd(pub(crate) Result<u64, Box<Unanswered>>);
 
 /// A call that has ended without a response.
 pub(crate) struct Unanswered {
@@ -62,9 +62,9 @@ impl fmt::Debug for Returned {
     }
 }
 
-impl fmt::Debug for Conversed {
+impl fmt::Debug for CallEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Conversed")
+        f.debug_struct("CallEnd")
             .field("answered", &self.0.is_ok())
             .finish_non_exhaustive()
     }

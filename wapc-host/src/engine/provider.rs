@@ -4,7 +4,7 @@ use std::{fmt, future::ready};
 
 use crate::{
     engine::guest_call::GuestCall,
-    engine::outcome::{Conversed, Returned},
+    engine::outcome::{CallEnd, Returned},
     engine::tier::{Promotion, Tier},
     error::EngineError,
     limits::interruption::Interruption,
@@ -136,15 +136,15 @@ pub trait GuestInstance: Send {
     /// One call as a whole, for the host: begins it in the state, runs it by
     /// [`GuestInstance::run`], and ends it. There is nothing to do better here;
     /// it is a method so that the host asks each instance once for each call.
-    fn converse(&mut self, call: &mut GuestCall<'_>) -> Conversed {
+    fn drive(&mut self, call: &mut GuestCall<'_>) -> CallEnd {
         let lengths = call.begin(self.state());
         let returned = self.run(lengths.operation, lengths.payload);
         call.end(self.state(), returned)
     }
 
-    /// As [`GuestInstance::converse`], by [`GuestInstance::call_async`]. The
+    /// As [`GuestInstance::drive`], by [`GuestInstance::call_async`]. The
     /// host ends the call when that has.
-    fn converse_async(&mut self, call: &mut GuestCall<'_>) -> AsyncCall<'_> {
+    fn drive_async(&mut self, call: &mut GuestCall<'_>) -> AsyncCall<'_> {
         let lengths = call.begin(self.state());
         self.call_async(lengths.operation, lengths.payload)
     }

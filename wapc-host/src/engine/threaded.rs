@@ -36,7 +36,7 @@ pub(crate) struct OnThread {
 /// How the call went.
 pub(crate) struct Done {
     pub(crate) instance: Box<dyn GuestInstance>,
-    pub(crate) conversed: Result<u64, Box<Unanswered>>,
+    pub(crate) end: Result<u64, Box<Unanswered>>,
     pub(crate) response: Vec<u8>,
 }
 
@@ -100,10 +100,10 @@ fn call(
     let mut response = Vec::new();
     let mut request = Request::filling(operation, payload, &mut response);
     let options = options.as_ref();
-    let conversed = CallGuard::new(&mut *instance, &mut request, lengths, options, None).converse();
+    let end = CallGuard::new(&mut *instance, &mut request, lengths, options, None).drive();
     Done {
         instance,
-        conversed,
+        end,
         response,
     }
 }

@@ -135,7 +135,7 @@ impl HostShared {
         async move {
             let mut response = Vec::new();
             let mut request = Request::filling(operation, payload, &mut response);
-            match self.converse_async(&mut request, options).await {
+            match self.drive_async(&mut request, options).await {
                 Ok(()) => Ok(response),
                 Err(error) => Err(*error),
             }
@@ -151,12 +151,12 @@ impl HostShared {
     ) -> impl Future<Output = Result<(), Error>> {
         let mut request = Request::filling(operation, payload, response);
         async move {
-            let called = self.converse_async(&mut request, options);
+            let called = self.drive_async(&mut request, options);
             called.await.map_err(|error| *error)
         }
     }
 
-    fn converse_async(
+    fn drive_async(
         &self,
         request: &mut Request<'_>,
         options: Option<&CallOptions>,
@@ -166,7 +166,7 @@ impl HostShared {
                 Some(guard) if !self.is_stale(&guard) => Lease::new(self, guard),
                 guard => Box::pin(self.lease_async(guard, request.operation, options)).await?,
             };
-            lease.converse_async(request, options).await
+            lease.drive_async(request, options).await
         }
     }
 
@@ -255,8 +255,8 @@ impl HostShared {
 }
 
 impl Lease<'_> {
-    /// As `Lease::converse`, around a future.
-    pub(super) fn converse_async(
+    /// As `Lease::drive`, around a future.
+    pub(super) fn drive_async(
         &mut self,
         request: &mut Request<'_>,
         options: Option<&CallOptions>,
@@ -268,9 +268,9 @@ impl Lease<'_> {
             let yield_ticks = Some(self.host.yield_ticks);
             let (instance, lengths) =
                 self.begin(request.operation, request.payload, options, true)?;
-            let conversed = {
+            let end = {
                 let mut guard = CallGuard::new(instance, request, lengths, options, yield_ticks);
-                let returned = match guard.converse_async() {
+                let returned = match guard.drive_async() {
                     AsyncCall::Ended(returned) => Some(returned),
                     AsyncCall::Running(call) => Some(call.await),
                     AsyncCall::Unsupported => None,
@@ -283,11 +283,11 @@ impl Lease<'_> {
                 };
                 guard.end(returned)
             };
-            self.end(request.operation, conversed).map_err(Box::new)
+            self.end(request.operation, end).map_err(Box::new)
         }
     }
 
-    /// As `Lease::converse_async` for an engine that cannot suspend.
+    /// As `Lease::drive_async` for an engine that cannot suspend.
     async fn call_on_thread(
         &mut self,
         operation: &str,
@@ -302,7 +302,7 @@ impl Lease<'_> {
             .map_err(|error| Error::Init(EngineError::Other(error.into())))?;
         let done = pin!(job).await;
         self.guard.state.instance = Some(done.instance);
-        self.end(operation, done.conversed)?;
+        self.end(operation, done.end)?;
         Ok(done.response)
     }
 

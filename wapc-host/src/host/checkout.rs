@@ -228,7 +228,7 @@ impl CheckedOutAsync<'_> {
         let mut request = Request::filling(operation, payload, response);
         async move {
             let call = Unfinished(&mut self.lease);
-            let called = call.0.converse_async(&mut request, self.options.as_ref());
+            let called = call.0.drive_async(&mut request, self.options.as_ref());
             called.await.map_err(|error| *error)
         }
     }

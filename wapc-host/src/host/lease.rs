@@ -135,7 +135,7 @@ impl<'h> Lease<'h> {
         response: &mut Vec<u8>,
         options: Option<&CallOptions>,
     ) -> Result<(), Error> {
-        self.converse(Request::filling(operation, payload, response), options)
+        self.drive(Request::filling(operation, payload, response), options)
     }
 
     #[inline]
@@ -160,7 +160,7 @@ impl<'h> Lease<'h> {
             payload,
             sink: Sink::Read(&mut read),
         };
-        let outcome = self.converse(request, options);
+        let outcome = self.drive(request, options);
         match (outcome, result) {
             (_, Some(Err(panic))) => resume_unwind(panic),
             (Err(error), _) => Err(error),
@@ -176,7 +176,7 @@ impl<'h> Lease<'h> {
     /// One call: lends the caller's bytes, runs the guest, and looks at how it
     /// went.
     #[inline(always)]
-    fn converse<'c>(
+    fn drive<'c>(
         &mut self,
         mut request: Request<'c>,
         options: Option<&'c CallOptions>,
@@ -189,8 +189,8 @@ impl<'h> Lease<'h> {
                 .map_err(|error| self.host.counted(error))?;
         }
         let (instance, lengths) = self.begin(operation, payload, options, self.host.timed)?;
-        let conversed = CallGuard::new(instance, &mut request, lengths, options, None).converse();
-        self.end(operation, conversed)
+        let end = CallGuard::new(instance, &mut request, lengths, options, None).drive();
+        self.end(operation, end)
     }
 
     /// Whether the call before this one lost the instance.
@@ -241,9 +241,9 @@ impl<'h> Lease<'h> {
     pub(crate) fn end(
         &mut self,
         operation: &str,
-        conversed: Result<u64, Box<Unanswered>>,
+        end: Result<u64, Box<Unanswered>>,
     ) -> Result<(), Error> {
-        match conversed {
+        match end {
             Ok(ticks) => {
                 self.count(ticks);
                 self.guard.state.poisoned = false;
