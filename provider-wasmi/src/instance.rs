@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use wapc_host::{
-    AsyncCall, EngineError, GuestInstance, Interruption, ModuleError, ModuleState, Returned,
+    AsyncCall, EngineError, GuestInstance, GuestReturn, Interruption, ModuleError, ModuleState,
     WasiSettings, module::GuestShape,
 };
 use wapc_wasi::Wasi;
@@ -143,7 +143,7 @@ impl GuestInstance for WasmiInstance {
 
     // Into `drive`, which is what the host asks for.
     #[inline(always)]
-    fn run(&mut self, op_length: i32, msg_length: i32) -> Returned {
+    fn run(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         let mut meter = Meter::new(self.interruption, &self.store.data().state);
         run(
             &mut self.store,

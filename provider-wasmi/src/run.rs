@@ -7,7 +7,7 @@
 
 use std::{future::poll_fn, mem, ops::ControlFlow, task::Poll};
 
-use wapc_host::{EngineError, Returned};
+use wapc_host::{EngineError, GuestReturn};
 use wasmi::{
     Error, Store, TypedFunc, TypedResumableCall, TypedResumableCallHostTrap,
     TypedResumableCallOutOfFuel, Val, WasmParams, WasmResults,
@@ -26,7 +26,7 @@ pub(crate) fn run(
     meter: &mut Meter,
     guest_call: TypedFunc<(i32, i32), i32>,
     lengths: (i32, i32),
-) -> Returned {
+) -> GuestReturn {
     if meter.is_off() {
         let returned = guest_call.call(store, lengths);
         return returned.map_err(|error| engine_error(&error)).into();
@@ -75,7 +75,7 @@ pub(crate) fn run_first_slice<P: WasmParams, R: WasmResults>(
 
 /// Carries out actions on this thread until the guest function has ended.
 #[inline(never)]
-fn drive(store: &mut Store<Data>, meter: &mut Meter, mut action: Action<i32>) -> Returned {
+fn drive(store: &mut Store<Data>, meter: &mut Meter, mut action: Action<i32>) -> GuestReturn {
     loop {
         let event = match action {
             Action::Finish(outcome) => return outcome.into(),

@@ -11,7 +11,7 @@ use std::{
 #[cfg(feature = "async")]
 use wapc_host::AsyncCall;
 use wapc_host::{
-    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, Returned, StartFunction,
+    EngineError, GuestInstance, GuestReturn, Interruption, ModuleError, ModuleState, StartFunction,
     WasiSettings, module::GuestShape,
 };
 use wapc_wasi::Wasi;
@@ -239,7 +239,7 @@ impl WasmtimeInstance {
     /// A blocking call of a guest whose host may await: the engine runs such
     /// guests on stacks of their own alone. The state refuses what would wait.
     #[cold]
-    fn run_without_waiting(&mut self, op_length: i32, msg_length: i32) -> Returned {
+    fn run_without_waiting(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         let call = pin!(self.run_async((op_length, msg_length)));
         match call.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(returned) => returned,
@@ -247,7 +247,7 @@ impl WasmtimeInstance {
         }
     }
 
-    async fn run_async(&mut self, params: (i32, i32)) -> Returned {
+    async fn run_async(&mut self, params: (i32, i32)) -> GuestReturn {
         let Self {
             store,
             guest_call,
@@ -271,7 +271,7 @@ impl GuestInstance for WasmtimeInstance {
 
     // Into `drive`, which is what the host asks for.
     #[inline(always)]
-    fn run(&mut self, op_length: i32, msg_length: i32) -> Returned {
+    fn run(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         #[cfg(feature = "async")]
         if self.store.data().state.awaits() {
             return self.run_without_waiting(op_length, msg_length);

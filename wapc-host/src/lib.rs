@@ -68,7 +68,7 @@ mod tiers;
 mod wasi;
 
 pub use engine::guest_call::GuestCall;
-pub use engine::outcome::{CallEnd, Returned};
+pub use engine::outcome::{CallEnd, GuestReturn};
 pub use engine::provider::{AsyncCall, GuestInstance, WebAssemblyEngineProvider};
 pub use engine::tier::{Promotion, Tier};
 pub use error::{

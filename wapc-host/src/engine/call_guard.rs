@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use crate::{
     engine::guest_call::{GuestCall, Lengths},
-    engine::outcome::{Returned, Unanswered},
+    engine::outcome::{GuestReturn, Unanswered},
     engine::provider::{AsyncCall, GuestInstance},
     limits::call::CallOptions,
     protocol::lent::{Lending, Request},
@@ -52,7 +52,7 @@ impl<'i, 'c> CallGuard<'i, 'c> {
 
     /// Ends a call that has begun so.
     #[inline]
-    pub(crate) fn end(&mut self, returned: Returned) -> Result<u64, Box<Unanswered>> {
+    pub(crate) fn end(&mut self, returned: GuestReturn) -> Result<u64, Box<Unanswered>> {
         self.call.end(self.instance.state(), returned).0
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, num::NonZeroU64};
 
 use crate::{
-    engine::outcome::{CallEnd, Returned, Unanswered},
+    engine::outcome::{CallEnd, GuestReturn, Unanswered},
     limits::call::CallOptions,
     protocol::lent::Lending,
     protocol::state::ModuleState,
@@ -39,7 +39,7 @@ impl GuestCall<'_> {
     /// Ends the call in the state that it has begun in. `Ok` is the clock's
     /// ticks since then.
     #[inline]
-    pub(crate) fn end(&mut self, state: &mut ModuleState, returned: Returned) -> CallEnd {
+    pub(crate) fn end(&mut self, state: &mut ModuleState, returned: GuestReturn) -> CallEnd {
         match returned.0 {
             Ok(()) if state.has_responded() => {
                 self.request.take_back(state.lent_request());

@@ -7,7 +7,7 @@ use crate::error::EngineError;
 
 /// How a guest's `__guest_call` has returned, or has failed to: made from the
 /// `Result` of [`GuestInstance::call`](crate::GuestInstance::call).
-pub struct Returned(pub(crate) Result<(), Box<Unanswered>>);
+pub struct GuestReturn(pub(crate) Result<(), Box<Unanswered>>);
 
 /// How a [`GuestCall`](crate::GuestCall) has ended; the host knows more of it.
 // `Ok` is the clock's ticks since it began.
@@ -20,7 +20,7 @@ pub(crate) struct Unanswered {
     pub(crate) ticks: u64,
 }
 
-impl Returned {
+impl GuestReturn {
     /// What it was made from.
     ///
     /// # Errors
@@ -35,7 +35,7 @@ impl Returned {
     }
 }
 
-impl From<Result<i32, EngineError>> for Returned {
+impl From<Result<i32, EngineError>> for GuestReturn {
     #[inline]
     fn from(returned: Result<i32, EngineError>) -> Self {
         Self(match returned {
@@ -52,13 +52,13 @@ impl Unanswered {
     }
 }
 
-impl fmt::Debug for Returned {
+impl fmt::Debug for GuestReturn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let returned = self.0.as_ref().map_or_else(
             |unanswered| unanswered.returned.as_ref().copied(),
             |()| Ok(1),
         );
-        f.debug_tuple("Returned").field(&returned).finish()
+        f.debug_tuple("GuestReturn").field(&returned).finish()
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fmt, future::ready};
 
 use crate::{
     engine::guest_call::GuestCall,
-    engine::outcome::{CallEnd, Returned},
+    engine::outcome::{CallEnd, GuestReturn},
     engine::tier::{Promotion, Tier},
     error::EngineError,
     limits::interruption::Interruption,
@@ -85,10 +85,10 @@ pub enum AsyncCall<'i> {
     Unsupported,
     /// The guest's `__guest_call` has returned, or has failed to, and there was
     /// nothing to await.
-    Ended(Returned),
+    Ended(GuestReturn),
     /// It ends in this future. To drop that ends the call; the host drops the
     /// instance then.
-    Running(BoxFuture<'i, Returned>),
+    Running(BoxFuture<'i, GuestReturn>),
 }
 
 impl fmt::Debug for AsyncCall<'_> {
@@ -115,8 +115,8 @@ pub trait GuestInstance: Send {
     /// As [`GuestInstance::call`], with an outcome that fits two registers: what
     /// the host asks for. By default by that. An engine whose calls take
     /// nanoseconds writes this one, and `call` by it and
-    /// [`Returned::into_result`].
-    fn run(&mut self, op_length: i32, msg_length: i32) -> Returned {
+    /// [`GuestReturn::into_result`].
+    fn run(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         self.call(op_length, msg_length).into()
     }
 
