@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 
 use crate::{
     engine::guest_call::{GuestCall, Lengths},
-    engine::outcome::{GuestReturn, Unanswered},
+    engine::outcome::{Failed, GuestReturn},
     engine::provider::{AsyncCall, GuestInstance},
     limits::call::CallOptions,
     protocol::lent::{Lending, Request},
@@ -40,7 +40,7 @@ impl<'i, 'c> CallGuard<'i, 'c> {
 
     /// Runs the call.
     #[inline(always)]
-    pub(crate) fn drive(&mut self) -> Result<u64, Box<Unanswered>> {
+    pub(crate) fn drive(&mut self) -> Result<u64, Box<Failed>> {
         self.instance.drive(&mut self.call).0
     }
 
@@ -52,7 +52,7 @@ impl<'i, 'c> CallGuard<'i, 'c> {
 
     /// Ends a call that has begun so.
     #[inline]
-    pub(crate) fn end(&mut self, returned: GuestReturn) -> Result<u64, Box<Unanswered>> {
+    pub(crate) fn end(&mut self, returned: GuestReturn) -> Result<u64, Box<Failed>> {
         self.call.end(self.instance.state(), returned).0
     }
 }

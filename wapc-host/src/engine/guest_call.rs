@@ -3,7 +3,7 @@
 use std::{fmt, num::NonZeroU64};
 
 use crate::{
-    engine::outcome::{CallEnd, GuestReturn, Unanswered},
+    engine::outcome::{CallEnd, Failed, GuestReturn},
     limits::call::CallOptions,
     protocol::lent::Lending,
     protocol::state::ModuleState,
@@ -45,20 +45,16 @@ impl GuestCall<'_> {
                 self.request.take_back(state.lent_request());
                 CallEnd(Ok(state.ticks()))
             }
-            Ok(()) => self.end_unanswered(state, Unanswered::boxed(Ok(1))),
-            Err(unanswered) => self.end_unanswered(state, unanswered),
+            Ok(()) => self.end_failed(state, Failed::boxed(Ok(1))),
+            Err(failed) => self.end_failed(state, failed),
         }
     }
 
     #[cold]
-    fn end_unanswered(
-        &mut self,
-        state: &mut ModuleState,
-        mut unanswered: Box<Unanswered>,
-    ) -> CallEnd {
+    fn end_failed(&mut self, state: &mut ModuleState, mut failed: Box<Failed>) -> CallEnd {
         self.request.take_back(state.lent_request());
-        unanswered.ticks = state.ticks();
-        CallEnd(Err(unanswered))
+        failed.ticks = state.ticks();
+        CallEnd(Err(failed))
     }
 }
 

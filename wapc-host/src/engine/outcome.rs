@@ -7,14 +7,14 @@ use crate::error::EngineError;
 
 /// How a guest's `__guest_call` has returned, or has failed to: made from the
 /// `Result` of [`GuestInstance::call`](crate::GuestInstance::call).
-pub struct GuestReturn(pub(crate) Result<(), Box<Unanswered>>);
+pub struct GuestReturn(pub(crate) Result<(), Box<Failed>>);
 
 /// How a [`GuestCall`](crate::GuestCall) has ended; the host knows more of it.
 // `Ok` is the clock's ticks since it began.
-pub struct CallEnd(pub(crate) Result<u64, Box<Unanswered>>);
+pub struct CallEnd(pub(crate) Result<u64, Box<Failed>>);
 
 /// A call that has ended without a response.
-pub(crate) struct Unanswered {
+pub(crate) struct Failed {
     pub(crate) returned: Result<i32, EngineError>,
     /// The clock's ticks since it began.
     pub(crate) ticks: u64,
@@ -30,7 +30,7 @@ impl GuestReturn {
     pub fn into_result(self) -> Result<i32, EngineError> {
         match self.0 {
             Ok(()) => Ok(1),
-            Err(unanswered) => unanswered.returned,
+            Err(failed) => failed.returned,
         }
     }
 }
@@ -40,12 +40,12 @@ impl From<Result<i32, EngineError>> for GuestReturn {
     fn from(returned: Result<i32, EngineError>) -> Self {
         Self(match returned {
             Ok(1) => Ok(()),
-            returned => Err(Unanswered::boxed(returned)),
+            returned => Err(Failed::boxed(returned)),
         })
     }
 }
 
-impl Unanswered {
+impl Failed {
     #[cold]
     pub(crate) fn boxed(returned: Result<i32, EngineError>) -> Box<Self> {
         Box::new(Self { returned, ticks: 0 })
@@ -54,10 +54,10 @@ impl Unanswered {
 
 impl fmt::Debug for GuestReturn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let returned = self.0.as_ref().map_or_else(
-            |unanswered| unanswered.returned.as_ref().copied(),
-            |()| Ok(1),
-        );
+        let returned = self
+            .0
+            .as_ref()
+            .map_or_else(|failed| failed.returned.as_ref().copied(), |()| Ok(1));
         f.debug_tuple("GuestReturn").field(&returned).finish()
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     clock,
     engine::call_guard::CallGuard,
     engine::guest_call::Lengths,
-    engine::outcome::Unanswered,
+    engine::outcome::Failed,
     engine::provider::GuestInstance,
     error::Stop,
     limits::call::CallOptions,
@@ -36,7 +36,7 @@ pub(crate) struct OnThread {
 /// How the call went.
 pub(crate) struct Done {
     pub(crate) instance: Box<dyn GuestInstance>,
-    pub(crate) end: Result<u64, Box<Unanswered>>,
+    pub(crate) end: Result<u64, Box<Failed>>,
     pub(crate) response: Vec<u8>,
 }
 

@@ -17,7 +17,7 @@ use crate::{
     clock,
     engine::call_guard::CallGuard,
     engine::guest_call::Lengths,
-    engine::outcome::Unanswered,
+    engine::outcome::Failed,
     engine::provider::GuestInstance,
     error::{EngineError, Error, ProtocolError, Spent},
     limits::call::CallOptions,
@@ -241,7 +241,7 @@ impl<'h> Lease<'h> {
     pub(crate) fn end(
         &mut self,
         operation: &str,
-        end: Result<u64, Box<Unanswered>>,
+        end: Result<u64, Box<Failed>>,
     ) -> Result<(), Error> {
         match end {
             Ok(ticks) => {
@@ -249,7 +249,7 @@ impl<'h> Lease<'h> {
                 self.guard.state.poisoned = false;
                 Ok(())
             }
-            Err(unanswered) => Err(self.failed(operation, *unanswered)),
+            Err(failed) => Err(self.fail(operation, *failed)),
         }
     }
 
@@ -264,14 +264,14 @@ impl<'h> Lease<'h> {
     }
 
     #[cold]
-    fn failed(&mut self, operation: &str, unanswered: Unanswered) -> Error {
-        self.count(unanswered.ticks);
+    fn fail(&mut self, operation: &str, failed: Failed) -> Error {
+        self.count(failed.ticks);
         let slot = self.guard.slot();
         let state = &mut *self.guard.state;
         let Some(instance) = &mut state.instance else {
             return no_instance();
         };
-        let failure = Failure::of(operation, unanswered.returned, instance.state());
+        let failure = Failure::of(operation, failed.returned, instance.state());
         if matches!(failure, Failure::Error(Error::Guest { .. })) {
             state.poisoned = false;
         } else {
