@@ -1,7 +1,7 @@
 //! Links the functions that the host exports to guests.
 
 use wapc_host::{
-    Asked, HostAnswer, ModuleState, ProtocolError, for_each_import,
+    HostAnswer, HostCallStart, ModuleState, ProtocolError, for_each_import,
     module::{ExternType, ValueType},
 };
 use wapc_wasi::{Wasi, for_each_function};
@@ -111,8 +111,8 @@ fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
          -> Result<i32, Error> {
             let (memory, data) = conversation(&mut caller, "__host_call")?;
             match data.state.ask_host(memory, [a, b, c, d, e, f, g, h]) {
-                Ok(Asked::Answered(answered)) => Ok(answered),
-                Ok(Asked::Waiting(answer)) => {
+                Ok(HostCallStart::Ready(answered)) => Ok(answered),
+                Ok(HostCallStart::Pending(answer)) => {
                     data.pending = Some(answer);
                     Err(suspend())
                 }

@@ -1,7 +1,7 @@
 //! Links the functions that the host exports to guests.
 
 #[cfg(feature = "async")]
-use wapc_host::Asked;
+use wapc_host::HostCallStart;
 use wapc_host::{
     ModuleState, ProtocolError, for_each_import,
     module::{ExternType, ValueType},
@@ -116,11 +116,11 @@ pub(crate) fn awaiting_linker(module: &Module) -> wasmtime::Result<Linker<Data>>
                 let (memory, data) = memory.data_and_store_mut(&mut caller);
                 let asked = data.state.ask_host(memory, [a, b, c, d, e, f, g, h]);
                 let answered = match asked.map_err(trap)? {
-                    Asked::Waiting(answer) => {
+                    HostCallStart::Pending(answer) => {
                         let answer = answer.await;
                         caller.data_mut().state.host_answered(answer)
                     }
-                    Asked::Answered(answered) => Ok(answered),
+                    HostCallStart::Ready(answered) => Ok(answered),
                 };
                 answered.map_err(trap)
             })

@@ -71,7 +71,7 @@ pub trait WebAssemblyEngineProvider: Send + Sync {
     }
 
     /// Which of its tiers this provider is on: by default it has one only.
-    /// Asked whenever somebody asks the host for its numbers.
+    /// HostCallStart whenever somebody asks the host for its numbers.
     fn tier(&self) -> Tier {
         Tier::Only
     }

@@ -54,11 +54,11 @@ pub(crate) enum AnswerKind {
     clippy::exhaustive_enums,
     reason = "an engine must know what to do next"
 )]
-pub enum Asked {
+pub enum HostCallStart {
     /// The callback does not await: this is what the import returns.
-    Answered(i32),
+    Ready(i32),
     /// The callback has begun to answer.
-    Waiting(HostAnswer),
+    Pending(HostAnswer),
 }
 
 impl HostAnswer {

@@ -17,7 +17,7 @@ use crate::{
     protocol::callback::Callback,
     protocol::host_call::{HostCall, OwnedHostCall},
     protocol::memory::{bounded, not_utf8, read},
-    protocol::pending::{Answer, AnswerKind, Asked, HostAnswer, WaitForAnswer, WaitLimits},
+    protocol::pending::{Answer, AnswerKind, HostAnswer, HostCallStart, WaitForAnswer, WaitLimits},
     protocol::reentrancy::ReentrancyGuard,
     protocol::scratch::{CachedName, Utf8Cache},
 };
@@ -89,14 +89,14 @@ impl ModuleState {
     /// # Errors
     ///
     /// As [`ModuleState::host_call`].
-    pub fn ask_host(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<Asked, Stop> {
+    pub fn ask_host(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<HostCallStart, Stop> {
         let Callback::Async(callback) = &self.callback else {
             let [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len] = numbers;
             return self
                 .host_call(
                     memory, bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len,
                 )
-                .map(Asked::Answered);
+                .map(HostCallStart::Ready);
         };
         if !self.budget.may_await() && self.waiter.is_none() {
             return Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into());
@@ -127,8 +127,8 @@ impl ModuleState {
         match self.waiter.clone() {
             Some(waiter) => self
                 .host_answered(waiter.wait_for(answer))
-                .map(Asked::Answered),
-            None => Ok(Asked::Waiting(answer)),
+                .map(HostCallStart::Ready),
+            None => Ok(HostCallStart::Pending(answer)),
         }
     }
 
@@ -136,8 +136,10 @@ impl ModuleState {
     #[cold]
     fn ask_without_waiting(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<i32, Stop> {
         match self.ask_host(memory, numbers)? {
-            Asked::Answered(answered) => Ok(answered),
-            Asked::Waiting(_) => Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into()),
+            HostCallStart::Ready(answered) => Ok(answered),
+            HostCallStart::Pending(_) => {
+                Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into())
+            }
         }
     }
 

@@ -124,7 +124,7 @@ impl ModuleState {
         self.scratch.values().refused.as_ref()
     }
 
-    /// Whether the guest should yield to other tasks now. Asked every few
+    /// Whether the guest should yield to other tasks now. HostCallStart every few
     /// milliseconds, it is true once for each
     /// [`yield_interval`](crate::HostBuilder::yield_interval) of an async call.
     #[must_use]
