@@ -1,7 +1,7 @@
 //! Links the functions that the host exports to guests.
 
 use wapc_host::{
-    HostAnswer, HostCallStart, ModuleState, ProtocolError, for_each_import,
+    HostCallStart, ModuleState, PendingHostCall, ProtocolError, for_each_import,
     module::{ExternType, ValueType},
 };
 use wapc_wasi::{Wasi, for_each_function};
@@ -18,7 +18,7 @@ pub(crate) struct Data {
     /// There if the module imports WASI.
     pub(crate) wasi: Option<Wasi>,
     /// The answer to the host call that has suspended the guest.
-    pub(crate) pending: Option<HostAnswer>,
+    pub(crate) pending: Option<PendingHostCall>,
     /// The guest's slice of fuel has ended in a `table.grow`.
     pub(crate) out_of_fuel_in_table_growth: bool,
     /// The guest can be resumed there, since its module was rewritten.

@@ -23,14 +23,14 @@ use crate::{
     error::Stop,
     limits::call::CallOptions,
     protocol::lent::Request,
-    protocol::pending::{Answer, AnswerKind, HostAnswer, WaitForAnswer},
+    protocol::pending::{Answer, AnswerKind, PendingHostCall, WaitForAnswer},
 };
 
 /// The call, as its caller sees it.
 pub(crate) struct OnThread {
     door: Arc<Door>,
     /// The host call that the guest waits for.
-    asked: Option<HostAnswer>,
+    asked: Option<PendingHostCall>,
 }
 
 /// How the call went.
@@ -49,7 +49,7 @@ pub(crate) struct Door {
 
 #[derive(Default)]
 struct Passing {
-    question: Option<HostAnswer>,
+    question: Option<PendingHostCall>,
     answer: Option<Answer>,
     done: Option<thread::Result<Done>>,
     caller: Option<Waker>,
@@ -165,7 +165,7 @@ impl Drop for OnThread {
 
 impl WaitForAnswer for Door {
     /// Waits, on the guest's thread, for the answer to a host call.
-    fn wait_for(&self, question: HostAnswer) -> Answer {
+    fn wait_for(&self, question: PendingHostCall) -> Answer {
         let mut passing = self.passing.lock();
         let caller = passing.caller.clone();
         if passing.abandoned {

@@ -25,7 +25,7 @@ use crate::{
 ///
 /// It ends with the call's deadline and its cancel handle, if that is sooner.
 #[must_use = "the guest waits for it"]
-pub struct HostAnswer {
+pub struct PendingHostCall {
     host_id: u64,
     future: BoxFuture<'static, Result<Vec<u8>, BoxError>>,
     limits: WaitLimits,
@@ -38,7 +38,7 @@ pub struct Answer(pub(crate) AnswerKind);
 /// Waits for the host's answer where the guest runs, if its engine cannot
 /// suspend it there.
 pub(crate) trait WaitForAnswer: Send + Sync {
-    fn wait_for(&self, pending: HostAnswer) -> Answer;
+    fn wait_for(&self, pending: PendingHostCall) -> Answer;
 }
 
 pub(crate) enum AnswerKind {
@@ -58,10 +58,10 @@ pub enum HostCallStart {
     /// The callback does not await: this is what the import returns.
     Ready(i32),
     /// The callback has begun to answer.
-    Pending(HostAnswer),
+    Pending(PendingHostCall),
 }
 
-impl HostAnswer {
+impl PendingHostCall {
     pub(crate) fn new(
         host_id: u64,
         future: BoxFuture<'static, Result<Vec<u8>, BoxError>>,
@@ -75,7 +75,7 @@ impl HostAnswer {
     }
 }
 
-impl Future for HostAnswer {
+impl Future for PendingHostCall {
     type Output = Answer;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
@@ -100,9 +100,9 @@ impl Future for HostAnswer {
     }
 }
 
-impl fmt::Debug for HostAnswer {
+impl fmt::Debug for PendingHostCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HostAnswer")
+        f.debug_struct("PendingHostCall")
             .field("host_id", &self.host_id)
             .finish_non_exhaustive()
     }

@@ -17,7 +17,9 @@ use crate::{
     protocol::callback::Callback,
     protocol::host_call::{HostCall, OwnedHostCall},
     protocol::memory::{bounded, not_utf8, read},
-    protocol::pending::{Answer, AnswerKind, HostAnswer, HostCallStart, WaitForAnswer, WaitLimits},
+    protocol::pending::{
+        Answer, AnswerKind, HostCallStart, PendingHostCall, WaitForAnswer, WaitLimits,
+    },
     protocol::reentrancy::ReentrancyGuard,
     protocol::scratch::{CachedName, Utf8Cache},
 };
@@ -121,7 +123,7 @@ impl ModuleState {
             callback.call(call)
         }));
         let answer = match begun {
-            Ok(future) => HostAnswer::new(self.host_id, future, limits),
+            Ok(future) => PendingHostCall::new(self.host_id, future, limits),
             Err(panic) => return Err(self.callback_panicked(panic)),
         };
         match self.waiter.clone() {
