@@ -86,7 +86,7 @@ pub use module::{ModuleError, StartFunction};
 pub use protocol::budget::CallMonitor;
 pub use protocol::callback::{AsyncHostCallback, HostCallback};
 pub use protocol::host_call::{BoxFuture, HostCall, OwnedHostCall};
-pub use protocol::pending::{Answer, HostCallStart, PendingHostCall};
+pub use protocol::pending::{HostCallResult, HostCallStart, PendingHostCall};
 pub use protocol::state::ModuleState;
 pub use swap::Swap;
 pub use tiers::{MakeTier, Tiers};

@@ -23,7 +23,7 @@ use crate::{
     error::Stop,
     limits::call::CallOptions,
     protocol::lent::Request,
-    protocol::pending::{Answer, AnswerKind, PendingHostCall, WaitForAnswer},
+    protocol::pending::{HostCallOutcome, HostCallResult, PendingHostCall, WaitForAnswer},
 };
 
 /// The call, as its caller sees it.
@@ -50,7 +50,7 @@ pub(crate) struct Door {
 #[derive(Default)]
 struct Passing {
     question: Option<PendingHostCall>,
-    answer: Option<Answer>,
+    answer: Option<HostCallResult>,
     done: Option<thread::Result<Done>>,
     caller: Option<Waker>,
     /// The caller has dropped the call.
@@ -165,13 +165,13 @@ impl Drop for OnThread {
 
 impl WaitForAnswer for Door {
     /// Waits, on the guest's thread, for the answer to a host call.
-    fn wait_for(&self, question: PendingHostCall) -> Answer {
+    fn wait_for(&self, question: PendingHostCall) -> HostCallResult {
         let mut passing = self.passing.lock();
         let caller = passing.caller.clone();
         if passing.abandoned {
             drop(passing);
             drop(question);
-            return Answer(AnswerKind::Stopped(Stop::Cancelled));
+            return HostCallResult(HostCallOutcome::Stopped(Stop::Cancelled));
         }
         passing.question = Some(question);
         drop(passing);
@@ -182,7 +182,7 @@ impl WaitForAnswer for Door {
         let mut passing = self.passing.lock();
         loop {
             if passing.abandoned {
-                return Answer(AnswerKind::Stopped(Stop::Cancelled));
+                return HostCallResult(HostCallOutcome::Stopped(Stop::Cancelled));
             }
             if let Some(answer) = passing.answer.take() {
                 return answer;

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The host's answer to a guest, once it is there. For engines, which await it
-/// and hand the [`Answer`] to
+/// and hand the [`HostCallResult`] to
 /// [`ModuleState::host_answered`](crate::ModuleState::host_answered).
 ///
 /// It ends with the call's deadline and its cancel handle, if that is sooner.
@@ -33,16 +33,16 @@ pub struct PendingHostCall {
 
 /// What a host's answer turned out to be.
 #[must_use = "the guest waits for it"]
-pub struct Answer(pub(crate) AnswerKind);
+pub struct HostCallResult(pub(crate) HostCallOutcome);
 
 /// Waits for the host's answer where the guest runs, if its engine cannot
 /// suspend it there.
 pub(crate) trait WaitForAnswer: Send + Sync {
-    fn wait_for(&self, pending: PendingHostCall) -> Answer;
+    fn wait_for(&self, pending: PendingHostCall) -> HostCallResult;
 }
 
-pub(crate) enum AnswerKind {
-    Given(Result<Vec<u8>, String>),
+pub(crate) enum HostCallOutcome {
+    Ended(Result<Vec<u8>, String>),
     Panicked(Box<dyn Any + Send>),
     Stopped(Stop),
 }
@@ -76,12 +76,12 @@ impl PendingHostCall {
 }
 
 impl Future for PendingHostCall {
-    type Output = Answer;
+    type Output = HostCallResult;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<HostCallResult> {
         let this = self.get_mut();
         if let Err(stop) = this.limits.check() {
-            return Poll::Ready(Answer(AnswerKind::Stopped(stop)));
+            return Poll::Ready(HostCallResult(HostCallOutcome::Stopped(stop)));
         }
         // A future that has panicked is not polled again.
         let polled = catch_unwind(AssertUnwindSafe(|| {
@@ -90,11 +90,11 @@ impl Future for PendingHostCall {
             answer.map_err(|error| error.to_string())
         }));
         match polled {
-            Ok(Poll::Ready(answer)) => Poll::Ready(Answer(AnswerKind::Given(answer))),
-            Err(panic) => Poll::Ready(Answer(AnswerKind::Panicked(panic))),
+            Ok(Poll::Ready(answer)) => Poll::Ready(HostCallResult(HostCallOutcome::Ended(answer))),
+            Err(panic) => Poll::Ready(HostCallResult(HostCallOutcome::Panicked(panic))),
             Ok(Poll::Pending) => match this.limits.wake_at_end(context) {
                 Ok(()) => Poll::Pending,
-                Err(stop) => Poll::Ready(Answer(AnswerKind::Stopped(stop))),
+                Err(stop) => Poll::Ready(HostCallResult(HostCallOutcome::Stopped(stop))),
             },
         }
     }
@@ -108,13 +108,13 @@ impl fmt::Debug for PendingHostCall {
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for HostCallResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.0 {
-            AnswerKind::Given(Ok(_)) => "Answer(given)",
-            AnswerKind::Given(Err(_)) => "Answer(failed)",
-            AnswerKind::Panicked(_) => "Answer(panicked)",
-            AnswerKind::Stopped(_) => "Answer(stopped)",
+            HostCallOutcome::Ended(Ok(_)) => "HostCallResult(given)",
+            HostCallOutcome::Ended(Err(_)) => "HostCallResult(failed)",
+            HostCallOutcome::Panicked(_) => "HostCallResult(panicked)",
+            HostCallOutcome::Stopped(_) => "HostCallResult(stopped)",
         })
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     protocol::host_call::{HostCall, OwnedHostCall},
     protocol::memory::{bounded, not_utf8, read},
     protocol::pending::{
-        Answer, AnswerKind, HostCallStart, PendingHostCall, WaitForAnswer, WaitLimits,
+        HostCallOutcome, HostCallResult, HostCallStart, PendingHostCall, WaitForAnswer, WaitLimits,
     },
     protocol::reentrancy::ReentrancyGuard,
     protocol::scratch::{CachedName, Utf8Cache},
@@ -156,15 +156,15 @@ impl ModuleState {
     /// # Errors
     ///
     /// As [`ModuleState::host_call`].
-    pub fn host_answered(&mut self, answer: Answer) -> Result<i32, Stop> {
+    pub fn host_answered(&mut self, answer: HostCallResult) -> Result<i32, Stop> {
         match answer.0 {
-            AnswerKind::Given(Ok(response)) => {
+            HostCallOutcome::Ended(Ok(response)) => {
                 self.scratch.values_mut().host_response = response;
                 self.conclude_host_call(Ok(Ok(())))
             }
-            AnswerKind::Given(Err(error)) => self.conclude_host_call(Ok(Err(error))),
-            AnswerKind::Panicked(panic) => self.conclude_host_call(Err(panic)),
-            AnswerKind::Stopped(stop) => Err(stop),
+            HostCallOutcome::Ended(Err(error)) => self.conclude_host_call(Ok(Err(error))),
+            HostCallOutcome::Panicked(panic) => self.conclude_host_call(Err(panic)),
+            HostCallOutcome::Stopped(stop) => Err(stop),
         }
     }
 
