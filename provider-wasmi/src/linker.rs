@@ -110,7 +110,7 @@ fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
          h: i32|
          -> Result<i32, Error> {
             let (memory, data) = conversation(&mut caller, "__host_call")?;
-            match data.state.ask_host(memory, [a, b, c, d, e, f, g, h]) {
+            match data.state.start_host_call(memory, [a, b, c, d, e, f, g, h]) {
                 Ok(HostCallStart::Ready(answered)) => Ok(answered),
                 Ok(HostCallStart::Pending(answer)) => {
                     data.pending = Some(answer);

@@ -108,7 +108,7 @@ pub(crate) async fn drive_async<R: WasmResults>(
                     return Err(engine_error(paused.host_error()));
                 };
                 let answer = pending.await;
-                match store.data_mut().state.host_answered(answer) {
+                match store.data_mut().state.finish_host_call(answer) {
                     Ok(answered) => Event::new(paused.resume(&mut *store, &[Val::I32(answered)])),
                     Err(stop) => Event::Ended(Err(stop.into())),
                 }

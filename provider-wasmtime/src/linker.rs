@@ -114,11 +114,11 @@ pub(crate) fn awaiting_linker(module: &Module) -> wasmtime::Result<Linker<Data>>
             Box::new(async move {
                 let memory = memory(&mut caller, "__host_call")?;
                 let (memory, data) = memory.data_and_store_mut(&mut caller);
-                let asked = data.state.ask_host(memory, [a, b, c, d, e, f, g, h]);
+                let asked = data.state.start_host_call(memory, [a, b, c, d, e, f, g, h]);
                 let answered = match asked.map_err(trap)? {
                     HostCallStart::Pending(answer) => {
                         let answer = answer.await;
-                        caller.data_mut().state.host_answered(answer)
+                        caller.data_mut().state.finish_host_call(answer)
                     }
                     HostCallStart::Ready(answered) => Ok(answered),
                 };

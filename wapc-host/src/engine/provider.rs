@@ -121,7 +121,7 @@ pub trait GuestInstance: Send {
     }
 
     /// As [`GuestInstance::call`], suspended while the host's callback awaits
-    /// ([`ModuleState::ask_host`]), and for a moment whenever
+    /// ([`ModuleState::start_host_call`]), and for a moment whenever
     /// [`ModuleState::should_yield`]. By default [`AsyncCall::Unsupported`].
     fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
         _ = (op_length, msg_length);

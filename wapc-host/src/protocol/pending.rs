@@ -21,7 +21,7 @@ use crate::{
 
 /// The host's answer to a guest, once it is there. For engines, which await it
 /// and hand the [`HostCallResult`] to
-/// [`ModuleState::host_answered`](crate::ModuleState::host_answered).
+/// [`ModuleState::finish_host_call`](crate::ModuleState::finish_host_call).
 ///
 /// It ends with the call's deadline and its cancel handle, if that is sooner.
 #[must_use = "the guest waits for it"]

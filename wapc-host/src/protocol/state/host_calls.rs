@@ -62,7 +62,7 @@ impl ModuleState {
         } = self;
         let Callback::Blocking(callback) = callback else {
             let numbers = [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len];
-            return self.ask_without_waiting(memory, numbers);
+            return self.host_call_without_waiting(memory, numbers);
         };
         let response = scratch.values_mut().begin_host_call(limits)?;
         let call = read_host_call(
@@ -91,7 +91,11 @@ impl ModuleState {
     /// # Errors
     ///
     /// As [`ModuleState::host_call`].
-    pub fn ask_host(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<HostCallStart, Stop> {
+    pub fn start_host_call(
+        &mut self,
+        memory: &[u8],
+        numbers: [i32; 8],
+    ) -> Result<HostCallStart, Stop> {
         let Callback::Async(callback) = &self.callback else {
             let [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len] = numbers;
             return self
@@ -128,7 +132,7 @@ impl ModuleState {
         };
         match self.waiter.clone() {
             Some(waiter) => self
-                .host_answered(waiter.wait_for(answer))
+                .finish_host_call(waiter.wait_for(answer))
                 .map(HostCallStart::Ready),
             None => Ok(HostCallStart::Pending(answer)),
         }
@@ -136,8 +140,8 @@ impl ModuleState {
 
     /// `__host_call` of a guest that its engine cannot suspend here.
     #[cold]
-    fn ask_without_waiting(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<i32, Stop> {
-        match self.ask_host(memory, numbers)? {
+    fn host_call_without_waiting(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<i32, Stop> {
+        match self.start_host_call(memory, numbers)? {
             HostCallStart::Ready(answered) => Ok(answered),
             HostCallStart::Pending(_) => {
                 Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into())
@@ -156,7 +160,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// As [`ModuleState::host_call`].
-    pub fn host_answered(&mut self, answer: HostCallResult) -> Result<i32, Stop> {
+    pub fn finish_host_call(&mut self, answer: HostCallResult) -> Result<i32, Stop> {
         match answer.0 {
             HostCallOutcome::Ended(Ok(response)) => {
                 self.scratch.values_mut().host_response = response;
@@ -168,7 +172,7 @@ impl ModuleState {
         }
     }
 
-    /// Whether a host call may have to await, so that [`ModuleState::ask_host`]
+    /// Whether a host call may have to await, so that [`ModuleState::start_host_call`]
     /// must be used.
     #[must_use]
     pub const fn awaits(&self) -> bool {
