@@ -201,7 +201,7 @@ impl Template {
     /// What instances are made from whose host may await, or may not.
     #[cfg(feature = "async")]
     fn linked_for(&self, state: &ModuleState) -> Result<&InstancePre<Data>, EngineError> {
-        if !state.awaits() {
+        if !state.has_async_callback() {
             return Ok(&self.linked);
         }
         if let Some(linked) = self.linked_awaiting.get() {
@@ -273,7 +273,7 @@ impl GuestInstance for WasmtimeInstance {
     #[inline(always)]
     fn run(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         #[cfg(feature = "async")]
-        if self.store.data().state.awaits() {
+        if self.store.data().state.has_async_callback() {
             return self.run_without_waiting(op_length, msg_length);
         }
         let Self {

@@ -175,7 +175,7 @@ impl ModuleState {
     /// Whether a host call may have to await, so that [`ModuleState::start_host_call`]
     /// must be used.
     #[must_use]
-    pub const fn awaits(&self) -> bool {
+    pub const fn has_async_callback(&self) -> bool {
         matches!(self.callback, Callback::Async(_))
     }
 
