@@ -4,10 +4,26 @@
 
 #![forbid(unsafe_code)]
 
-/// The program in the README compiles.
+/// The programs in the documents compile, and those that can run do.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
+mod documents {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/async.md")]
+    struct Async;
+    #[doc = include_str!("../../docs/calling.md")]
+    struct Calling;
+    #[doc = include_str!("../../docs/engines.md")]
+    struct Engines;
+    #[doc = include_str!("../../docs/limits.md")]
+    struct Limits;
+    #[doc = include_str!("../../docs/migrating-from-wapc.md")]
+    struct Migrating;
+    #[doc = include_str!("../../docs/swapping.md")]
+    struct Swapping;
+    #[doc = include_str!("../../docs/wasi.md")]
+    struct Wasi;
+}
 
 pub mod counted;
 pub mod figures;
