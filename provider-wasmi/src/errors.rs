@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-use wapc_host::{EngineError, LimitError, ModuleState, ProtocolError, Stop, Trap, TrapCode};
+use wapc_host::{EngineError, LimitError, ModuleState, ProtocolError, StopReason, Trap, TrapCode};
 use wapc_wasi::Ended;
 use wasmi::{
     Error,
     errors::{ErrorKind, HostError, InstantiationError, MemoryError, TableError},
 };
 
-/// Carries a [`Stop`] through the interpreter.
+/// Carries a [`StopReason`] through the interpreter.
 #[derive(Debug)]
-struct Stopped(Stop);
+struct Stopped(StopReason);
 
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -23,7 +23,7 @@ impl HostError for Stopped {}
 
 /// Returns the error by which an import ends the guest's call.
 #[cold]
-pub(crate) fn trap(stop: Stop) -> Error {
+pub(crate) fn trap(stop: StopReason) -> Error {
     Error::host(Stopped(stop))
 }
 

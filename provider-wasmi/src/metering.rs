@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use wapc_host::{EngineError, Interruption, ModuleState, Stop};
+use wapc_host::{EngineError, Interruption, ModuleState, StopReason};
 use wasmi::Store;
 
 use crate::{errors::engine_error, linker::Data};
@@ -85,7 +85,7 @@ impl Meter {
     /// Returns the error of a start section that ran out of fuel.
     pub(crate) fn section_out_of_fuel(&self, state: &ModuleState) -> EngineError {
         EngineError::Stopped(match state.limits().start_timeout {
-            Some(timeout) if self.reserve > 0 => Stop::TimedOut { timeout },
+            Some(timeout) if self.reserve > 0 => StopReason::TimedOut { timeout },
             _ => state.out_of_fuel(),
         })
     }

@@ -9,7 +9,7 @@ use std::{
 use provider_wasmi::WasmiEngineProvider;
 use wapc_host::{
     BoxError, CallOptions, CancelHandle, EngineError, Error, Interruption, LimitError, Limits,
-    StartFunction, Stop, TrapCode, WapcHost,
+    StartFunction, StopReason, TrapCode, WapcHost,
 };
 
 /// Time enough on a busy machine; the deadlines below are far from it.
@@ -132,15 +132,15 @@ fn start_functions_are_ended_by_time() {
         let limits = Limits::unlimited().fuel(1_000_000);
         let error = host(Interruption::Fuel, limits, &guest).expect_err("it does not start");
         let limit = LimitError::Fuel { limit: 1_000_000 };
-        assert_eq!(stop_in(start, error), Stop::Limit(limit));
+        assert_eq!(stop_in(start, error), StopReason::Limit(limit));
     }
 }
 
-const STOP_IN_TIME: Stop = Stop::TimedOut {
+const STOP_IN_TIME: StopReason = StopReason::TimedOut {
     timeout: Duration::from_millis(30),
 };
 
-fn stop_in(expected: StartFunction, error: Error) -> Stop {
+fn stop_in(expected: StartFunction, error: Error) -> StopReason {
     match error {
         Error::Init(EngineError::Start { function, cause }) if function == expected => match *cause
         {
@@ -184,7 +184,10 @@ fn start_functions_share_their_fuel() {
     thousand_good(&fuel(200_000).expect("it starts"));
     let error = fuel(90_000).expect_err("it does not start");
     let limit = LimitError::Fuel { limit: 90_000 };
-    assert_eq!(stop_in(StartFunction::Wapc, error), Stop::Limit(limit));
+    assert_eq!(
+        stop_in(StartFunction::Wapc, error),
+        StopReason::Limit(limit)
+    );
 }
 
 #[test]
@@ -284,7 +287,7 @@ fn sizes_are_limited() {
     let refused = |limits: Limits, fields: &str| {
         let error = host(Interruption::Time, limits, &guest(fields, "")).expect_err("refused");
         match error {
-            Error::Init(EngineError::Stopped(Stop::Limit(limit))) => limit,
+            Error::Init(EngineError::Stopped(StopReason::Limit(limit))) => limit,
             error => panic!("{error:?}"),
         }
     };

@@ -1,12 +1,12 @@
 //! Translates wasmtime's errors to the host's, and the host's to wasmtime's.
 
-use wapc_host::{EngineError, Frame, ModuleState, Stop, Trap, TrapCode};
+use wapc_host::{EngineError, Frame, ModuleState, StopReason, Trap, TrapCode};
 use wapc_wasi::Ended;
 use wasmtime::{Error, WasmBacktrace};
 
 /// Ends the guest's call because it must not go on.
 #[cold]
-pub(crate) fn trap(error: Stop) -> Error {
+pub(crate) fn trap(error: StopReason) -> Error {
     error.into()
 }
 
@@ -22,7 +22,7 @@ pub(crate) fn ended(ended: Ended) -> Error {
 /// Why the guest of `state` did not return.
 #[cold]
 pub(crate) fn engine_error(error: Error, state: &ModuleState) -> EngineError {
-    if let Some(error) = error.downcast_ref::<Stop>() {
+    if let Some(error) = error.downcast_ref::<StopReason>() {
         return EngineError::Stopped(error.clone());
     }
     if let Some(Ended::Exit(code)) = error.downcast_ref() {
@@ -42,7 +42,7 @@ pub(crate) fn instantiation_error(error: Error, state: &ModuleState) -> EngineEr
     let has_run = error.is::<WasmBacktrace>();
     match (engine_error(error, state), state.refused()) {
         (EngineError::Other(_), Some(refused)) if !has_run => {
-            EngineError::Stopped(Stop::Limit(refused.clone()))
+            EngineError::Stopped(StopReason::Limit(refused.clone()))
         }
         (error, _) => error.in_instantiation(),
     }

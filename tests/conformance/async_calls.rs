@@ -27,7 +27,7 @@ use tokio::{
 };
 use wapc_host::{
     BoxError, CallOptions, CancelHandle, EngineError, Error, HostBuilder, Interruption, Limits,
-    OwnedHostCall, ProtocolError, Reuse, Stats, Stop, Tiers, WapcHost,
+    OwnedHostCall, ProtocolError, Reuse, Stats, StopReason, Tiers, WapcHost,
 };
 
 use crate::Case;
@@ -908,7 +908,7 @@ fn ends_as_a_blocking_call(engine: &Engine) {
             let stop = &**cause;
             assert!(matches!(
                 stop,
-                EngineError::Stopped(Stop::TimedOut { .. } | Stop::Limit(_))
+                EngineError::Stopped(StopReason::TimedOut { .. } | StopReason::Limit(_))
             ));
             assert_eq!(
                 words(&found.expect_err("no host")),

@@ -14,7 +14,7 @@ use conformance::{Engine, SHORT, chain, limits, outcome::outcome};
 use guest_fixtures::wat;
 use wapc_host::{
     BoxError, CallOptions, CancelHandle, EngineError, Error, HostCall, HostCallback, Interruption,
-    LimitError, Limits, Reuse, StartFunction, Stop, WapcHost,
+    LimitError, Limits, Reuse, StartFunction, StopReason, WapcHost,
 };
 
 use crate::{Case, async_calls::on_a_runtime};
@@ -280,7 +280,7 @@ fn start_functions_that_loop(engine: &Engine) {
             panic!("{guest} must not start: {result:?}");
         };
         assert_eq!(function, expected);
-        let stop = Stop::TimedOut { timeout: SHORT };
+        let stop = StopReason::TimedOut { timeout: SHORT };
         assert!(
             matches!(&*cause, EngineError::Stopped(found) if *found == stop),
             "{cause:?}"
@@ -431,7 +431,7 @@ fn fuel_of_start_functions(engine: &Engine) {
             panic!("{guest} must not start: {result:?}");
         };
         assert_eq!(function, expected);
-        let stop = Stop::Limit(LimitError::Fuel { limit: 100_000 });
+        let stop = StopReason::Limit(LimitError::Fuel { limit: 100_000 });
         assert!(
             matches!(&*cause, EngineError::Stopped(found) if *found == stop),
             "{cause:?}"

@@ -1,6 +1,6 @@
 //! How a call ended, in the words of `guest-fixtures/wat/README.md`.
 
-use wapc_host::{EngineError, Error, LimitError, ModuleError, ProtocolError, Stop, TrapCode};
+use wapc_host::{EngineError, Error, LimitError, ModuleError, ProtocolError, StopReason, TrapCode};
 
 use crate::chain;
 
@@ -44,11 +44,11 @@ fn init_outcome(error: &EngineError) -> String {
             cause => init_outcome(cause),
         },
         EngineError::Exit(code) => format!("exit {code}"),
-        EngineError::Stopped(Stop::Protocol(error)) => {
+        EngineError::Stopped(StopReason::Protocol(error)) => {
             format!("protocol {}", protocol_kind(error))
         }
-        EngineError::Stopped(Stop::Limit(error)) => format!("limit {}", limit_kind(error)),
-        EngineError::Stopped(Stop::TimedOut { .. }) => "limit fuel-or-deadline".to_owned(),
+        EngineError::Stopped(StopReason::Limit(error)) => format!("limit {}", limit_kind(error)),
+        EngineError::Stopped(StopReason::TimedOut { .. }) => "limit fuel-or-deadline".to_owned(),
         _ => "engine".to_owned(),
     }
 }

@@ -6,7 +6,7 @@ use thiserror::Error as ThisError;
 
 pub use self::{
     engine::{BoxError, EngineError},
-    stop::{ProtocolError, Stop},
+    stop::{ProtocolError, StopReason},
     trap::{Frame, Trap, TrapCode},
 };
 use crate::limits::guest::LimitError;

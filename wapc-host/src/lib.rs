@@ -72,7 +72,8 @@ pub use engine::outcome::{CallEnd, GuestReturn};
 pub use engine::provider::{AsyncCall, GuestInstance, WebAssemblyEngineProvider};
 pub use engine::tier::{Promotion, Tier};
 pub use error::{
-    BoxError, EngineError, Error, ErrorKind, Frame, ProtocolError, Spent, Stop, Trap, TrapCode,
+    BoxError, EngineError, Error, ErrorKind, Frame, ProtocolError, Spent, StopReason, Trap,
+    TrapCode,
 };
 pub use host::{
     CheckedOut, CheckedOutAsync, ErrorCounts, HostBuilder, Reuse, Stats, WapcHost, With,

@@ -3,7 +3,7 @@
 use std::{error::Error as StdError, fmt, io, path::PathBuf, process::ExitCode};
 
 use thiserror::Error as ThisError;
-use wapc_host::{EngineError, Error as HostError, ModuleError, Stop};
+use wapc_host::{EngineError, Error as HostError, ModuleError, StopReason};
 
 use crate::{printable::Printable, tell};
 
@@ -104,7 +104,9 @@ fn init_status(error: &EngineError) -> ExitStatus {
     match error {
         EngineError::Module(_) => ExitStatus::Refused,
         EngineError::Directory { .. } => ExitStatus::Unreadable,
-        EngineError::Stopped(Stop::Limit(_) | Stop::TimedOut { .. }) => ExitStatus::Limit,
+        EngineError::Stopped(StopReason::Limit(_) | StopReason::TimedOut { .. }) => {
+            ExitStatus::Limit
+        }
         EngineError::Start { cause, .. } => match init_status(cause) {
             ExitStatus::Limit => ExitStatus::Limit,
             _ => ExitStatus::Start,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use thiserror::Error as ThisError;
-use wapc_host::{BoxError, Stop};
+use wapc_host::{BoxError, StopReason};
 use wasi_common::{I32Exit, snapshots::preview_1::types::Errno};
 use wiggle::{GuestError, anyhow};
 
@@ -22,7 +22,7 @@ pub enum Ended {
 
     /// The guest waited, and must not go on.
     #[error(transparent)]
-    Stopped(#[from] Stop),
+    Stopped(#[from] StopReason),
 
     /// Something else, which no errno says: a code that `proc_exit` does not
     /// take, for example.
@@ -60,7 +60,7 @@ pub(crate) fn end<T: Returned>(
     if let Some(I32Exit(code)) = error.downcast_ref() {
         return Err(Ended::Exit(*code));
     }
-    if let Some(stop) = error.downcast_ref::<Stop>() {
+    if let Some(stop) = error.downcast_ref::<StopReason>() {
         return Err(Ended::Stopped(stop.clone()));
     }
     errno(&error)

@@ -157,7 +157,7 @@ mod tests {
         let counter = Arc::clone(&asked);
         let third_time: crate::MayGoOn =
             Arc::new(move || match counter.fetch_add(1, Ordering::Relaxed) {
-                2 => Err(wapc_host::Stop::Cancelled),
+                2 => Err(wapc_host::StopReason::Cancelled),
                 _ => Ok(()),
             });
 

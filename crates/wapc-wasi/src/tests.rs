@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 use wapc_host::{
-    Capture, DirAccess, Stdin, Stdout, Stop, WasiSettings,
+    Capture, DirAccess, Stdin, Stdout, StopReason, WasiSettings,
     module::{self, ExternType, ValueType},
 };
 
@@ -33,7 +33,7 @@ fn interrupted() -> (Wasi, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
     let third_time: MayGoOn = Arc::new(move || match counter.fetch_add(1, Ordering::Relaxed) {
-        2 => Err(Stop::Cancelled),
+        2 => Err(StopReason::Cancelled),
         _ => Ok(()),
     });
     let wasi = Wasi::new(&WasiSettings::new(), 64, Some(third_time)).unwrap();
@@ -139,7 +139,7 @@ fn random_bytes_stay_in_bounds_and_can_be_interrupted() {
     assert_eq!(asked.load(Ordering::Relaxed), 0);
     assert!(matches!(
         random(&mut memory, 0, 4 << 20),
-        Err(Ended::Stopped(Stop::Cancelled))
+        Err(Ended::Stopped(StopReason::Cancelled))
     ));
     assert_eq!(asked.load(Ordering::Relaxed), 3);
     assert_eq!(&memory[(3 << 20)..], &vec![0; 1 << 20]);
@@ -173,7 +173,7 @@ fn sleeps_and_polls_can_be_interrupted() {
         store(&mut memory, 48, &clock);
         let slept = preview1::poll_oneoff(&mut wasi, &mut memory, 0, 1024, count, 2048);
         assert!(
-            matches!(slept, Err(Ended::Stopped(Stop::Cancelled))),
+            matches!(slept, Err(Ended::Stopped(StopReason::Cancelled))),
             "{slept:?}"
         );
         assert_eq!(asked.load(Ordering::Relaxed), 3);
@@ -181,7 +181,7 @@ fn sleeps_and_polls_can_be_interrupted() {
     let (mut wasi, _) = interrupted();
     let slept = unstable::poll_oneoff(&mut wasi, &mut alarm(forever, true), 0, 1024, 1, 2048);
     assert!(
-        matches!(slept, Err(Ended::Stopped(Stop::Cancelled))),
+        matches!(slept, Err(Ended::Stopped(StopReason::Cancelled))),
         "{slept:?}"
     );
 }

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use wapc_host::Stop;
+use wapc_host::StopReason;
 use wasi_common::Error;
 use wiggle::anyhow;
 
@@ -10,7 +10,7 @@ use wiggle::anyhow;
 /// [`CallMonitor::check`](wapc_host::CallMonitor::check).
 ///
 /// It is asked often while a guest waits, so it should be quick.
-pub type MayGoOn = Arc<dyn Fn() -> Result<(), Stop> + Send + Sync>;
+pub type MayGoOn = Arc<dyn Fn() -> Result<(), StopReason> + Send + Sync>;
 
 /// The longest time for which nobody asks whether the call has to end.
 const SLICE: Duration = Duration::from_millis(5);

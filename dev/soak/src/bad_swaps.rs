@@ -7,7 +7,7 @@ use std::{
 
 use clap::Args;
 use conformance::counted::Counts;
-use wapc_host::{BoxError, EngineError, Error, Limits, ModuleError, Stop as Stopped, WapcHost};
+use wapc_host::{BoxError, EngineError, Error, Limits, ModuleError, StopReason, WapcHost};
 
 use crate::{
     common::{Common, Failures, chain, no_host_calls, wait_for_promotion},
@@ -78,7 +78,7 @@ fn all_bad() -> [Bad; 5] {
             guests::starting_with("(loop $again (br $again))"),
             |error| {
                 is_start(error, |cause| {
-                    matches!(cause, EngineError::Stopped(Stopped::TimedOut { .. }))
+                    matches!(cause, EngineError::Stopped(StopReason::TimedOut { .. }))
                 })
             },
         ),

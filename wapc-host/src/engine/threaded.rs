@@ -20,7 +20,7 @@ use crate::{
     engine::guest_call::Lengths,
     engine::outcome::Failed,
     engine::provider::GuestInstance,
-    error::Stop,
+    error::StopReason,
     limits::call::CallOptions,
     protocol::lent::Request,
     protocol::pending::{HostCallOutcome, HostCallResult, PendingHostCall, WaitForAnswer},
@@ -171,7 +171,7 @@ impl WaitForAnswer for Door {
         if passing.abandoned {
             drop(passing);
             drop(question);
-            return HostCallResult(HostCallOutcome::Stopped(Stop::Cancelled));
+            return HostCallResult(HostCallOutcome::Stopped(StopReason::Cancelled));
         }
         passing.question = Some(question);
         drop(passing);
@@ -182,7 +182,7 @@ impl WaitForAnswer for Door {
         let mut passing = self.passing.lock();
         loop {
             if passing.abandoned {
-                return HostCallResult(HostCallOutcome::Stopped(Stop::Cancelled));
+                return HostCallResult(HostCallOutcome::Stopped(StopReason::Cancelled));
             }
             if let Some(answer) = passing.answer.take() {
                 return answer;

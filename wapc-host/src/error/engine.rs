@@ -4,7 +4,7 @@ use std::{error::Error as StdError, path::PathBuf};
 
 use thiserror::Error as ThisError;
 
-use super::{stop::Stop, trap::Trap};
+use super::{stop::StopReason, trap::Trap};
 use crate::module::{ModuleError, StartFunction};
 
 /// Any error that a callback may end in; its text reaches the guest through
@@ -39,7 +39,7 @@ pub enum EngineError {
 
     /// [`ModuleState`](crate::ModuleState) said that the guest must not go on.
     #[error(transparent)]
-    Stopped(#[from] Stop),
+    Stopped(#[from] StopReason),
 
     /// A directory of [`WasiSettings`](crate::WasiSettings) cannot be opened.
     #[error("the directory `{}` cannot be mapped", .host.display())]

@@ -10,7 +10,7 @@ use crate::limits::guest::LimitError;
 /// Why a guest must not go on.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
-pub enum Stop {
+pub enum StopReason {
     /// It broke the protocol.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),

@@ -23,7 +23,7 @@ use crate::{
     engine::call_guard::CallGuard,
     engine::provider::AsyncCall,
     engine::threaded::OnThread,
-    error::{EngineError, Error, Spent, Stop},
+    error::{EngineError, Error, Spent, StopReason},
     limits::call::CallOptions,
     pool::{RESCAN, SlotGuard},
     protocol::lent::Request,
@@ -228,7 +228,7 @@ impl HostShared {
                 let tick = clock::now().saturating_add(clock::ticks_in(RESCAN));
                 Alarm::set(tick, waker.clone())
             });
-            let over = |_: Stop| match options.map(|options| not_begun(operation, options)) {
+            let over = |_: StopReason| match options.map(|options| not_begun(operation, options)) {
                 Some(Err(error)) => error,
                 // The clock may be a little ahead of the time of day.
                 _ if by_deadline => Error::TimedOut {

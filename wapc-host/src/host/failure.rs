@@ -3,7 +3,7 @@
 use std::{any::Any, panic::resume_unwind};
 
 use crate::{
-    error::{EngineError, Error, ProtocolError, Spent, Stop},
+    error::{EngineError, Error, ProtocolError, Spent, StopReason},
     limits::call::CallOptions,
     limits::guest::Limits,
     protocol::state::{ModuleState, PanicSlot},
@@ -27,8 +27,8 @@ pub(super) fn over_or(
     let operation = operation.to_owned();
     let spent = Spent::default();
     match cause {
-        EngineError::Stopped(Stop::Cancelled) => Error::Cancelled { operation, spent },
-        EngineError::Stopped(Stop::TimedOut { timeout })
+        EngineError::Stopped(StopReason::Cancelled) => Error::Cancelled { operation, spent },
+        EngineError::Stopped(StopReason::TimedOut { timeout })
             if options.is_some_and(|options| options.deadline.is_some())
                 && limits.start_timeout != Some(*timeout) =>
         {
@@ -84,18 +84,18 @@ impl Failure {
                 spent,
             },
             (Err(EngineError::Stopped(stop)), _) => match stop {
-                Stop::Protocol(source) => protocol(operation, source),
-                Stop::Limit(source) => Error::Limit {
+                StopReason::Protocol(source) => protocol(operation, source),
+                StopReason::Limit(source) => Error::Limit {
                     operation,
                     source,
                     spent,
                 },
-                Stop::TimedOut { timeout } => Error::TimedOut {
+                StopReason::TimedOut { timeout } => Error::TimedOut {
                     operation,
                     timeout,
                     spent,
                 },
-                Stop::Cancelled => Error::Cancelled { operation, spent },
+                StopReason::Cancelled => Error::Cancelled { operation, spent },
             },
             (Err(source), _) => Error::Engine {
                 operation,

@@ -19,7 +19,7 @@ use super::*;
 use crate::{CallOptions, Error, Limits};
 use crate::{
     CancelHandle, EngineError, GuestInstance, Interruption, ModuleState, ProtocolError, Reuse,
-    StartFunction, Stop, Trap, TrapCode, clock,
+    StartFunction, StopReason, Trap, TrapCode, clock,
     engine::scripted::{ScriptedProvider, answer},
     sync::Mutex,
 };
@@ -324,12 +324,12 @@ fn start_functions_may_ask_the_host_but_there_is_no_call_to_answer() {
         let refused = guest.request(0, 0).unwrap_err();
         assert!(matches!(
             refused,
-            EngineError::Stopped(Stop::Protocol(ProtocolError::NoCall { .. }))
+            EngineError::Stopped(StopReason::Protocol(ProtocolError::NoCall { .. }))
         ));
         let refused = guest.respond(b"x").unwrap_err();
         assert!(matches!(
             refused,
-            EngineError::Stopped(Stop::Protocol(ProtocolError::NoCall { .. }))
+            EngineError::Stopped(StopReason::Protocol(ProtocolError::NoCall { .. }))
         ));
         Ok(())
     });

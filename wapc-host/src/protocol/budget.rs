@@ -5,7 +5,7 @@ use std::{any::Any, num::NonZeroU64, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 
 use crate::{
-    clock, error::Stop, limits::call::CallOptions, limits::cancel::CancelHandle,
+    clock, error::StopReason, limits::call::CallOptions, limits::cancel::CancelHandle,
     limits::guest::Limits,
 };
 
@@ -152,7 +152,7 @@ impl Budget {
 
     /// Refuses to go on if time is over or the call is cancelled.
     #[inline]
-    pub(crate) fn check(&self) -> Result<(), Stop> {
+    pub(crate) fn check(&self) -> Result<(), StopReason> {
         Self::check_against(self.expires, || self.timeout(), self.cancel.as_ref())
     }
 
@@ -161,13 +161,13 @@ impl Budget {
         expires: u64,
         timeout: impl FnOnce() -> Duration,
         cancel: Option<&CancelHandle>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), StopReason> {
         if cancel.is_some_and(CancelHandle::is_cancelled) {
-            return Err(Stop::Cancelled);
+            return Err(StopReason::Cancelled);
         }
         if clock::now() >= expires {
             let timeout = timeout();
-            return Err(Stop::TimedOut { timeout });
+            return Err(StopReason::TimedOut { timeout });
         }
         Ok(())
     }
@@ -282,8 +282,8 @@ impl CallMonitor {
     ///
     /// # Errors
     ///
-    /// [`Stop::TimedOut`], [`Stop::Cancelled`].
-    pub fn check(&self) -> Result<(), Stop> {
+    /// [`StopReason::TimedOut`], [`StopReason::Cancelled`].
+    pub fn check(&self) -> Result<(), StopReason> {
         let monitored = self.monitored.lock();
         Budget::check_against(
             monitored.expires,

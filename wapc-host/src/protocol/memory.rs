@@ -3,7 +3,7 @@
 use std::str::Utf8Error;
 
 use crate::{
-    error::{ProtocolError, Stop},
+    error::{ProtocolError, StopReason},
     limits::guest::{LimitError, Limits},
 };
 
@@ -15,7 +15,7 @@ pub(super) fn read<'m>(
     len: i32,
     import: &'static str,
     what: &'static str,
-) -> Result<&'m [u8], Stop> {
+) -> Result<&'m [u8], StopReason> {
     let (pointer, length) = (ptr.cast_unsigned(), len.cast_unsigned() as usize);
     if length == 0 {
         return Ok(&[]);
@@ -35,7 +35,7 @@ pub(super) fn write(
     bytes: &[u8],
     import: &'static str,
     what: &'static str,
-) -> Result<(), Stop> {
+) -> Result<(), StopReason> {
     if bytes.is_empty() {
         return Ok(());
     }
@@ -60,12 +60,12 @@ pub(super) fn bounded(
     bytes: usize,
     import: &'static str,
     what: &'static str,
-) -> Result<(), Stop> {
+) -> Result<(), StopReason> {
     let limit = limits.max_bytes_out;
     if bytes <= limit {
         return Ok(());
     }
-    Err(Stop::Limit(LimitError::BytesOut {
+    Err(StopReason::Limit(LimitError::BytesOut {
         import,
         what,
         bytes,
@@ -74,9 +74,13 @@ pub(super) fn bounded(
 }
 
 /// A length as it travels: an unsigned 32-bit number in an `i32`.
-pub(super) fn length(bytes: usize, import: &'static str, what: &'static str) -> Result<i32, Stop> {
+pub(super) fn length(
+    bytes: usize,
+    import: &'static str,
+    what: &'static str,
+) -> Result<i32, StopReason> {
     u32::try_from(bytes).map(u32::cast_signed).map_err(|_| {
-        Stop::Protocol(ProtocolError::TooLarge {
+        StopReason::Protocol(ProtocolError::TooLarge {
             import,
             what,
             bytes,
@@ -102,8 +106,12 @@ const fn out_of_bounds(
 }
 
 #[cold]
-pub(super) const fn not_utf8(error: Utf8Error, import: &'static str, what: &'static str) -> Stop {
-    Stop::Protocol(ProtocolError::NotUtf8 {
+pub(super) const fn not_utf8(
+    error: Utf8Error,
+    import: &'static str,
+    what: &'static str,
+) -> StopReason {
+    StopReason::Protocol(ProtocolError::NotUtf8 {
         import,
         what,
         valid_up_to: error.valid_up_to(),

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     clock::Alarm,
-    error::{BoxError, Stop},
+    error::{BoxError, StopReason},
     limits::cancel::{CancelHandle, CancelWaker},
     protocol::budget::Budget,
     protocol::host_call::BoxFuture,
@@ -44,7 +44,7 @@ pub(crate) trait WaitForAnswer: Send + Sync {
 pub(crate) enum HostCallOutcome {
     Ended(Result<Vec<u8>, String>),
     Panicked(Box<dyn Any + Send>),
-    Stopped(Stop),
+    Stopped(StopReason),
 }
 
 /// What a guest's `__host_call` has come to. For engines.
@@ -141,13 +141,13 @@ impl WaitLimits {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), Stop> {
+    pub(crate) fn check(&self) -> Result<(), StopReason> {
         Budget::check_against(self.expires, || self.timeout, self.cancel.as_ref())
     }
 
     /// Sees to it that `context` is woken when [`WaitLimits::check`] begins to
     /// fail.
-    pub(crate) fn wake_at_end(&mut self, context: &Context<'_>) -> Result<(), Stop> {
+    pub(crate) fn wake_at_end(&mut self, context: &Context<'_>) -> Result<(), StopReason> {
         let waker = context.waker();
         match &self.alarm {
             Some(alarm) => alarm.set_waker(waker),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    error::Stop,
+    error::StopReason,
     limits::guest::{LimitError, Limits},
 };
 
@@ -73,10 +73,10 @@ impl ScratchValues {
 
     /// Counts a host call, and returns the buffer for its answer, empty.
     #[inline]
-    pub(crate) fn begin_host_call(&mut self, limits: &Limits) -> Result<&mut Vec<u8>, Stop> {
+    pub(crate) fn begin_host_call(&mut self, limits: &Limits) -> Result<&mut Vec<u8>, StopReason> {
         self.host_calls += 1;
         if self.host_calls > limits.max_host_calls {
-            return Err(Stop::Limit(LimitError::HostCalls {
+            return Err(StopReason::Limit(LimitError::HostCalls {
                 limit: limits.max_host_calls,
             }));
         }
@@ -86,11 +86,15 @@ impl ScratchValues {
     }
 
     /// Counts a log line of `bytes` and its line break.
-    pub(crate) fn count_log_line(&mut self, limits: &Limits, bytes: usize) -> Result<(), Stop> {
+    pub(crate) fn count_log_line(
+        &mut self,
+        limits: &Limits,
+        bytes: usize,
+    ) -> Result<(), StopReason> {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.log_bytes = self.log_bytes.saturating_add(bytes).saturating_add(1);
         if self.log_bytes > limits.max_log_bytes {
-            return Err(Stop::Limit(LimitError::LogBytes {
+            return Err(StopReason::Limit(LimitError::LogBytes {
                 limit: limits.max_log_bytes,
             }));
         }

@@ -6,7 +6,7 @@ use std::{mem, sync::Arc};
 use conformance::chain;
 use wapc_host::{
     EngineError, GuestInstance, Interruption, ModuleError, ModuleState, ProtocolError,
-    StartFunction, Stop, Trap, TrapCode, WebAssemblyEngineProvider,
+    StartFunction, StopReason, Trap, TrapCode, WebAssemblyEngineProvider,
 };
 
 use super::{
@@ -124,7 +124,7 @@ impl Guest {
         Ok(())
     }
 
-    fn step(&mut self, random: &mut Random) -> Result<(), Stop> {
+    fn step(&mut self, random: &mut Random) -> Result<(), StopReason> {
         let size = self.memory.len();
         match random.below(15) {
             0 | 1 => {
@@ -193,19 +193,19 @@ impl Guest {
         }
     }
 
-    fn guest_request(&mut self, op_ptr: i32, ptr: i32) -> Result<(), Stop> {
+    fn guest_request(&mut self, op_ptr: i32, ptr: i32) -> Result<(), StopReason> {
         let expected = self.model.guest_request(op_ptr, ptr);
         let found = self.state.guest_request(&mut self.memory, op_ptr, ptr);
         self.agree("guest_request", found, expected)
     }
 
-    fn guest_response(&mut self, ptr: i32, len: i32) -> Result<(), Stop> {
+    fn guest_response(&mut self, ptr: i32, len: i32) -> Result<(), StopReason> {
         let expected = self.model.guest_response(ptr, len);
         let found = self.state.guest_response(&self.memory, ptr, len);
         self.agree("guest_response", found, expected)
     }
 
-    fn host_call(&mut self, random: &mut Random) -> Result<(), Stop> {
+    fn host_call(&mut self, random: &mut Random) -> Result<(), StopReason> {
         let ranges @ [(b, b_len), (n, n_len), (o, o_len), (p, p_len)] =
             [(); 4].map(|()| random.range(self.memory.len()));
         let planned = self.plan_call(ranges, random);
@@ -284,11 +284,11 @@ impl Guest {
     fn agree<T: PartialEq + std::fmt::Debug>(
         &self,
         method: &str,
-        found: Result<T, Stop>,
+        found: Result<T, StopReason>,
         expected: Result<T, ProtocolError>,
-    ) -> Result<T, Stop> {
+    ) -> Result<T, StopReason> {
         self.world
-            .same(method, &found, &expected.map_err(Stop::Protocol));
+            .same(method, &found, &expected.map_err(StopReason::Protocol));
         if self.memory != self.model.memory {
             self.world
                 .differ(format!("{method}: the memory is not what it must be"));
@@ -348,10 +348,12 @@ impl Guest {
             (Ok(returned), _) => Ending::Protocol(ProtocolError::Returned(*returned)),
             (Err(EngineError::Trap(trap)), said) => Ending::Trapped(trap.clone(), said),
             (Err(EngineError::Exit(code)), _) => Ending::Exited(*code),
-            (Err(EngineError::Stopped(Stop::Protocol(error))), _) => match self.callback_panic {
-                Some(number) => Ending::CallbackPanic(number),
-                None => Ending::Protocol(error.clone()),
-            },
+            (Err(EngineError::Stopped(StopReason::Protocol(error))), _) => {
+                match self.callback_panic {
+                    Some(number) => Ending::CallbackPanic(number),
+                    None => Ending::Protocol(error.clone()),
+                }
+            }
             (Err(error), _) => Ending::Engine(chain(error)),
         }
     }
@@ -367,7 +369,7 @@ impl Drop for Guest {
             (requested, "__guest_request"),
             (responded, "__guest_response"),
         ] {
-            let expected = Err(Stop::Protocol(ProtocolError::NoCall { import }));
+            let expected = Err(StopReason::Protocol(ProtocolError::NoCall { import }));
             self.world.same("outside a call", &result, &expected);
         }
     }

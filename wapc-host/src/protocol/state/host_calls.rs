@@ -11,7 +11,7 @@ use super::ModuleState;
 #[cfg(doc)]
 use crate::limits::guest::LimitError;
 use crate::{
-    error::{ProtocolError, Stop},
+    error::{ProtocolError, StopReason},
     limits::guest::Limits,
     protocol::budget::Budget,
     protocol::callback::Callback,
@@ -33,7 +33,7 @@ impl ModuleState {
     /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NotUtf8`],
     /// [`LimitError::HostCalls`], [`LimitError::BytesOut`];
     /// [`ProtocolError::CallbackPanicked`] if it did, and
-    /// [`Stop::TimedOut`] or [`Stop::Cancelled`] if the callback outlived the
+    /// [`StopReason::TimedOut`] or [`StopReason::Cancelled`] if the callback outlived the
     /// call's time.
     #[expect(
         clippy::too_many_arguments,
@@ -51,7 +51,7 @@ impl ModuleState {
         op_len: i32,
         ptr: i32,
         len: i32,
-    ) -> Result<i32, Stop> {
+    ) -> Result<i32, StopReason> {
         let Self {
             callback,
             scratch,
@@ -95,7 +95,7 @@ impl ModuleState {
         &mut self,
         memory: &[u8],
         numbers: [i32; 8],
-    ) -> Result<HostCallStart, Stop> {
+    ) -> Result<HostCallStart, StopReason> {
         let Callback::Async(callback) = &self.callback else {
             let [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len] = numbers;
             return self
@@ -140,7 +140,11 @@ impl ModuleState {
 
     /// `__host_call` of a guest that its engine cannot suspend here.
     #[cold]
-    fn host_call_without_waiting(&mut self, memory: &[u8], numbers: [i32; 8]) -> Result<i32, Stop> {
+    fn host_call_without_waiting(
+        &mut self,
+        memory: &[u8],
+        numbers: [i32; 8],
+    ) -> Result<i32, StopReason> {
         match self.start_host_call(memory, numbers)? {
             HostCallStart::Ready(answered) => Ok(answered),
             HostCallStart::Pending(_) => {
@@ -160,7 +164,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// As [`ModuleState::host_call`].
-    pub fn finish_host_call(&mut self, answer: HostCallResult) -> Result<i32, Stop> {
+    pub fn finish_host_call(&mut self, answer: HostCallResult) -> Result<i32, StopReason> {
         match answer.0 {
             HostCallOutcome::Ended(Ok(response)) => {
                 self.scratch.values_mut().host_response = response;
@@ -184,7 +188,7 @@ impl ModuleState {
     fn conclude_host_call(
         &mut self,
         answer: Result<Result<(), String>, Box<dyn Any + Send>>,
-    ) -> Result<i32, Stop> {
+    ) -> Result<i32, StopReason> {
         let (bytes, limit) = (
             self.scratch.values().host_response.len(),
             self.limits.max_bytes_in,
@@ -210,7 +214,7 @@ impl ModuleState {
     }
 
     #[cold]
-    fn callback_panicked(&self, panic: Box<dyn Any + Send>) -> Stop {
+    fn callback_panicked(&self, panic: Box<dyn Any + Send>) -> StopReason {
         self.panic.put(panic);
         ProtocolError::CallbackPanicked { import: HOST_CALL }.into()
     }
@@ -226,7 +230,7 @@ fn read_host_call<'c>(
     budget: &'c Budget,
     memory: &'c [u8],
     numbers: [i32; 8],
-) -> Result<HostCall<'c>, Stop> {
+) -> Result<HostCall<'c>, StopReason> {
     let [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len] = numbers;
     let call = HostCall {
         host_id,
@@ -249,7 +253,7 @@ fn read_name<'c>(
     ptr: i32,
     len: i32,
     what: &'static str,
-) -> Result<&'c str, Stop> {
+) -> Result<&'c str, StopReason> {
     let bytes = read(memory, ptr, len, HOST_CALL, what)?;
     last.text(bytes)
         .map_err(|error| not_utf8(error, HOST_CALL, what))

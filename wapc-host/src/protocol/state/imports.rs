@@ -7,7 +7,7 @@ use super::ModuleState;
 #[cfg(doc)]
 use crate::limits::guest::LimitError;
 use crate::{
-    error::{ProtocolError, Stop},
+    error::{ProtocolError, StopReason},
     protocol::memory::{assembly_script_string, bounded, length, not_utf8, read, write},
     protocol::reentrancy::ReentrancyGuard,
 };
@@ -20,7 +20,12 @@ impl ModuleState {
     ///
     /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`].
     #[inline]
-    pub fn guest_request(&self, memory: &mut [u8], op_ptr: i32, ptr: i32) -> Result<(), Stop> {
+    pub fn guest_request(
+        &self,
+        memory: &mut [u8],
+        op_ptr: i32,
+        ptr: i32,
+    ) -> Result<(), StopReason> {
         const IMPORT: &str = "__guest_request";
         let Some((operation, payload)) = self.lent.request() else {
             return Err(ProtocolError::NoCall { import: IMPORT }.into());
@@ -37,7 +42,7 @@ impl ModuleState {
     /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`],
     /// [`LimitError::BytesOut`].
     #[inline]
-    pub fn guest_response(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), Stop> {
+    pub fn guest_response(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), StopReason> {
         const IMPORT: &str = "__guest_response";
         let response = read(memory, ptr, len, IMPORT, "response")?;
         bounded(&self.limits, response.len(), IMPORT, "a response")?;
@@ -56,7 +61,7 @@ impl ModuleState {
     ///
     /// [`ProtocolError::OutOfBounds`], [`LimitError::BytesOut`],
     /// [`ProtocolError::NotUtf8`].
-    pub fn guest_error(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), Stop> {
+    pub fn guest_error(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), StopReason> {
         const IMPORT: &str = "__guest_error";
         let message = read(memory, ptr, len, IMPORT, "error")?;
         bounded(&self.limits, message.len(), IMPORT, "an error")?;
@@ -72,7 +77,7 @@ impl ModuleState {
     ///
     /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
     #[inline]
-    pub fn host_response_len(&self) -> Result<i32, Stop> {
+    pub fn host_response_len(&self) -> Result<i32, StopReason> {
         length(
             self.scratch.values().host_response.len(),
             "__host_response_len",
@@ -87,7 +92,7 @@ impl ModuleState {
     ///
     /// [`ProtocolError::OutOfBounds`].
     #[inline]
-    pub fn host_response(&self, memory: &mut [u8], ptr: i32) -> Result<(), Stop> {
+    pub fn host_response(&self, memory: &mut [u8], ptr: i32) -> Result<(), StopReason> {
         write(
             memory,
             ptr,
@@ -103,7 +108,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
-    pub fn host_error_len(&self) -> Result<i32, Stop> {
+    pub fn host_error_len(&self) -> Result<i32, StopReason> {
         length(
             self.scratch.values().host_error.len(),
             "__host_error_len",
@@ -117,7 +122,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// [`ProtocolError::OutOfBounds`].
-    pub fn host_error(&self, memory: &mut [u8], ptr: i32) -> Result<(), Stop> {
+    pub fn host_error(&self, memory: &mut [u8], ptr: i32) -> Result<(), StopReason> {
         write(
             memory,
             ptr,
@@ -134,7 +139,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// [`ProtocolError::OutOfBounds`], [`LimitError::LogBytes`].
-    pub fn console_log(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), Stop> {
+    pub fn console_log(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), StopReason> {
         let line = read(memory, ptr, len, "__console_log", "line")?;
         self.scratch
             .values_mut()

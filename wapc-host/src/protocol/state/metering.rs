@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 
 use super::ModuleState;
 use crate::{
-    error::{Spent, Stop},
+    error::{Spent, StopReason},
     limits::guest::LimitError,
     protocol::budget::CallMonitor,
 };
@@ -23,9 +23,9 @@ impl ModuleState {
     ///
     /// # Errors
     ///
-    /// [`Stop::TimedOut`], [`Stop::Cancelled`].
+    /// [`StopReason::TimedOut`], [`StopReason::Cancelled`].
     #[inline]
-    pub fn check(&self) -> Result<(), Stop> {
+    pub fn check(&self) -> Result<(), StopReason> {
         self.budget.check()
     }
 
@@ -51,8 +51,8 @@ impl ModuleState {
 
     /// The end of a guest that has used up [`ModuleState::fuel`].
     #[must_use]
-    pub const fn out_of_fuel(&self) -> Stop {
-        Stop::Limit(LimitError::Fuel {
+    pub const fn out_of_fuel(&self) -> StopReason {
+        StopReason::Limit(LimitError::Fuel {
             limit: match self.budget.fuel() {
                 Some(fuel) => fuel,
                 None => u64::MAX,
@@ -66,7 +66,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// [`LimitError::Memories`], [`LimitError::Tables`].
-    pub fn admit(&self, memories: usize, tables: usize) -> Result<(), Stop> {
+    pub fn admit(&self, memories: usize, tables: usize) -> Result<(), StopReason> {
         let limits = &*self.limits;
         if memories > limits.max_memories {
             let limit = limits.max_memories;

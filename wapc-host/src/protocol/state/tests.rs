@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    error::{ProtocolError, Stop},
+    error::{ProtocolError, StopReason},
     protocol::scratch::MAX_KEPT_RESPONSE_BYTES,
 };
 
@@ -15,12 +15,12 @@ fn state() -> ModuleState {
 
 /// Every argument that is a pointer and a length, of each import that
 /// reads.
-type Reader = fn(&mut ModuleState, &[u8], i32, i32) -> Result<(), Stop>;
+type Reader = fn(&mut ModuleState, &[u8], i32, i32) -> Result<(), StopReason>;
 const READERS: &[(&str, &str, Reader)] = &[
     ("__guest_response", "response", |state, memory, ptr, len| {
         match state.guest_response(memory, ptr, len) {
             // Nobody is calling here; the bounds come first.
-            Err(Stop::Protocol(ProtocolError::NoCall { .. })) => Ok(()),
+            Err(StopReason::Protocol(ProtocolError::NoCall { .. })) => Ok(()),
             other => other,
         }
     }),
@@ -72,7 +72,7 @@ fn whatever_a_guest_names_is_in_its_memory_or_refused_by_name() {
         ] {
             assert_eq!(
                 read(&mut state(), &memory, ptr, len),
-                Err(Stop::Protocol(ProtocolError::OutOfBounds {
+                Err(StopReason::Protocol(ProtocolError::OutOfBounds {
                     import,
                     what,
                     pointer: ptr.cast_unsigned(),
@@ -90,7 +90,7 @@ fn names_and_errors_must_be_text_and_payloads_and_lines_need_not() {
     for (import, what, read) in READERS {
         let expected = match *what {
             "response" | "line" | "payload" => Ok(()),
-            _ => Err(Stop::Protocol(ProtocolError::NotUtf8 {
+            _ => Err(StopReason::Protocol(ProtocolError::NotUtf8 {
                 import,
                 what,
                 valid_up_to: 2,
@@ -119,7 +119,7 @@ fn the_host_writes_within_memory_or_not_at_all() {
         let refused = state.host_response(&mut memory, ptr).unwrap_err();
         assert!(matches!(
             refused,
-            Stop::Protocol(ProtocolError::OutOfBounds { length: 4, .. })
+            StopReason::Protocol(ProtocolError::OutOfBounds { length: 4, .. })
         ));
     }
     assert_eq!(state.host_error_len(), Ok(0), "it did not fail");
@@ -162,7 +162,7 @@ fn each_host_call_has_its_own_names() {
             let refused = refused.unwrap_err();
             assert!(matches!(
                 refused,
-                Stop::Protocol(ProtocolError::NotUtf8 { .. })
+                StopReason::Protocol(ProtocolError::NotUtf8 { .. })
             ));
         }
     }
