@@ -604,7 +604,7 @@ fn one_use() -> Limits {
     limits()
         .max_host_calls(1)
         .max_log_bytes(100)
-        .max_bytes_out(1_000)
+        .max_outbound_bytes(1_000)
 }
 
 /// What start functions and the calls before have used is not missing.

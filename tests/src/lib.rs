@@ -181,8 +181,8 @@ pub fn limits() -> Limits {
         .max_memory_bytes(66 << 20)
         .max_total_memory_bytes(66 << 20)
         .max_table_elements(100_000)
-        .max_bytes_in(8 << 20)
-        .max_bytes_out(8 << 20)
+        .max_inbound_bytes(8 << 20)
+        .max_outbound_bytes(8 << 20)
         .max_host_calls(1_000)
         .max_log_bytes(64 << 10)
         // A busy machine must not make a test fail.

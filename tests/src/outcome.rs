@@ -81,7 +81,7 @@ const fn limit_kind(error: &LimitError) -> &'static str {
         | LimitError::TotalMemory { .. }
         | LimitError::Memories { .. } => "memory",
         LimitError::TableElements { .. } | LimitError::Tables { .. } => "table",
-        LimitError::BytesOut { .. } => "payload",
+        LimitError::OutboundBytes { .. } => "payload",
         LimitError::HostCalls { .. } => "host-calls",
         LimitError::LogBytes { .. } => "log",
         LimitError::Fuel { .. } => "fuel-or-deadline",

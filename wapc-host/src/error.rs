@@ -172,7 +172,7 @@ pub enum Error {
     },
 
     /// The operation's name with the payload is larger than
-    /// [`Limits::max_bytes_in`](crate::Limits::max_bytes_in), or than the
+    /// [`Limits::max_inbound_bytes`](crate::Limits::max_inbound_bytes), or than the
     /// 32-bit memory of a guest. The guest was not called.
     #[error("a request of {bytes} bytes is above the limit of {limit} bytes")]
     TooLarge {

@@ -151,11 +151,11 @@ const AMOUNTS: &[Amount] = &[
         },
     },
     Amount {
-        limit: "`max_bytes_in`, a payload with its operation",
+        limit: "`max_inbound_bytes`, a payload with its operation",
         unit: "B",
         allowed: 10_000,
         most: |engine| {
-            let limits = Limits::default().max_bytes_in(10_000);
+            let limits = Limits::default().max_inbound_bytes(10_000);
             let code = "(call $say (i32.add (local.get $op_len) (local.get $len)))";
             let host = host(engine, limits, &guest(MEMORY, code));
             around(10_000)
@@ -165,7 +165,7 @@ const AMOUNTS: &[Amount] = &[
         },
     },
     Amount {
-        limit: "`max_bytes_in`, the host's answer",
+        limit: "`max_inbound_bytes`, the host's answer",
         unit: "B",
         allowed: 10_000,
         most: |engine| {
@@ -173,7 +173,7 @@ const AMOUNTS: &[Amount] = &[
             let answered = Arc::clone(&bytes);
             let module = guest(MEMORY, "(call $ask) (call $say (call $answer_length))");
             let host = WapcHost::builder(provider(engine, &module))
-                .limits(Limits::default().max_bytes_in(10_000))
+                .limits(Limits::default().max_inbound_bytes(10_000))
                 .build(move |_, _, _, _, _| Ok(vec![0; answered.load(Ordering::Relaxed)]))
                 .expect("a host");
             around(10_000)
@@ -185,7 +185,7 @@ const AMOUNTS: &[Amount] = &[
         },
     },
     Amount {
-        limit: "`max_bytes_out`, a response",
+        limit: "`max_outbound_bytes`, a response",
         unit: "B",
         allowed: 10_000,
         most: |engine| {
@@ -194,7 +194,7 @@ const AMOUNTS: &[Amount] = &[
         },
     },
     Amount {
-        limit: "`max_bytes_out`, an error",
+        limit: "`max_outbound_bytes`, an error",
         unit: "B",
         allowed: 10_000,
         most: |engine| {
@@ -206,7 +206,7 @@ const AMOUNTS: &[Amount] = &[
         },
     },
     Amount {
-        limit: "`max_bytes_out`, a host call's payload",
+        limit: "`max_outbound_bytes`, a host call's payload",
         unit: "B",
         allowed: 10_000,
         most: |engine| {
@@ -214,7 +214,7 @@ const AMOUNTS: &[Amount] = &[
             let seen = Arc::clone(&most);
             let module = guest(MEMORY, "(drop (call $ask_with (local.get $len)))");
             let host = WapcHost::builder(provider(engine, &module))
-                .limits(Limits::default().max_bytes_out(10_000))
+                .limits(Limits::default().max_outbound_bytes(10_000))
                 .build(move |_, _, _, _, payload| {
                     seen.fetch_max(payload.len(), Ordering::Relaxed);
                     Ok(vec![])
@@ -357,7 +357,7 @@ fn admitted(
 /// The most bytes around the limit that a guest sends, which sends as many as
 /// its payload has.
 fn sent(engine: &Engine, code: &str, arrived: fn(Result<Vec<u8>, Error>) -> Option<usize>) -> u64 {
-    let limits = Limits::default().max_bytes_out(10_000);
+    let limits = Limits::default().max_outbound_bytes(10_000);
     let host = host(engine, limits, &guest(MEMORY, code));
     around(10_000)
         .filter_map(|bytes| arrived(host.call("op", &vec![0; bytes])))

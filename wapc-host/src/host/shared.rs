@@ -84,7 +84,7 @@ impl HostShared {
             timed: limits.timeout.is_some(),
             yield_ticks: NonZeroU64::new(clock::ticks_in(settings.yield_interval))
                 .unwrap_or(NonZeroU64::MIN),
-            max_request: limits.max_bytes_in.min(MAX_REQUEST_BYTES),
+            max_request: limits.max_inbound_bytes.min(MAX_REQUEST_BYTES),
             limits: Arc::new(limits),
             published: Mutex::new(Published {
                 current: Arc::new(Generation {

@@ -661,7 +661,7 @@ fn messages_and_host_calls_are_counted_and_bounded() {
             .build(answer)
             .unwrap()
     };
-    let host = bounded(Limits::default().max_bytes_in(12));
+    let host = bounded(Limits::default().max_inbound_bytes(12));
     assert_eq!(host.call("echo", b"12345678").unwrap(), b"12345678");
     let refused = host.call("echo", b"123456789").unwrap_err();
     assert!(matches!(
@@ -675,13 +675,13 @@ fn messages_and_host_calls_are_counted_and_bounded() {
         panic!("the guest hears of an answer that is too long");
     };
     assert!(message.contains("above the limit of 12 bytes"), "{message}");
-    let host = bounded(Limits::default().max_bytes_out(12));
+    let host = bounded(Limits::default().max_outbound_bytes(12));
     assert_eq!(host.call("echo", b"123456789012").unwrap(), b"123456789012");
     let refused = host.call("ask", b"12345").unwrap_err();
     assert!(matches!(
         refused,
         Error::Limit {
-            source: crate::LimitError::BytesOut { bytes: 13, .. },
+            source: crate::LimitError::OutboundBytes { bytes: 13, .. },
             ..
         }
     ));

@@ -50,11 +50,11 @@ pub struct Limits {
     /// A larger payload is refused before the guest is called
     /// ([`Error::TooLarge`](crate::Error::TooLarge)); a larger answer is an
     /// error that the guest is told of.
-    pub max_bytes_in: usize,
+    pub max_inbound_bytes: usize,
     /// Bytes of one message from the guest: its response, its error, or the
     /// payload of a host call. Default: 64 MiB. A larger one ends the call
-    /// ([`LimitError::BytesOut`]).
-    pub max_bytes_out: usize,
+    /// ([`LimitError::OutboundBytes`]).
+    pub max_outbound_bytes: usize,
     /// Host calls in one call. Default: 100,000. One more ends the call
     /// ([`LimitError::HostCalls`]).
     pub max_host_calls: u64,
@@ -93,8 +93,8 @@ impl Default for Limits {
             max_memories: 8,
             max_table_elements: 1_000_000,
             max_tables: 16,
-            max_bytes_in: 64 << 20,
-            max_bytes_out: 64 << 20,
+            max_inbound_bytes: 64 << 20,
+            max_outbound_bytes: 64 << 20,
             max_host_calls: 100_000,
             max_log_bytes: 1 << 20,
             max_open_files: 64,
@@ -130,8 +130,8 @@ impl Limits {
             max_memories: usize::MAX,
             max_table_elements: usize::MAX,
             max_tables: usize::MAX,
-            max_bytes_in: usize::MAX,
-            max_bytes_out: usize::MAX,
+            max_inbound_bytes: usize::MAX,
+            max_outbound_bytes: usize::MAX,
             max_host_calls: u64::MAX,
             max_log_bytes: u64::MAX,
             max_open_files: usize::MAX,
@@ -147,8 +147,8 @@ impl Limits {
         max_memories: usize as usize,
         max_table_elements: usize as usize,
         max_tables: usize as usize,
-        max_bytes_in: usize as usize,
-        max_bytes_out: usize as usize,
+        max_inbound_bytes: usize as usize,
+        max_outbound_bytes: usize as usize,
         max_host_calls: u64 as u64,
         max_log_bytes: u64 as u64,
         max_open_files: usize as usize,
@@ -203,9 +203,9 @@ pub enum LimitError {
         limit: usize,
     },
     /// A message from the guest is larger than
-    /// [`max_bytes_out`](Limits::max_bytes_out).
+    /// [`max_outbound_bytes`](Limits::max_outbound_bytes).
     #[error("`{import}`: {what} of {bytes} bytes is above the limit of {limit} bytes")]
-    BytesOut {
+    OutboundBytes {
         /// The host function.
         import: &'static str,
         /// Which of its arguments.

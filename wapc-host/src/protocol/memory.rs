@@ -61,11 +61,11 @@ pub(super) fn bounded(
     import: &'static str,
     what: &'static str,
 ) -> Result<(), StopReason> {
-    let limit = limits.max_bytes_out;
+    let limit = limits.max_outbound_bytes;
     if bytes <= limit {
         return Ok(());
     }
-    Err(StopReason::Limit(LimitError::BytesOut {
+    Err(StopReason::Limit(LimitError::OutboundBytes {
         import,
         what,
         bytes,

@@ -31,7 +31,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NotUtf8`],
-    /// [`LimitError::HostCalls`], [`LimitError::BytesOut`];
+    /// [`LimitError::HostCalls`], [`LimitError::OutboundBytes`];
     /// [`ProtocolError::CallbackPanicked`] if it did, and
     /// [`StopReason::TimedOut`] or [`StopReason::Cancelled`] if the callback outlived the
     /// call's time.
@@ -191,7 +191,7 @@ impl ModuleState {
     ) -> Result<i32, StopReason> {
         let (bytes, limit) = (
             self.scratch.values().host_response.len(),
-            self.limits.max_bytes_in,
+            self.limits.max_inbound_bytes,
         );
         let answered = match answer {
             Ok(Ok(())) if bytes <= limit => 1,

@@ -40,7 +40,7 @@ impl ModuleState {
     /// # Errors
     ///
     /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`],
-    /// [`LimitError::BytesOut`].
+    /// [`LimitError::OutboundBytes`].
     #[inline]
     pub fn guest_response(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), StopReason> {
         const IMPORT: &str = "__guest_response";
@@ -59,7 +59,7 @@ impl ModuleState {
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::OutOfBounds`], [`LimitError::BytesOut`],
+    /// [`ProtocolError::OutOfBounds`], [`LimitError::OutboundBytes`],
     /// [`ProtocolError::NotUtf8`].
     pub fn guest_error(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), StopReason> {
         const IMPORT: &str = "__guest_error";
