@@ -19,7 +19,7 @@ pub use self::{
     builder::HostBuilder,
     checkout::{CheckedOut, CheckedOutAsync},
     counters::ErrorCounts,
-    service::{WapcHost, With},
+    service::{CallWith, WapcHost},
     settings::Reuse,
     stats::Stats,
 };

@@ -76,7 +76,7 @@ pub use error::{
     TrapCode,
 };
 pub use host::{
-    CheckedOut, CheckedOutAsync, ErrorCounts, HostBuilder, Reuse, Stats, WapcHost, With,
+    CallWith, CheckedOut, CheckedOutAsync, ErrorCounts, HostBuilder, Reuse, Stats, WapcHost,
 };
 pub use limits::call::CallOptions;
 pub use limits::cancel::CancelHandle;

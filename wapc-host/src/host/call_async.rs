@@ -15,7 +15,7 @@ use super::{
     admission::not_begun,
     failure::{no_instance, over_or},
     lease::Lease,
-    service::{WapcHost, With},
+    service::{CallWith, WapcHost},
     shared::HostShared,
 };
 use crate::{
@@ -83,7 +83,7 @@ impl WapcHost {
     }
 }
 
-impl With<'_> {
+impl CallWith<'_> {
     /// As [`WapcHost::call_async`].
     ///
     /// # Errors

@@ -6,7 +6,7 @@
 
 use super::{
     lease::Lease,
-    service::{WapcHost, With},
+    service::{CallWith, WapcHost},
     shared::HostShared,
 };
 use crate::{
@@ -61,7 +61,7 @@ impl WapcHost {
     }
 }
 
-impl<'h> With<'h> {
+impl<'h> CallWith<'h> {
     /// As [`WapcHost::check_out`]; the options hold for each call of the
     /// returned value.
     ///

@@ -115,8 +115,8 @@ impl WapcHost {
 
     /// Calls with options of their own: `host.with(&options).call(…)`.
     #[must_use]
-    pub const fn with<'h>(&'h self, options: &'h CallOptions) -> With<'h> {
-        With {
+    pub const fn with<'h>(&'h self, options: &'h CallOptions) -> CallWith<'h> {
+        CallWith {
             host: self,
             options,
         }
@@ -131,12 +131,12 @@ impl fmt::Debug for WapcHost {
 
 /// A host with options for the calls through it; see [`WapcHost::with`].
 #[derive(Clone, Copy, Debug)]
-pub struct With<'h> {
+pub struct CallWith<'h> {
     host: &'h WapcHost,
     options: &'h CallOptions,
 }
 
-impl<'h> With<'h> {
+impl<'h> CallWith<'h> {
     /// As [`WapcHost::call`].
     ///
     /// # Errors
