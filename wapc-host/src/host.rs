@@ -14,6 +14,7 @@ mod service;
 mod settings;
 mod shared;
 mod stats;
+mod wait;
 
 pub use self::{
     builder::HostBuilder,

@@ -47,7 +47,7 @@ fn in_a_slot(inside: &AtomicUsize, slots: usize) {
 
 fn take(pool: &Pool) -> crate::pool::SlotGuard<'_> {
     pool.try_take()
-        .unwrap_or_else(|| pool.take_queued("", None, || Ok(())).unwrap())
+        .unwrap_or_else(|| pool.take_queued(None, || Ok::<_, ()>(())).unwrap().unwrap())
 }
 
 #[test]

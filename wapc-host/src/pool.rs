@@ -13,10 +13,7 @@ pub(crate) use self::{
     slot::{NewInstance, Slot, SlotGuard},
     waiters::Waiter,
 };
-use crate::{
-    error::Error,
-    sync::{StaticUsize, atomic::Ordering, hint, thread},
-};
+use crate::sync::{StaticUsize, atomic::Ordering, hint, thread};
 
 mod slot;
 mod waiters;
@@ -59,34 +56,29 @@ impl Pool {
         }
     }
 
-    /// Blocks until a slot is free: first come, first served.
+    /// Blocks until a slot is free: first come, first served. Returns `None`
+    /// after `limit`.
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] after `limit`; any error of `give_up`, which is called
-    /// every few milliseconds.
+    /// Any error of `give_up`, which is called every few milliseconds.
     #[cold]
-    pub(crate) fn take_queued(
+    pub(crate) fn take_queued<E>(
         &self,
-        operation: &str,
         limit: Option<Duration>,
-        give_up: impl Fn() -> Result<(), Error>,
-    ) -> Result<SlotGuard<'_>, Error> {
+        give_up: impl Fn() -> Result<(), E>,
+    ) -> Result<Option<SlotGuard<'_>>, E> {
         let began = Instant::now();
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let waiter = self.join(&waker);
         loop {
             if let Some(guard) = self.try_take_as(&waiter, &waker, SPINS) {
-                return Ok(guard);
+                return Ok(Some(guard));
             }
             give_up()?;
-            let waited = began.elapsed();
-            let left = limit.map_or(RESCAN, |limit| limit.saturating_sub(waited));
+            let left = limit.map_or(RESCAN, |limit| limit.saturating_sub(began.elapsed()));
             if left.is_zero() {
-                return Err(Error::Busy {
-                    operation: operation.to_owned(),
-                    waited,
-                });
+                return Ok(None);
             }
             thread::park_timeout(left.min(RESCAN));
         }

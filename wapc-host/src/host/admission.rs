@@ -21,7 +21,7 @@ pub(super) fn admit(
         options.timeout.is_some() || options.deadline.is_some() || options.cancel.is_some(),
         options.fuel.is_some(),
     )?;
-    not_begun(operation, options)
+    reject_if_over(operation, options)
 }
 
 /// Refuses limits or options that a provider cannot keep: a guest that was
@@ -41,7 +41,7 @@ pub(super) fn interruptible(
 }
 
 /// Refuses a call that is over before the guest is called.
-pub(super) fn not_begun(operation: &str, options: &CallOptions) -> Result<(), Error> {
+pub(super) fn reject_if_over(operation: &str, options: &CallOptions) -> Result<(), Error> {
     if options.is_cancelled() {
         return Err(Error::Cancelled {
             operation: operation.to_owned(),

@@ -4,30 +4,22 @@
     reason = "an `async` block uses its arguments where they are; an `async fn` moves them first"
 )]
 
-use std::{
-    future::poll_fn,
-    pin::pin,
-    task::Poll,
-    time::{Duration, Instant},
-};
+use std::pin::pin;
 
 use super::{
-    admission::not_begun,
     failure::{no_instance, over_or},
     lease::Lease,
     service::{CallWith, WapcHost},
     shared::HostShared,
 };
 use crate::{
-    clock::{self, Alarm},
     engine::call_guard::CallGuard,
     engine::provider::AsyncCall,
     engine::threaded::OnThread,
-    error::{EngineError, Error, Spent, StopReason},
+    error::{EngineError, Error},
     limits::call::CallOptions,
-    pool::{RESCAN, SlotGuard},
+    pool::SlotGuard,
     protocol::lent::Request,
-    protocol::pending::WaitLimits,
 };
 
 impl WapcHost {
@@ -190,67 +182,6 @@ impl HostShared {
             lease.fill_async(operation, options).await?;
         }
         Ok(lease)
-    }
-
-    async fn wait_async(
-        &self,
-        operation: &str,
-        options: Option<&CallOptions>,
-    ) -> Result<SlotGuard<'_>, Error> {
-        self.reject_reentrant(operation)?;
-        // The clock must tick for the limits to be noticed.
-        let _working = self.working(true)?;
-        let began = Instant::now();
-        let until_deadline = options.and_then(CallOptions::until_deadline);
-        let limit = [self.wait_limit(), until_deadline]
-            .into_iter()
-            .flatten()
-            .min();
-        let by_deadline = limit.is_some() && limit == until_deadline;
-        let expires = limit.map_or(u64::MAX, |limit| {
-            let ticks = match clock::ticks_in(limit) {
-                0 => 0,
-                // One more, since the first one has begun already.
-                ticks => ticks.saturating_add(1),
-            };
-            clock::now().saturating_add(ticks)
-        });
-        let cancel = options.and_then(|options| options.cancel.clone());
-        let mut limits = WaitLimits::new(expires, limit.unwrap_or_default(), cancel);
-        let (mut waiter, mut _rescan) = (None, None);
-        poll_fn(move |context| {
-            let waker = context.waker();
-            let waiter = waiter.get_or_insert_with(|| self.pool.join(waker));
-            if let Some(guard) = self.pool.try_take_as(waiter, waker, 1) {
-                return Poll::Ready(Ok(guard));
-            }
-            _rescan = waiter.is_first().then(|| {
-                let tick = clock::now().saturating_add(clock::ticks_in(RESCAN));
-                Alarm::set(tick, waker.clone())
-            });
-            let over = |_: StopReason| match options.map(|options| not_begun(operation, options)) {
-                Some(Err(error)) => error,
-                // The clock may be a little ahead of the time of day.
-                _ if by_deadline => Error::TimedOut {
-                    operation: operation.to_owned(),
-                    timeout: Duration::ZERO,
-                    spent: Spent::default(),
-                },
-                _ => Error::Busy {
-                    operation: operation.to_owned(),
-                    waited: began.elapsed(),
-                },
-            };
-            match limits.check().and_then(|()| limits.wake_at_end(context)) {
-                Ok(()) => Poll::Pending,
-                Err(stop) => Poll::Ready(Err(over(stop))),
-            }
-        })
-        .await
-    }
-
-    fn wait_limit(&self) -> Option<Duration> {
-        self.settings().wait_limit
     }
 }
 

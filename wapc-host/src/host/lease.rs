@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    admission::{admit, not_begun},
+    admission::admit,
     failure::{Failure, no_instance},
     generation::Generation,
     settings::Reuse,
@@ -23,7 +23,7 @@ use crate::{
     limits::call::CallOptions,
     pool::{Slot, SlotGuard},
     protocol::lent::{Request, Sink},
-    protocol::reentrancy::{ReentrancyGuard, is_reentrant},
+    protocol::reentrancy::ReentrancyGuard,
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -75,29 +75,6 @@ impl HostShared {
             guard = self.filled(guard, operation, options)?;
         }
         Ok(Lease::new(self, guard))
-    }
-
-    #[cold]
-    fn wait(&self, operation: &str, options: Option<&CallOptions>) -> Result<SlotGuard<'_>, Error> {
-        self.reject_reentrant(operation)?;
-        let give_up = || match options {
-            Some(options) => not_begun(operation, options),
-            None => Ok(()),
-        };
-        self.pool
-            .take_queued(operation, self.settings.wait_limit, give_up)
-            .map_err(|error| self.counted(error))
-    }
-
-    /// Refuses a caller that would wait for itself.
-    pub(crate) fn reject_reentrant(&self, operation: &str) -> Result<(), Error> {
-        if self.pool.slots().len() == 1 && is_reentrant(self.id) {
-            return Err(self.counted(Error::Reentrant {
-                operation: operation.to_owned(),
-                host_id: self.id,
-            }));
-        }
-        Ok(())
     }
 }
 

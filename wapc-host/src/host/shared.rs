@@ -116,10 +116,6 @@ impl HostShared {
         self.published.lock()
     }
 
-    pub(crate) const fn settings(&self) -> &Settings {
-        &self.settings
-    }
-
     pub(crate) const fn id(&self) -> u64 {
         self.id
     }

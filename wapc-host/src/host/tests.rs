@@ -19,7 +19,9 @@ use super::*;
 use crate::{CallOptions, Error, Limits};
 use crate::{
     CancelHandle, EngineError, GuestInstance, Interruption, ModuleState, ProtocolError, Reuse,
-    StartFunction, StopReason, Trap, TrapCode, clock,
+    StartFunction, StopReason, Trap, TrapCode,
+    block_on::block_on,
+    clock,
     engine::scripted::{ScriptedProvider, answer},
     sync::Mutex,
 };
@@ -257,6 +259,13 @@ fn calling_the_own_host_from_its_callback_is_refused_and_another_host_is_not() {
 
     let refused = host.call_with("echo", b"x", |_| host.call("echo", b"y").is_err());
     assert!(refused.unwrap());
+    let counted = || host.stats().errors.of(crate::ErrorKind::Reentrant);
+    let before = counted();
+    let refused = host.call_with("echo", b"x", |_| {
+        block_on(host.call_async("echo", b"y")).is_err()
+    });
+    assert!(refused.unwrap());
+    assert_eq!(counted(), before + 1);
 }
 
 #[test]

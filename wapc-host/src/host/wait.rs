@@ -1,0 +1,144 @@
+//! Waiting for a slot of the pool, blocking and async, under one deadline.
+
+use std::{
+    future::poll_fn,
+    task::Poll,
+    time::{Duration, Instant},
+};
+
+use super::{admission::reject_if_over, shared::HostShared};
+use crate::{
+    clock::{self, Alarm},
+    error::{Error, Spent},
+    limits::call::CallOptions,
+    pool::{RESCAN, SlotGuard},
+    protocol::pending::WaitLimits,
+    protocol::reentrancy::is_reentrant,
+};
+
+impl HostShared {
+    /// Waits for a slot: first come, first served. Counts the error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Reentrant`], [`Error::Busy`], [`Error::TimedOut`],
+    /// [`Error::Cancelled`].
+    #[cold]
+    pub(super) fn wait(
+        &self,
+        operation: &str,
+        options: Option<&CallOptions>,
+    ) -> Result<SlotGuard<'_>, Error> {
+        let wait = || {
+            self.reject_reentrant(operation)?;
+            let deadline = WaitDeadline::new(self.settings.wait_limit, options);
+            let guard = self
+                .pool
+                .take_queued(deadline.limit, || deadline.reject_if_over(operation))?;
+            guard.ok_or_else(|| deadline.error(operation))
+        };
+        wait().map_err(|error| self.counted(error))
+    }
+
+    /// Like [`HostShared::wait`], without blocking the thread and without
+    /// counting the error.
+    pub(super) async fn wait_async(
+        &self,
+        operation: &str,
+        options: Option<&CallOptions>,
+    ) -> Result<SlotGuard<'_>, Error> {
+        self.reject_reentrant(operation)?;
+        // The clock must tick for the deadline to be noticed.
+        let _working = self.working(true)?;
+        let deadline = WaitDeadline::new(self.settings.wait_limit, options);
+        let mut limits = deadline.in_ticks();
+        let (mut waiter, mut _rescan) = (None, None);
+        poll_fn(move |context| {
+            let waker = context.waker();
+            let waiter = waiter.get_or_insert_with(|| self.pool.join(waker));
+            if let Some(guard) = self.pool.try_take_as(waiter, waker, 1) {
+                return Poll::Ready(Ok(guard));
+            }
+            _rescan = waiter.is_first().then(|| {
+                let tick = clock::now().saturating_add(clock::ticks_in(RESCAN));
+                Alarm::set(tick, waker.clone())
+            });
+            match limits.check().and_then(|()| limits.wake_at_end(context)) {
+                Ok(()) => Poll::Pending,
+                Err(_) => Poll::Ready(Err(deadline.error(operation))),
+            }
+        })
+        .await
+    }
+
+    /// Refuses a caller that would wait for itself.
+    fn reject_reentrant(&self, operation: &str) -> Result<(), Error> {
+        if self.pool.slots().len() == 1 && is_reentrant(self.id) {
+            return Err(Error::Reentrant {
+                operation: operation.to_owned(),
+                host_id: self.id,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// The time at which a caller stops waiting: at the host's wait limit or at the
+/// call's own deadline, whichever is first.
+struct WaitDeadline<'o> {
+    began: Instant,
+    /// `None` if the caller waits for ever.
+    limit: Option<Duration>,
+    /// `limit` is the call's own deadline.
+    by_deadline: bool,
+    options: Option<&'o CallOptions>,
+}
+
+impl<'o> WaitDeadline<'o> {
+    fn new(wait_limit: Option<Duration>, options: Option<&'o CallOptions>) -> Self {
+        let until_deadline = options.and_then(CallOptions::until_deadline);
+        let limit = wait_limit.into_iter().chain(until_deadline).min();
+        Self {
+            began: Instant::now(),
+            limit,
+            by_deadline: limit.is_some() && limit == until_deadline,
+            options,
+        }
+    }
+
+    /// The same in ticks of the clock, with the call's cancel handle.
+    fn in_ticks(&self) -> WaitLimits {
+        let expires = self.limit.map_or(u64::MAX, |limit| {
+            let ticks = match clock::ticks_in(limit) {
+                0 => 0,
+                // One more, since the current tick has begun already.
+                ticks => ticks.saturating_add(1),
+            };
+            clock::now().saturating_add(ticks)
+        });
+        let cancel = self.options.and_then(|options| options.cancel.clone());
+        WaitLimits::new(expires, self.limit.unwrap_or_default(), cancel)
+    }
+
+    fn reject_if_over(&self, operation: &str) -> Result<(), Error> {
+        self.options
+            .map_or(Ok(()), |options| reject_if_over(operation, options))
+    }
+
+    /// The error of a caller that has waited to the end.
+    fn error(&self, operation: &str) -> Error {
+        match self.reject_if_over(operation) {
+            Err(error) => error,
+            // The clock may be a little ahead of the time of day.
+            Ok(()) if self.by_deadline => Error::TimedOut {
+                operation: operation.to_owned(),
+                timeout: Duration::ZERO,
+                spent: Spent::default(),
+            },
+            Ok(()) => Error::Busy {
+                operation: operation.to_owned(),
+                waited: self.began.elapsed(),
+            },
+        }
+    }
+}
