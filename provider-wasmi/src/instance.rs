@@ -137,13 +137,9 @@ impl WasmiInstance {
 }
 
 impl GuestInstance for WasmiInstance {
-    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
-        self.run(op_length, msg_length).into_result()
-    }
-
-    // Into `drive`, which is what the host asks for.
+    // Into `drive`, which is what the host calls.
     #[inline(always)]
-    fn run(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
+    fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         let mut meter = Meter::new(self.interruption, &self.store.data().state);
         run(
             &mut self.store,

@@ -265,13 +265,9 @@ impl WasmtimeInstance {
 }
 
 impl GuestInstance for WasmtimeInstance {
-    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
-        self.run(op_length, msg_length).into_result()
-    }
-
-    // Into `drive`, which is what the host asks for.
+    // Into `drive`, which is what the host calls.
     #[inline(always)]
-    fn run(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
+    fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         #[cfg(feature = "async")]
         if self.store.data().state.has_async_callback() {
             return self.run_without_waiting(op_length, msg_length);

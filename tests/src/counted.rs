@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 use wapc_host::{
-    AsyncCall, BoxFuture, EngineError, GuestInstance, Interruption, ModuleState, Promotion, Tier,
-    WebAssemblyEngineProvider,
+    AsyncCall, BoxFuture, EngineError, GuestInstance, GuestReturn, Interruption, ModuleState,
+    Promotion, Tier, WebAssemblyEngineProvider,
 };
 
 /// How many providers and instances were made and dropped. Clones count
@@ -213,7 +213,7 @@ struct CountedInstance {
 }
 
 impl GuestInstance for CountedInstance {
-    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+    fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         self.instance.call(op_length, msg_length)
     }
 

@@ -7,7 +7,7 @@
 //! `provider-wasmi` are two.
 //!
 //! ```
-//! # use wapc_host::{GuestInstance, ModuleState, EngineError, WapcHost, WebAssemblyEngineProvider};
+//! # use wapc_host::{GuestInstance, GuestReturn, ModuleState, EngineError, WapcHost, WebAssemblyEngineProvider};
 //! # struct Echo(ModuleState);
 //! # #[derive(Clone)] struct EchoProvider;
 //! # impl WebAssemblyEngineProvider for EchoProvider {
@@ -20,11 +20,11 @@
 //! #     fn interruption(&self) -> wapc_host::Interruption { wapc_host::Interruption::Time }
 //! # }
 //! # impl GuestInstance for Echo {
-//! #     fn call(&mut self, op: i32, msg: i32) -> Result<i32, EngineError> {
+//! #     fn call(&mut self, op: i32, msg: i32) -> GuestReturn {
 //! #         let mut memory = [0; 64];
-//! #         self.0.guest_request(&mut memory, 0, op)?;
-//! #         self.0.guest_response(&mut memory, op, msg)?;
-//! #         Ok(1)
+//! #         let requested = self.0.guest_request(&mut memory, 0, op);
+//! #         let responded = requested.and_then(|()| self.0.guest_response(&memory, op, msg));
+//! #         responded.map(|()| 1).map_err(EngineError::from).into()
 //! #     }
 //! #     fn state(&mut self) -> &mut ModuleState { &mut self.0 }
 //! # }

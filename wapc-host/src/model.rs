@@ -22,7 +22,7 @@ use std::{
 use shuttle::{future, sync::atomic::AtomicUsize, thread};
 
 use crate::{
-    EngineError, GuestInstance, Interruption, Limits, ModuleState, WapcHost,
+    EngineError, GuestInstance, GuestReturn, Interruption, Limits, ModuleState, WapcHost,
     WebAssemblyEngineProvider,
     engine::scripted::{ScriptedGuest, ScriptedProvider, answer},
     pool::Pool,
@@ -136,7 +136,7 @@ struct Counted {
 }
 
 impl GuestInstance for Counted {
-    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+    fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         thread::yield_now();
         self.guest.call(op_length, msg_length)
     }

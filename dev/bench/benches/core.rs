@@ -11,7 +11,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use wapc_host::{
-    BoxError, EngineError, GuestInstance, HostCall, HostCallback, ModuleState, WapcHost,
+    BoxError, EngineError, GuestInstance, GuestReturn, HostCall, HostCallback, ModuleState, WapcHost,
     WebAssemblyEngineProvider,
 };
 
@@ -22,7 +22,17 @@ struct Guest {
 }
 
 impl GuestInstance for Guest {
-    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+    fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
+        self.echo(op_length, msg_length).into()
+    }
+
+    fn state(&mut self) -> &mut ModuleState {
+        &mut self.state
+    }
+}
+
+impl Guest {
+    fn echo(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
         let Self { state, memory } = self;
         state.guest_request(memory, 0, op_length)?;
         if memory.starts_with(b"ask") {
@@ -34,10 +44,6 @@ impl GuestInstance for Guest {
             state.guest_response(memory, op_length, msg_length)?;
         }
         Ok(1)
-    }
-
-    fn state(&mut self) -> &mut ModuleState {
-        &mut self.state
     }
 }
 

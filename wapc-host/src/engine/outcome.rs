@@ -1,38 +1,33 @@
-//! How calls of guests end, in no more than fits two registers: what is
-//! returned in memory is waited for.
+//! How calls of guests end: in types that fit two registers, since a caller
+//! stalls on results that are returned in memory.
 
 use std::fmt;
 
 use crate::error::EngineError;
 
-/// How a guest's `__guest_call` has returned, or has failed to: made from the
-/// `Result` of [`GuestInstance::call`](crate::GuestInstance::call).
+/// The end of a guest's `__guest_call`: the number that it returned, or the
+/// reason why it did not return.
+///
+/// It fits two registers, and converts from a `Result`:
+///
+/// ```
+/// use wapc_host::{EngineError, GuestReturn, Trap, TrapCode};
+///
+/// let responded = GuestReturn::from(Ok(1));
+/// let trapped = GuestReturn::from(Err(Trap::new(TrapCode::Unreachable, vec![]).into()));
+/// ```
 pub struct GuestReturn(pub(crate) Result<(), Box<Failed>>);
 
-/// How a [`GuestCall`](crate::GuestCall) has ended; the host knows more of it.
+/// The end of a whole [`GuestCall`](crate::GuestCall), to be returned to the
+/// host.
 // `Ok` is the clock's ticks since it began.
 pub struct CallEnd(pub(crate) Result<u64, Box<Failed>>);
 
-/// A call that has ended without a response.
+/// The end of a call without a response.
 pub(crate) struct Failed {
     pub(crate) returned: Result<i32, EngineError>,
     /// The clock's ticks since it began.
     pub(crate) ticks: u64,
-}
-
-impl GuestReturn {
-    /// What it was made from.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`GuestInstance::call`](crate::GuestInstance::call).
-    #[inline]
-    pub fn into_result(self) -> Result<i32, EngineError> {
-        match self.0 {
-            Ok(()) => Ok(1),
-            Err(failed) => failed.returned,
-        }
-    }
 }
 
 impl From<Result<i32, EngineError>> for GuestReturn {

@@ -12,50 +12,51 @@ use crate::{
     protocol::state::ModuleState,
 };
 
-/// A compiled module on some engine: cheap to share, the source of instances.
+/// A compiled module on some engine, from which instances are made. It is cheap
+/// to share.
 ///
-/// A third engine joins by implementing this trait and [`GuestInstance`]; it
-/// links one function for each method of [`ModuleState`] and translates its
-/// own errors to [`EngineError`].
+/// An engine joins by this trait and [`GuestInstance`]. It links one function
+/// for each method of [`ModuleState`] that [`for_each_import`](crate::for_each_import)
+/// lists, and translates its own errors to [`EngineError`].
 pub trait WebAssemblyEngineProvider: Send + Sync {
-    /// A new instance whose start functions have run, in the order of
+    /// Makes an instance and runs its start functions, in the order of
     /// [`StartFunction::ALL`](crate::StartFunction::ALL).
     ///
-    /// The engine keeps `state` beside the guest's memory, and hands it out
-    /// through [`GuestInstance::state`] for as long as the instance lives.
+    /// The instance keeps `state` beside the guest's memory, and lends it
+    /// through [`GuestInstance::state`] for as long as it lives.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Start`] if a start function ends badly, or any other
-    /// variant if the engine cannot make the instance. Nothing is left behind.
+    /// [`EngineError::Start`] if a start function ends badly; any other variant
+    /// if the engine cannot make the instance. Nothing is left behind.
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError>;
 
-    /// The same engine and settings over other bytes (binary or text):
-    /// compiled and linked, not yet running.
+    /// Compiles and links another module, binary or text, on the same engine
+    /// with the same settings. Nothing runs yet.
     ///
     /// # Errors
     ///
     /// [`EngineError::Module`] if `module` is not a guest that this engine
-    /// can run. `self` is as it was in any case.
+    /// can run. `self` does not change in any case.
     fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError>;
 
-    /// How this provider's instances can be interrupted. By default they
-    /// cannot.
+    /// Returns how this provider's instances can be interrupted. By default
+    /// they cannot.
     ///
-    /// An instance of a provider that can by time calls
-    /// [`ModuleState::check`] every few milliseconds while its guest runs, if
-    /// [`ModuleState::is_timed`]; one that can by fuel ends the guest when
-    /// [`ModuleState::fuel`] is used up.
+    /// If by time, an instance calls [`ModuleState::check`] every few
+    /// milliseconds while its guest runs and [`ModuleState::is_timed`]. If by
+    /// fuel, it ends the guest when [`ModuleState::fuel`] is used up.
     fn interruption(&self) -> Interruption {
         Interruption::Off
     }
 
-    /// As [`WebAssemblyEngineProvider::init`] in an async call, where start
-    /// functions may await the host. By default it does not await.
+    /// Makes an instance like [`WebAssemblyEngineProvider::init`], but lets its
+    /// start functions await the host's callback
+    /// ([`ModuleState::start_host_call`]). By default it calls `init`.
     ///
     /// # Errors
     ///
-    /// As [`WebAssemblyEngineProvider::init`].
+    /// The same as of [`WebAssemblyEngineProvider::init`].
     fn init_async(
         &self,
         state: ModuleState,
@@ -77,17 +78,15 @@ pub trait WebAssemblyEngineProvider: Send + Sync {
     }
 }
 
-/// How far an engine has come with an async call.
+/// The state of an async call after [`GuestInstance::call_async`].
 #[non_exhaustive]
 pub enum AsyncCall<'i> {
-    /// This engine cannot suspend its guests: [`GuestInstance::call`] is to run
-    /// on a thread of its own. Nothing has run yet.
+    /// This engine cannot suspend its guests. Nothing has run.
     Unsupported,
-    /// The guest's `__guest_call` has returned, or has failed to, and there was
-    /// nothing to await.
+    /// The guest's `__guest_call` has ended without awaiting anything.
     Ended(GuestReturn),
-    /// It ends in this future. To drop that ends the call; the host drops the
-    /// instance then.
+    /// The guest's `__guest_call` ends in this future. Dropping it ends the
+    /// call, and the host drops the instance then.
     Running(BoxFuture<'i, GuestReturn>),
 }
 
@@ -101,49 +100,42 @@ impl fmt::Debug for AsyncCall<'_> {
     }
 }
 
-/// One live guest with its own memory: one call at a time, by exclusive
+/// A live guest with its own memory. It runs one call at a time, by exclusive
 /// borrow.
 pub trait GuestInstance: Send {
-    /// Runs the guest's `__guest_call` with these two numbers and returns what
-    /// it returned.
+    /// Runs the guest's `__guest_call` with these two numbers.
     ///
-    /// # Errors
+    /// After an error ([`GuestReturn`]) the instance is dropped.
+    fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn;
+
+    /// Returns the state that [`WebAssemblyEngineProvider::init`] was given:
+    /// the same one each time.
     ///
-    /// Why the guest did not return. The host drops the instance then.
-    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError>;
+    /// If it is exchanged for another one during a blocking call, the process
+    /// is aborted: the state has a pointer to the caller's request then.
+    fn state(&mut self) -> &mut ModuleState;
 
-    /// As [`GuestInstance::call`], with an outcome that fits two registers: what
-    /// the host asks for. By default by that. An engine whose calls take
-    /// nanoseconds writes this one, and `call` by it and
-    /// [`GuestReturn::into_result`].
-    fn run(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
-        self.call(op_length, msg_length).into()
-    }
-
-    /// As [`GuestInstance::call`], suspended while the host's callback awaits
-    /// ([`ModuleState::start_host_call`]), and for a moment whenever
-    /// [`ModuleState::should_yield`]. By default [`AsyncCall::Unsupported`].
+    /// Runs the guest's `__guest_call`, and suspends it while the host's
+    /// callback is pending ([`ModuleState::start_host_call`]) and, to let others
+    /// run, whenever [`ModuleState::should_yield`]. By default
+    /// [`AsyncCall::Unsupported`].
     fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
         _ = (op_length, msg_length);
         AsyncCall::Unsupported
     }
 
-    /// The state that [`WebAssemblyEngineProvider::init`] was given: the same
-    /// one each time. The process is aborted if it is exchanged during a call,
-    /// since it holds what the caller has lent for that call only.
-    fn state(&mut self) -> &mut ModuleState;
-
-    /// One call as a whole, for the host: begins it in the state, runs it by
-    /// [`GuestInstance::run`], and ends it. There is nothing to do better here;
-    /// it is a method so that the host asks each instance once for each call.
+    /// Runs a whole blocking call. Not to be implemented.
+    // A method so that a call costs one virtual call instead of three, and the
+    // engine's `call` is inlined here.
+    #[doc(hidden)]
     fn drive(&mut self, call: &mut GuestCall<'_>) -> CallEnd {
         let lengths = call.begin(self.state());
-        let returned = self.run(lengths.operation, lengths.payload);
+        let returned = self.call(lengths.operation, lengths.payload);
         call.end(self.state(), returned)
     }
 
-    /// As [`GuestInstance::drive`], by [`GuestInstance::call_async`]. The
-    /// host ends the call when that has.
+    /// Begins a whole async call. Not to be implemented.
+    #[doc(hidden)]
     fn drive_async(&mut self, call: &mut GuestCall<'_>) -> AsyncCall<'_> {
         let lengths = call.begin(self.state());
         self.call_async(lengths.operation, lengths.payload)

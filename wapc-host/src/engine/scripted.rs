@@ -22,6 +22,7 @@
 use std::{fmt, sync::Arc};
 
 use crate::{
+    engine::outcome::GuestReturn,
     engine::provider::{GuestInstance, WebAssemblyEngineProvider},
     error::{BoxError, EngineError},
     host::WapcHost,
@@ -159,9 +160,9 @@ fn length(number: i32) -> usize {
 }
 
 impl GuestInstance for ScriptedGuest {
-    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+    fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         self.calls += 1;
-        Arc::clone(&self.script)(self, op_length, msg_length)
+        Arc::clone(&self.script)(self, op_length, msg_length).into()
     }
 
     fn state(&mut self) -> &mut ModuleState {

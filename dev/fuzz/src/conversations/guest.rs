@@ -5,7 +5,7 @@ use std::{mem, sync::Arc};
 
 use conformance::chain;
 use wapc_host::{
-    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, ProtocolError,
+    EngineError, GuestInstance, GuestReturn, Interruption, ModuleError, ModuleState, ProtocolError,
     StartFunction, StopReason, Trap, TrapCode, WebAssemblyEngineProvider,
 };
 
@@ -298,7 +298,7 @@ impl Guest {
 }
 
 impl GuestInstance for Guest {
-    fn call(&mut self, op_length: i32, msg_length: i32) -> Result<i32, EngineError> {
+    fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         let (good, (operation, payload)) = {
             let shared = self.world.shared.lock();
             (shared.good, shared.lent.clone())
@@ -328,7 +328,7 @@ impl GuestInstance for Guest {
         if let Some(number) = engine_panic {
             panic_on_purpose(number);
         }
-        returned
+        returned.into()
     }
 
     fn state(&mut self) -> &mut ModuleState {
