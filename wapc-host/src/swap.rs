@@ -192,7 +192,7 @@ impl<'h> Swap<'h> {
                 Some(limit) => host.drain(number, limit),
                 None => Ok(()),
             })
-            .map_err(|error| host.counted(error))
+            .map_err(|error| host.count_error(error))
     }
 }
 
@@ -312,7 +312,7 @@ impl Promote for HostShared {
             }
             Ok(())
         };
-        anew().map_err(|error| self.counted(error))
+        anew().map_err(|error| self.count_error(error))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is refused before a guest is called.
+//! Checks before a guest is called.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,14 @@ use crate::{
     limits::interruption::Interruption,
 };
 
-/// Refuses a call whose options its instance cannot keep, or that is over.
+/// Refuses a call whose options its instance cannot enforce, or that is over.
 #[cold]
 pub(super) fn admit(
     interruption: Interruption,
     operation: &str,
     options: &CallOptions,
 ) -> Result<(), Error> {
-    interruptible(
+    require_interruption(
         interruption,
         options.timeout.is_some() || options.deadline.is_some() || options.cancel.is_some(),
         options.fuel.is_some(),
@@ -24,9 +24,8 @@ pub(super) fn admit(
     reject_if_over(operation, options)
 }
 
-/// Refuses limits or options that a provider cannot keep: a guest that was
-/// thought to be stopped in time must be.
-pub(super) fn interruptible(
+/// Refuses limits or options that a provider cannot enforce.
+pub(super) fn require_interruption(
     interruption: Interruption,
     time: bool,
     fuel: bool,
@@ -60,15 +59,15 @@ pub(super) fn reject_if_over(operation: &str, options: &CallOptions) -> Result<(
 
 impl Lengths {
     #[inline]
-    pub(super) fn of(operation: &str, payload: &[u8], limit: usize) -> Result<Self, Error> {
+    pub(super) fn new(operation: &str, payload: &[u8], limit: usize) -> Result<Self, Error> {
         // Neither is above `isize::MAX`.
         let bytes = operation.len() + payload.len();
         if bytes > limit {
             return Err(Error::TooLarge { bytes, limit });
         }
         Ok(Self {
-            operation: as_travels(operation.len()),
-            payload: as_travels(payload.len()),
+            operation: to_wire(operation.len()),
+            payload: to_wire(payload.len()),
         })
     }
 }
@@ -78,9 +77,9 @@ impl Lengths {
     clippy::cast_possible_truncation,
     reason = "a request's limit is at most as large, and has been asked"
 )]
-const fn as_travels(length: usize) -> i32 {
+const fn to_wire(length: usize) -> i32 {
     (length as u32).cast_signed()
 }
 
-/// What fits the address space of a guest.
+/// The size of a guest's address space.
 pub(super) const MAX_REQUEST_BYTES: usize = u32::MAX as usize;

@@ -7,7 +7,7 @@
 use std::pin::pin;
 
 use super::{
-    failure::{no_instance, over_or},
+    failure::{map_start_error, missing_instance},
     lease::Lease,
     service::{CallWith, WapcHost},
     shared::HostShared,
@@ -174,7 +174,7 @@ impl HostShared {
             None => self
                 .wait_async(operation, options)
                 .await
-                .map_err(|error| self.counted(error))?,
+                .map_err(|error| self.count_error(error))?,
         };
         let is_stale = self.is_stale(&guard);
         let mut lease = Lease::new(self, guard);
@@ -227,7 +227,7 @@ impl Lease<'_> {
     ) -> Result<Vec<u8>, Error> {
         let (_, lengths) = self.begin(operation, payload, options, true)?;
         let Some(instance) = self.guard.state.instance.take() else {
-            return Err(no_instance());
+            return Err(missing_instance());
         };
         let job = OnThread::start(instance, operation, payload, options.cloned(), lengths)
             .map_err(|error| Error::Init(EngineError::Other(error.into())))?;
@@ -253,7 +253,7 @@ impl Lease<'_> {
                 .map_err(|error| {
                     let limits = &self.host.limits;
                     self.host
-                        .counted(over_or(error, operation, options, limits))
+                        .count_error(map_start_error(error, operation, options, limits))
                 })?,
         };
         self.host.install(&mut self.guard, &code, instance);

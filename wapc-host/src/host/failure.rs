@@ -1,4 +1,4 @@
-//! What a caller hears of a call that has failed.
+//! The errors that callers get for calls that fail.
 
 use std::{any::Any, panic::resume_unwind};
 
@@ -9,9 +9,10 @@ use crate::{
     protocol::state::{ModuleState, PanicSlot},
 };
 
-/// What the caller hears of an instance that could not be made: its start
-/// functions may have been stopped by what ends the call.
-pub(super) fn over_or(
+/// Maps the error of an instance that could not be made to the caller's error:
+/// its start functions may have been stopped by the call's own deadline or
+/// cancel handle.
+pub(super) fn map_start_error(
     error: Error,
     operation: &str,
     options: Option<&CallOptions>,
@@ -42,7 +43,7 @@ pub(super) fn over_or(
     }
 }
 
-/// How a call went that has no response to show.
+/// The end of a call without a response.
 pub(super) enum Failure {
     Error(Error),
     Panic(Box<dyn Any + Send>),
@@ -50,7 +51,7 @@ pub(super) enum Failure {
 
 impl Failure {
     #[cold]
-    pub(super) fn of(
+    pub(super) fn classify(
         operation: &str,
         returned: Result<i32, EngineError>,
         state: &mut ModuleState,
@@ -106,17 +107,18 @@ impl Failure {
     }
 }
 
-/// Why an instance could not be made; or the panic of the callback that its
-/// start functions called, which goes on.
-pub(super) fn not_made(error: EngineError, panic: &PanicSlot) -> Error {
+/// The error of an instance that could not be made. If its start functions
+/// called the callback and that panicked, the panic goes on.
+pub(super) fn init_error(error: EngineError, panic: &PanicSlot) -> Error {
     match panic.take() {
         Some(panic) => resume_unwind(panic),
         None => Error::Init(error),
     }
 }
 
-/// A slot that was filled a moment ago is empty: never seen.
+/// The error of a slot that was filled a moment ago and is empty: a bug of the
+/// host.
 #[cold]
-pub(super) fn no_instance() -> Error {
+pub(super) fn missing_instance() -> Error {
     Error::Init(EngineError::Other("the instance is gone".into()))
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    admission::interruptible,
-    failure::{not_made, over_or},
+    admission::require_interruption,
+    failure::{init_error, map_start_error},
     generation::Generation,
     shared::HostShared,
 };
@@ -27,15 +27,16 @@ impl HostShared {
         guard.state.generation != self.generation()
     }
 
+    /// Makes sure that a slot has an instance of the current code.
     #[cold]
-    pub(super) fn filled<'h>(
+    pub(super) fn ensure_current<'h>(
         &'h self,
         mut guard: SlotGuard<'h>,
         operation: &str,
         options: Option<&CallOptions>,
     ) -> Result<SlotGuard<'h>, Error> {
         self.fill(&mut guard, None, operation, options)
-            .map_err(|error| self.counted(error))?;
+            .map_err(|error| self.count_error(error))?;
         Ok(guard)
     }
 
@@ -53,7 +54,7 @@ impl HostShared {
             Some(instance) => instance,
             None => self
                 .instance(&code, guard.slot().number, options)
-                .map_err(|error| over_or(error, operation, options, &self.limits))?,
+                .map_err(|error| map_start_error(error, operation, options, &self.limits))?,
         };
         self.install(guard, &code, instance);
         Ok(())
@@ -91,7 +92,7 @@ impl HostShared {
         let state = self.new_state(code, number, options)?;
         let panic = Arc::clone(state.panic_slot());
         let instance = code.provider.init(state);
-        instance.map_err(|error| not_made(error, &panic))
+        instance.map_err(|error| init_error(error, &panic))
     }
 
     /// The state of a new instance of `code`, whose start functions are about
@@ -103,12 +104,12 @@ impl HostShared {
         options: Option<&CallOptions>,
     ) -> Result<ModuleState, Error> {
         let limits = &self.limits;
-        interruptible(
+        require_interruption(
             code.provider.interruption(),
             limits.start_timeout.is_some() || limits.timeout.is_some(),
             limits.fuel.is_some(),
         )?;
-        Ok(ModuleState::of_generation(
+        Ok(ModuleState::for_generation(
             code.number,
             self.id,
             number,
@@ -141,7 +142,7 @@ impl HostShared {
         state.set_yield_ticks(self.yield_ticks);
         let panic = Arc::clone(state.panic_slot());
         let instance = code.provider.init_async(state).await;
-        instance.map_err(|error| not_made(error, &panic))
+        instance.map_err(|error| init_error(error, &panic))
     }
 
     pub(crate) fn install(

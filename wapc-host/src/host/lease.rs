@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     admission::admit,
-    failure::{Failure, no_instance},
+    failure::{Failure, missing_instance},
     generation::Generation,
     settings::Reuse,
     shared::HostShared,
@@ -72,7 +72,7 @@ impl HostShared {
             None => self.wait(operation, options)?,
         };
         if self.is_stale(&guard) {
-            guard = self.filled(guard, operation, options)?;
+            guard = self.ensure_current(guard, operation, options)?;
         }
         Ok(Lease::new(self, guard))
     }
@@ -163,7 +163,7 @@ impl<'h> Lease<'h> {
         } = request;
         if self.is_lost() {
             self.fill(operation, options)
-                .map_err(|error| self.host.counted(error))?;
+                .map_err(|error| self.host.count_error(error))?;
         }
         let (instance, lengths) = self.begin(operation, payload, options, self.host.timed)?;
         let end = CallGuard::new(instance, &mut request, lengths, options, None).drive();
@@ -190,12 +190,13 @@ impl<'h> Lease<'h> {
         let running = &guard.slot().running;
         let state = &mut *guard.state;
         let Some(instance) = &mut state.instance else {
-            return Err(no_instance());
+            return Err(missing_instance());
         };
-        let lengths = Lengths::of(operation, payload, host.max_request)
-            .map_err(|error| host.counted(error))?;
+        let lengths = Lengths::new(operation, payload, host.max_request)
+            .map_err(|error| host.count_error(error))?;
         if let Some(options) = options {
-            admit(state.interruption, operation, options).map_err(|error| host.counted(error))?;
+            admit(state.interruption, operation, options)
+                .map_err(|error| host.count_error(error))?;
         }
         if timed || options.is_some() {
             running.store(true, Ordering::Relaxed);
@@ -246,16 +247,16 @@ impl<'h> Lease<'h> {
         let slot = self.guard.slot();
         let state = &mut *self.guard.state;
         let Some(instance) = &mut state.instance else {
-            return no_instance();
+            return missing_instance();
         };
-        let failure = Failure::of(operation, failed.returned, instance.state());
+        let failure = Failure::classify(operation, failed.returned, instance.state());
         if matches!(failure, Failure::Error(Error::Guest { .. })) {
             state.poisoned = false;
         } else {
             drop(slot.take(state));
         }
         match failure {
-            Failure::Error(error) => self.host.counted(error),
+            Failure::Error(error) => self.host.count_error(error),
             Failure::Panic(panic) => resume_unwind(panic),
         }
     }

@@ -144,7 +144,7 @@ impl HostShared {
 
     /// Counts an error that a caller is about to get.
     #[cold]
-    pub(crate) fn counted(&self, error: Error) -> Error {
+    pub(crate) fn count_error(&self, error: Error) -> Error {
         self.errors.count(&error);
         error
     }

@@ -259,13 +259,13 @@ fn calling_the_own_host_from_its_callback_is_refused_and_another_host_is_not() {
 
     let refused = host.call_with("echo", b"x", |_| host.call("echo", b"y").is_err());
     assert!(refused.unwrap());
-    let counted = || host.stats().errors.of(crate::ErrorKind::Reentrant);
-    let before = counted();
+    let count = || host.stats().errors.of(crate::ErrorKind::Reentrant);
+    let before = count();
     let refused = host.call_with("echo", b"x", |_| {
         block_on(host.call_async("echo", b"y")).is_err()
     });
     assert!(refused.unwrap());
-    assert_eq!(counted(), before + 1);
+    assert_eq!(count(), before + 1);
 }
 
 #[test]

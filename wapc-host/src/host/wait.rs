@@ -37,7 +37,7 @@ impl HostShared {
                 .take_queued(deadline.limit, || deadline.reject_if_over(operation))?;
             guard.ok_or_else(|| deadline.error(operation))
         };
-        wait().map_err(|error| self.counted(error))
+        wait().map_err(|error| self.count_error(error))
     }
 
     /// Like [`HostShared::wait`], without blocking the thread and without

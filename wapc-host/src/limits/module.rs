@@ -158,7 +158,7 @@ impl ModuleLimits {
         if within(blocks, loops) {
             return Ok(());
         }
-        let nesting = Nesting::of(body);
+        let nesting = Nesting::from_body(body);
         if nesting.block_depth > self.max_block_depth {
             return Err(ModuleLimitError::BlockDepth {
                 function,
@@ -212,7 +212,7 @@ struct Nesting {
 }
 
 impl Nesting {
-    fn of(body: &FunctionBody<'_>) -> Self {
+    fn from_body(body: &FunctionBody<'_>) -> Self {
         let mut found = Self::default();
         // Of each block that is open, whether it is a loop.
         let mut open = Vec::new();

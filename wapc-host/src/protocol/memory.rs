@@ -52,10 +52,9 @@ pub(super) fn write(
     }
 }
 
-/// Refuses a message from the guest that is too long. What is out of bounds is
-/// so before it is too long.
+/// Refuses a message from the guest that is too long. Bounds are checked before.
 #[inline]
-pub(super) fn bounded(
+pub(super) fn check_outbound(
     limits: &Limits,
     bytes: usize,
     import: &'static str,

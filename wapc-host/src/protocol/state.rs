@@ -54,13 +54,13 @@ impl ModuleState {
     pub fn new(host_id: u64, callback: Arc<dyn HostCallback>) -> Self {
         let callback = Callback::Blocking(callback);
         let limits = Arc::new(Limits::unlimited());
-        Self::of_generation(0, host_id, 0, callback, limits, None)
+        Self::for_generation(0, host_id, 0, callback, limits, None)
     }
 
-    /// The state of a guest of the code `generation` at the slot `slot` in
-    /// its host, whose start functions are about to run, for a call with
-    /// `options` if one waits for it.
-    pub(crate) fn of_generation(
+    /// The state of a guest of the code `generation` in the host's slot `slot`.
+    /// Its start functions are about to run, within the `options` of a call
+    /// that waits for it, if there is one.
+    pub(crate) fn for_generation(
         generation: u64,
         host_id: u64,
         slot: usize,

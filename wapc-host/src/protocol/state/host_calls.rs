@@ -16,7 +16,7 @@ use crate::{
     protocol::budget::Budget,
     protocol::callback::Callback,
     protocol::host_call::{HostCall, OwnedHostCall},
-    protocol::memory::{bounded, not_utf8, read},
+    protocol::memory::{check_outbound, not_utf8, read},
     protocol::pending::{
         HostCallOutcome, HostCallResult, HostCallStart, PendingHostCall, WaitForAnswer, WaitLimits,
     },
@@ -241,7 +241,7 @@ fn read_host_call<'c>(
         payload: read(memory, ptr, len, HOST_CALL, "payload")?,
         budget,
     };
-    bounded(limits, call.bytes(), HOST_CALL, "a call")?;
+    check_outbound(limits, call.bytes(), HOST_CALL, "a call")?;
     Ok(call)
 }
 

@@ -8,7 +8,7 @@ use super::ModuleState;
 use crate::limits::guest::LimitError;
 use crate::{
     error::{ProtocolError, StopReason},
-    protocol::memory::{assembly_script_string, bounded, length, not_utf8, read, write},
+    protocol::memory::{assembly_script_string, check_outbound, length, not_utf8, read, write},
     protocol::reentrancy::ReentrancyGuard,
 };
 
@@ -45,7 +45,7 @@ impl ModuleState {
     pub fn guest_response(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), StopReason> {
         const IMPORT: &str = "__guest_response";
         let response = read(memory, ptr, len, IMPORT, "response")?;
-        bounded(&self.limits, response.len(), IMPORT, "a response")?;
+        check_outbound(&self.limits, response.len(), IMPORT, "a response")?;
         let Some(sink) = self.lent.sink() else {
             return Err(ProtocolError::NoCall { import: IMPORT }.into());
         };
@@ -64,7 +64,7 @@ impl ModuleState {
     pub fn guest_error(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), StopReason> {
         const IMPORT: &str = "__guest_error";
         let message = read(memory, ptr, len, IMPORT, "error")?;
-        bounded(&self.limits, message.len(), IMPORT, "an error")?;
+        check_outbound(&self.limits, message.len(), IMPORT, "an error")?;
         let message = from_utf8(message).map_err(|error| not_utf8(error, IMPORT, "error"))?;
         self.scratch.values_mut().guest_error = Some(message.to_owned());
         Ok(())

@@ -85,7 +85,7 @@ impl ModuleState {
     pub fn grow_memory(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
         within(desired, maximum) && {
             let grown = self.growth.grow_memory(&self.limits, current, desired);
-            self.allowed(grown)
+            self.record_growth(grown)
         }
     }
 
@@ -101,7 +101,7 @@ impl ModuleState {
     pub fn grow_table(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
         within(desired, maximum) && {
             let grown = self.growth.grow_table(&self.limits, current, desired);
-            self.allowed(grown)
+            self.record_growth(grown)
         }
     }
 
@@ -111,7 +111,8 @@ impl ModuleState {
         self.growth.table_failed();
     }
 
-    fn allowed(&mut self, grown: Result<(), LimitError>) -> bool {
+    /// Returns whether a growth was allowed, and keeps the reason if not.
+    fn record_growth(&mut self, grown: Result<(), LimitError>) -> bool {
         grown
             .map_err(|refused| self.scratch.values_mut().refused = Some(refused))
             .is_ok()

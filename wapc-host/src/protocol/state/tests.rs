@@ -207,7 +207,7 @@ fn the_next_call_finds_nothing_of_the_one_before() {
         .max_host_calls(1)
         .max_log_bytes(3);
     let callback = Callback::Blocking(Arc::new(answer));
-    let mut state = ModuleState::of_generation(0, 7, 0, callback, Arc::new(limits), None);
+    let mut state = ModuleState::for_generation(0, 7, 0, callback, Arc::new(limits), None);
     let memory = *b"xyz";
     let ask =
         |state: &mut ModuleState, ptr, len| state.host_call(&memory, 0, 0, 0, 0, 0, 0, ptr, len);
