@@ -32,7 +32,7 @@ impl Template {
         interruption: Interruption,
         translation: Translation,
     ) -> Result<Self, ModuleError> {
-        let shape = GuestShape::of(
+        let shape = GuestShape::new(
             module
                 .imports()
                 .map(|import| (import.module(), import.name(), extern_type(import.ty()))),
@@ -82,7 +82,7 @@ impl WasmiInstance {
         mut state: ModuleState,
     ) -> Result<(Box<Self>, Meter), EngineError> {
         let wasi = match template.shape.imports_wasi {
-            true => Some(Wasi::of_guest(wasi, &mut state)?),
+            true => Some(Wasi::for_guest(wasi, &mut state)?),
             false => None,
         };
         let mut meter = Meter::new(template.interruption, &state);

@@ -56,7 +56,7 @@ impl Template {
     ) -> Result<Self, ModuleError> {
         let imports: Vec<_> = module.imports().collect();
         let exports: Vec<_> = module.exports().collect();
-        let shape = GuestShape::of(
+        let shape = GuestShape::new(
             imports
                 .iter()
                 .map(|import| (import.module(), import.name(), extern_type(&import.ty()))),
@@ -148,7 +148,7 @@ impl Template {
             admitted.map_err(|error| EngineError::Other(error.into()))?;
         }
         let wasi = match self.shape.imports_wasi {
-            true => Some(Wasi::of_guest(&self.wasi, &mut state)?),
+            true => Some(Wasi::for_guest(&self.wasi, &mut state)?),
             false => None,
         };
         let data = Data {

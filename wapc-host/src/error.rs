@@ -141,7 +141,7 @@ pub enum Error {
 
     /// The limits or options ask for what the provider was built without. The
     /// guest was not called.
-    #[error("the provider cannot interrupt guests by {what}: it was built without")]
+    #[error("the provider was built without interruption of guests by {what}")]
     NotInterruptible {
         /// `time` or `fuel`.
         what: &'static str,

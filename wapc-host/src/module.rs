@@ -2,7 +2,7 @@
 //!
 //! An engine passes its bytes through [`binary`] and
 //! [`ModuleLimits::check`](crate::ModuleLimits::check) before it compiles them,
-//! describes the compiled module's imports and exports to [`GuestShape::of`],
+//! describes the compiled module's imports and exports to [`GuestShape::new`],
 //! and lets [`refusal`] say what is wrong with bytes that it refuses.
 //!
 //! A guest may use the features of WebAssembly 2.0 (fixed-width SIMD among

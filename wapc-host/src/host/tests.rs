@@ -637,7 +637,7 @@ fn limits_that_the_provider_cannot_keep_are_refused() {
     ] {
         assert_eq!(
             refused(options),
-            "the provider cannot interrupt guests by time: it was built without"
+            "the provider was built without interruption of guests by time"
         );
     }
     assert!(refused(CallOptions::default().fuel(1)).contains("by fuel"));

@@ -28,7 +28,7 @@ impl GuestShape {
     /// [`ModuleError::MissingExport`], [`ModuleError::ExportType`],
     /// [`ModuleError::UnknownImport`] and [`ModuleError::ImportType`], for the
     /// wrong import that comes first by name, or else the first wrong export.
-    pub fn of<'m>(
+    pub fn new<'m>(
         imports: impl IntoIterator<Item = (&'m str, &'m str, ExternType)>,
         exports: impl IntoIterator<Item = (&'m str, ExternType)>,
     ) -> Result<Self, ModuleError> {
@@ -152,7 +152,7 @@ mod tests {
             ("memory", ExternType::Memory),
             ("_initialize", signature("")),
         ];
-        let shape = GuestShape::of(
+        let shape = GuestShape::new(
             [("wasi_unstable", "fd_write", signature("iiii>i"))],
             exports,
         )

@@ -198,7 +198,7 @@ fn refusals(sections: &Sections<'_>, types: &ExternTypes) -> Vec<String> {
             };
             // One import at a time: the rules name only the first that is
             // wrong. That there are no exports is wrong too, but comes later.
-            let rules = GuestShape::of(iter::once((module, *name, wanted)), iter::empty());
+            let rules = GuestShape::new(iter::once((module, *name, wanted)), iter::empty());
             if let Err(
                 error @ (ModuleError::UnknownImport { .. } | ModuleError::ImportType { .. }),
             ) = rules
@@ -211,7 +211,7 @@ fn refusals(sections: &Sections<'_>, types: &ExternTypes) -> Vec<String> {
         let found = types.export(sections, export).extern_type.clone()?;
         Some((export.name, found))
     });
-    if let Err(error) = GuestShape::of(iter::empty(), exports) {
+    if let Err(error) = GuestShape::new(iter::empty(), exports) {
         refusals.push(error.to_string());
     }
     refusals
