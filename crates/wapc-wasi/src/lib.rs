@@ -81,7 +81,10 @@ impl Wasi {
     /// # Errors
     ///
     /// As [`Wasi::new`].
-    pub fn for_guest(settings: &WasiSettings, state: &mut ModuleState) -> Result<Self, EngineError> {
+    pub fn for_guest(
+        settings: &WasiSettings,
+        state: &mut ModuleState,
+    ) -> Result<Self, EngineError> {
         let monitor = state.monitor();
         let may_go_on: MayGoOn = Arc::new(move || monitor.check());
         Self::new(settings, state.limits().max_open_files, Some(may_go_on))
