@@ -3,7 +3,7 @@
 use std::fmt;
 
 use wapc_host::{EngineError, LimitError, ModuleState, ProtocolError, StopReason, Trap, TrapCode};
-use wapc_wasi::Ended;
+use wapc_wasi::NoReturn;
 use wasmi::{
     Error,
     errors::{ErrorKind, HostError, InstantiationError, MemoryError, TableError},
@@ -52,11 +52,11 @@ pub(crate) fn is_host_call_pending(error: &Error) -> bool {
 
 /// Returns the error by which a function of WASI ends the guest's call.
 #[cold]
-pub(crate) fn no_return(end: Ended) -> Error {
+pub(crate) fn no_return(end: NoReturn) -> Error {
     match end {
-        Ended::Exit(code) => Error::i32_exit(code),
-        Ended::Stopped(stop) => trap(stop),
-        Ended::Failed(cause) => Error::new(cause.to_string()),
+        NoReturn::Exit(code) => Error::i32_exit(code),
+        NoReturn::Stopped(stop) => trap(stop),
+        NoReturn::Failed(cause) => Error::new(cause.to_string()),
         end => Error::new(end.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! Translates wasmtime's errors to the host's, and the host's to wasmtime's.
 
 use wapc_host::{EngineError, Frame, ModuleState, StopReason, Trap, TrapCode};
-use wapc_wasi::Ended;
+use wapc_wasi::NoReturn;
 use wasmtime::{Error, WasmBacktrace};
 
 /// Ends the guest's call because it must not go on.
@@ -12,10 +12,10 @@ pub(crate) fn trap(error: StopReason) -> Error {
 
 /// Ends the guest's call because a function of WASI does not return.
 #[cold]
-pub(crate) fn ended(ended: Ended) -> Error {
-    match ended {
-        Ended::Stopped(stop) => trap(stop),
-        ended => ended.into(),
+pub(crate) fn no_return(end: NoReturn) -> Error {
+    match end {
+        NoReturn::Stopped(stop) => trap(stop),
+        end => end.into(),
     }
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn engine_error(error: Error, state: &ModuleState) -> EngineError {
     if let Some(error) = error.downcast_ref::<StopReason>() {
         return EngineError::Stopped(error.clone());
     }
-    if let Some(Ended::Exit(code)) = error.downcast_ref() {
+    if let Some(NoReturn::Exit(code)) = error.downcast_ref() {
         return EngineError::Exit(*code);
     }
     match error.downcast_ref() {

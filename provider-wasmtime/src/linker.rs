@@ -9,7 +9,7 @@ use wapc_host::{
 use wapc_wasi::{Wasi, for_each_function};
 use wasmtime::{Caller, Extern, Linker, Memory, Module, ValType};
 
-use crate::errors::{ended, trap};
+use crate::errors::{no_return, trap};
 
 /// What a store holds beside the guest.
 pub(crate) struct Data {
@@ -68,7 +68,7 @@ macro_rules! link_wasi {
                 stringify!($function),
                 |caller: Caller<'_, Data>, $($number: $type),*| -> wasmtime::Result<$result> {
                     let (memory, data) = memory_and_data(caller, stringify!($function))?;
-                    wapc_wasi::$module::$function(wasi(data), memory, $($number),*).map_err(ended)
+                    wapc_wasi::$module::$function(wasi(data), memory, $($number),*).map_err(no_return)
                 },
             )?;
         })*

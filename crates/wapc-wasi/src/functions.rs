@@ -1,15 +1,15 @@
-//! The functions of WASI, as numbers and a memory.
+//! The functions of WASI: each takes a memory and numbers.
 
 use wiggle::GuestMemory;
 
-use crate::{Ended, Wasi, ended::end, guarded};
+use crate::{NoReturn, Wasi, guarded, no_return::run};
 
-/// Lists the functions of WASI with their types, for the macro `$link`. For
-/// engines.
+/// Passes the list of all functions of WASI to the macro `$link`, so that an
+/// engine can link them.
 ///
-/// The macro is called twice, with the name of the module that guests import
-/// from, the module of this crate that has the functions, and their
-/// signatures:
+/// The macro is called twice, once per version of WASI. It gets the name of the
+/// module that guests import from, the name of the module of this crate with the
+/// functions, and their signatures:
 ///
 /// ```
 /// macro_rules! names {
@@ -117,7 +117,7 @@ macro_rules! define {
         #[doc = concat!("The functions of `", $import_module, "`.")]
         ///
         /// Each takes the guest's whole memory and the numbers that the guest
-        /// passed, and returns what the guest gets: an errno.
+        /// passed, and returns the guest's result: an errno.
         pub mod $module {
             #![allow(clippy::too_many_arguments, reason = "the signatures are WASI's")]
 
@@ -128,14 +128,14 @@ macro_rules! define {
                 ///
                 /// # Errors
                 ///
-                /// [`Ended`], if the guest's call has to end.
+                /// [`NoReturn`] if the guest's call must end.
                 pub fn $function(
                     wasi: &mut Wasi,
                     memory: &mut [u8],
                     $($number: $type),*
-                ) -> Result<$result, Ended> {
+                ) -> Result<$result, NoReturn> {
                     let mut memory = GuestMemory::Unshared(memory);
-                    end(guarded::$module::$function(
+                    run(guarded::$module::$function(
                         &mut wasi.context,
                         &mut memory,
                         $($number),*

@@ -11,41 +11,42 @@ use parking_lot::Mutex;
 use wasi_common::{Error, ErrorExt, WasiFile, file::FileType};
 use wiggle::async_trait;
 
-use crate::{feed::Feed, waits::Waits};
+use crate::{interruptible_wait::InterruptibleWait, stdin_reader::StdinReader};
 
-/// The program's standard input, read from when a guest first asks for it.
-static STDIN: LazyLock<io::Result<Arc<Feed>>> = LazyLock::new(|| Feed::start(io::stdin()));
+/// The program's standard input. Its thread starts when a guest first reads it.
+static STDIN: LazyLock<io::Result<Arc<StdinReader>>> =
+    LazyLock::new(|| StdinReader::start(io::stdin()));
 
 pub(crate) struct Input(Source);
 
 enum Source {
     Bytes(Mutex<Cursor<Arc<[u8]>>>),
-    Inherited(Waits),
+    Inherited(InterruptibleWait),
 }
 
 impl Input {
-    /// These bytes, then the end.
+    /// Creates an input of these bytes.
     pub(crate) fn bytes(bytes: &Arc<[u8]>) -> Self {
         Self(Source::Bytes(Mutex::new(Cursor::new(Arc::clone(bytes)))))
     }
 
-    /// The program's own.
-    pub(crate) const fn inherited(waits: Waits) -> Self {
-        Self(Source::Inherited(waits))
+    /// Creates an input that reads the program's own.
+    pub(crate) const fn inherited(wait: InterruptibleWait) -> Self {
+        Self(Source::Inherited(wait))
     }
 
-    /// Whether a read would not wait.
+    /// Returns whether a read would return at once.
     pub(crate) fn is_ready(&self) -> bool {
         match &self.0 {
             Source::Bytes(_) => true,
-            Source::Inherited(_) => STDIN.as_ref().is_ok_and(|feed| feed.is_ready()),
+            Source::Inherited(_) => STDIN.as_ref().is_ok_and(|reader| reader.is_ready()),
         }
     }
 
-    /// Waits until a read would not wait, or for `longest`.
-    pub(crate) fn wait(&self, longest: Duration) {
-        if let (Source::Inherited(_), Ok(feed)) = (&self.0, &*STDIN) {
-            feed.wait(longest);
+    /// Waits until a read would return at once, at most for `timeout`.
+    pub(crate) fn wait(&self, timeout: Duration) {
+        if let (Source::Inherited(_), Ok(reader)) = (&self.0, &*STDIN) {
+            reader.wait(timeout);
         }
     }
 }
@@ -73,9 +74,9 @@ impl WasiFile for Input {
         };
         let read = match &self.0 {
             Source::Bytes(bytes) => bytes.lock().read(buffer)?,
-            Source::Inherited(waits) => {
-                let feed = STDIN.as_ref().map_err(|_| Error::io())?;
-                feed.read(buffer, waits)?
+            Source::Inherited(wait) => {
+                let reader = STDIN.as_ref().map_err(|_| Error::io())?;
+                reader.read(buffer, wait)?
             }
         };
         Ok(u64::try_from(read)?)
@@ -92,7 +93,7 @@ impl WasiFile for Input {
                 let whole = u64::try_from(bytes.get_ref().len())?;
                 return Ok(whole.saturating_sub(bytes.position()));
             }
-            Source::Inherited(_) => STDIN.as_ref().map_or(0, |feed| feed.ready_bytes()),
+            Source::Inherited(_) => STDIN.as_ref().map_or(0, |reader| reader.ready_bytes()),
         };
         Ok(u64::try_from(ready)?)
     }

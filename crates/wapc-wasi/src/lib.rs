@@ -1,12 +1,15 @@
 //! WASI preview 1, and the older `wasi_unstable`, for the guests of
-//! [`wapc_host`]: one implementation, so that a guest gets the same answer and
-//! the same errno on every engine. For engines; this crate knows none.
+//! [`wapc_host`].
 //!
-//! An instance of a guest that imports WASI has a [`Wasi`], made from
-//! [`WasiSettings`]. Each function of WASI is a function here, in
-//! [`preview1`] or [`unstable`], which takes the [`Wasi`], the guest's memory
-//! as bytes and the numbers that the guest passed. [`for_each_function`] lists
-//! them for an engine to link.
+//! This is one implementation for all engines, so that a guest gets the same
+//! result and the same errno on each. It is for authors of engines; programs
+//! that call guests need only [`WasiSettings`].
+//!
+//! An instance of a guest that imports WASI owns a [`Wasi`], made from
+//! [`WasiSettings`]. Each function of WASI is a function in [`preview1`] or
+//! [`unstable`]. It takes the [`Wasi`], the guest's memory as bytes, and the
+//! numbers that the guest passed. [`for_each_function`] lists them for an engine
+//! to link.
 //!
 //! ```
 //! use wapc_host::WasiSettings;
@@ -21,36 +24,40 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What a guest can rely on beyond the standard:
+//! # Limits
 //!
-//! - A pointer that leaves the memory is answered by errno 21 (`fault`), a
-//!   misaligned one by 28 (`inval`).
+//! A guest can rely on these rules beyond the standard:
+//!
+//! - A pointer outside the memory gives errno 21 (`fault`), a misaligned one 28
+//!   (`inval`).
 //! - One call reads or writes at most 16 MiB, from at most 1,024 vectors, and
-//!   says how much it was.
+//!   reports how many bytes it transferred.
 //! - A path has at most 4,095 bytes, a poll at most 1,024 subscriptions.
-//! - A FIFO or a socket in a mapped directory cannot be opened.
+//! - FIFOs and sockets in a mapped directory cannot be opened.
 //!
-//! The files are those of [`wasi_common`], which uses [cap-std] for its
-//! sandbox. No function needs a runtime for asynchronous code, and each may be
-//! called within one.
+//! # Implementation
+//!
+//! Files come from [`wasi_common`], which uses [cap-std] for its sandbox. Sleeps,
+//! polls, standard streams and limits are implemented here. No function needs an
+//! async runtime, and each may be called within one.
 //!
 //! [cap-std]: https://docs.rs/cap-std
 
 #![forbid(unsafe_code)]
 
-mod ended;
-mod feed;
 mod functions;
 mod guarded;
 mod input;
+mod interruptible_wait;
 mod mapped_dir;
+mod no_return;
 mod open_files;
 mod output;
 mod poll;
 mod sched;
+mod stdin_reader;
 #[cfg(test)]
 mod tests;
-mod waits;
 
 use std::{fmt, sync::Arc};
 
@@ -60,55 +67,81 @@ use wasi_common::{
     sync::{Dir, ambient_authority, clocks_ctx, dir, random_ctx},
 };
 
-pub use ended::Ended;
 pub use functions::{preview1, unstable};
-pub use waits::MayGoOn;
+pub use interruptible_wait::InterruptCheck;
+pub use no_return::NoReturn;
 
 use crate::{
-    input::Input, mapped_dir::MappedDir, open_files::OpenFiles, output::Output, sched::Sched,
-    waits::Waits,
+    input::Input, interruptible_wait::InterruptibleWait, mapped_dir::MappedDir,
+    open_files::OpenFiles, output::Output, sched::Sched,
 };
 
-/// What one instance of a guest has of the outside world.
+/// The WASI context of one instance: its arguments, environment, streams and open
+/// files.
 pub struct Wasi {
     context: WasiCtx,
 }
 
 impl Wasi {
-    /// What `settings` grant to a fresh instance whose guest has `state`, and
-    /// is under its limits. For engines.
+    /// Creates the context of a new guest instance, with the limits and the
+    /// interruption of `state`.
     ///
     /// # Errors
     ///
-    /// As [`Wasi::new`].
+    /// The same as [`Wasi::new`].
     pub fn for_guest(
         settings: &WasiSettings,
         state: &mut ModuleState,
     ) -> Result<Self, EngineError> {
         let monitor = state.monitor();
-        let may_go_on: MayGoOn = Arc::new(move || monitor.check());
-        Self::new(settings, state.limits().max_open_files, Some(may_go_on))
+        let interrupt_check: InterruptCheck = Arc::new(move || monitor.check());
+        Self::new(
+            settings,
+            state.limits().max_open_files,
+            Some(interrupt_check),
+        )
     }
 
-    /// What `settings` grant, for a fresh instance: the directories are
-    /// opened, and input that was given as bytes is at its beginning.
+    /// Creates a context with everything that `settings` grant: opens the mapped
+    /// directories, and rewinds input that was given as bytes.
     ///
-    /// The guest may have `max_open_files` open besides. `may_go_on` is asked,
-    /// by the thread that runs the guest, at least every 5 ms while the guest
-    /// sleeps, polls or waits for the program's standard input; without it, it
-    /// may wait for ever.
+    /// The guest may open `max_open_files` files besides. While it sleeps, polls
+    /// or waits for the program's standard input, its thread calls
+    /// `interrupt_check` at least every 5 ms. Without one it may wait for ever.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use wapc_host::{Capture, Stdout, WasiSettings};
+    /// use wapc_wasi::{InterruptCheck, Wasi, preview1};
+    ///
+    /// let output = Capture::new(1024);
+    /// let settings = WasiSettings::new().stdout(Stdout::Captured(output.clone()));
+    /// let never: InterruptCheck = Arc::new(|| Ok(()));
+    /// let mut wasi = Wasi::new(&settings, 0, Some(never))?;
+    ///
+    /// // One vector at address 0: 5 bytes at address 8.
+    /// let mut memory = vec![0; 65536];
+    /// memory[..8].copy_from_slice(&[8, 0, 0, 0, 5, 0, 0, 0]);
+    /// memory[8..13].copy_from_slice(b"hello");
+    /// let errno = preview1::fd_write(&mut wasi, &mut memory, 1, 0, 1, 16)?;
+    ///
+    /// assert_eq!(errno, 0);
+    /// assert_eq!(output.take(), b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`EngineError::Directory`] for a directory that cannot be opened, and
-    /// [`EngineError::Other`] for arguments or an environment past 4 GiB.
+    /// [`EngineError::Directory`] if a directory cannot be opened,
+    /// [`EngineError::Other`] if the arguments or the environment exceed 4 GiB.
     pub fn new(
         settings: &WasiSettings,
         max_open_files: usize,
-        may_go_on: Option<MayGoOn>,
+        interrupt_check: Option<InterruptCheck>,
     ) -> Result<Self, EngineError> {
-        let waits = Waits::new(may_go_on);
-        let sched = Box::new(Sched::new(waits.clone()));
+        let wait = InterruptibleWait::new(interrupt_check);
+        let sched = Box::new(Sched::new(wait.clone()));
         let mut context = WasiCtx::new(random_ctx(), clocks_ctx(), sched, Table::new());
 
         let too_long = |error: StringArrayError| EngineError::Other(error.into());
@@ -120,7 +153,7 @@ impl Wasi {
         }
 
         context.set_stdin(Box::new(match &settings.stdin {
-            Stdin::Inherited => Input::inherited(waits),
+            Stdin::Inherited => Input::inherited(wait),
             Stdin::Bytes(bytes) => Input::bytes(bytes),
             _ => Input::bytes(&[].into()),
         }));

@@ -1,7 +1,7 @@
-//! A directory of the host's, with what guests may do in it.
+//! A directory of the host, with a guest's access rights.
 //!
-//! `wasi_common` leaves that to the directory. What is not forwarded here
-//! keeps the traits' default: an error.
+//! `wasi_common` leaves access rights to the directory. Methods that are not
+//! forwarded here keep the traits' default, an error.
 
 use std::{
     any::Any,
@@ -20,19 +20,20 @@ use wiggle::async_trait;
 
 use crate::{
     open_files::{OpenFile, OpenFiles},
-    output::{MOST_BYTES, clipped},
+    output::{MAX_BYTES_PER_CALL, clip},
 };
 
-/// The longest path that Linux takes. Longer ones would be walked step by
-/// step.
-const MOST_PATH_BYTES: usize = 4095;
+/// The longest path that Linux accepts in one call. cap-std resolves longer ones
+/// component by component.
+const MAX_PATH_BYTES: usize = 4095;
 
-/// Refuses whatever would change a read-only directory or anything below it.
+/// A directory that refuses all changes if it is read-only, and so do its files
+/// and subdirectories.
 pub(crate) struct MappedDir {
     dir: Box<dyn WasiDir>,
     access: DirAccess,
     open_files: OpenFiles,
-    /// Not there for the directories that a guest has from the beginning.
+    /// `None` for preopened directories, which do not count as open files.
     _open: Option<OpenFile>,
 }
 
@@ -50,7 +51,7 @@ impl MappedDir {
         }
     }
 
-    /// The directory itself, if it may be changed.
+    /// Returns the directory if it may be changed.
     fn writable(&self) -> Result<&dyn WasiDir, Error> {
         match self.access {
             DirAccess::ReadWrite => Ok(&*self.dir),
@@ -58,7 +59,7 @@ impl MappedDir {
         }
     }
 
-    /// The other directory of an operation on two, if it may be changed.
+    /// Returns the other directory of an operation on two, if it may be changed.
     fn other_writable(other: &dyn WasiDir) -> Result<&dyn WasiDir, Error> {
         match other.as_any().downcast_ref::<Self>() {
             Some(other) => other.writable(),
@@ -82,13 +83,13 @@ impl WasiDir for MappedDir {
         write: bool,
         fdflags: FdFlags,
     ) -> Result<OpenResult, Error> {
-        let path = checked(path)?;
+        let path = check_path(path)?;
         let changes = OFlags::CREATE | OFlags::EXCLUSIVE | OFlags::TRUNCATE;
         if write || oflags.intersects(changes) || fdflags.contains(FdFlags::APPEND) {
             self.writable()?;
         }
-        let open = self.open_files.one_more()?;
-        // Opening a FIFO, or reading from it, could wait for ever.
+        let open = self.open_files.acquire()?;
+        // Opening a FIFO, or reading from it, could block for ever.
         if let Ok(stat) = self.dir.get_path_filestat(path, symlink_follow).await
             && matches!(
                 stat.filetype,
@@ -97,8 +98,8 @@ impl WasiDir for MappedDir {
         {
             return Err(Error::not_supported());
         }
-        // `wasi_common` would forget `APPEND` beside `NONBLOCK`, which means
-        // nothing to the files that are left.
+        // `wasi_common` drops `APPEND` if `NONBLOCK` is set. Regular files and
+        // directories ignore `NONBLOCK`.
         let fdflags = fdflags.difference(FdFlags::NONBLOCK);
         let opened = self
             .dir
@@ -127,7 +128,7 @@ impl WasiDir for MappedDir {
     }
 
     async fn read_link(&self, path: &str) -> Result<PathBuf, Error> {
-        self.dir.read_link(checked(path)?).await
+        self.dir.read_link(check_path(path)?).await
     }
 
     async fn get_filestat(&self) -> Result<Filestat, Error> {
@@ -140,40 +141,40 @@ impl WasiDir for MappedDir {
         follow_symlinks: bool,
     ) -> Result<Filestat, Error> {
         self.dir
-            .get_path_filestat(checked(path)?, follow_symlinks)
+            .get_path_filestat(check_path(path)?, follow_symlinks)
             .await
             .map(since_epoch)
     }
 
     async fn create_dir(&self, path: &str) -> Result<(), Error> {
-        self.writable()?.create_dir(checked(path)?).await
+        self.writable()?.create_dir(check_path(path)?).await
     }
 
     async fn symlink(&self, target: &str, path: &str) -> Result<(), Error> {
         self.writable()?
-            .symlink(checked(target)?, checked(path)?)
+            .symlink(check_path(target)?, check_path(path)?)
             .await
     }
 
     async fn remove_dir(&self, path: &str) -> Result<(), Error> {
-        self.writable()?.remove_dir(checked(path)?).await
+        self.writable()?.remove_dir(check_path(path)?).await
     }
 
     async fn unlink_file(&self, path: &str) -> Result<(), Error> {
-        self.writable()?.unlink_file(checked(path)?).await
+        self.writable()?.unlink_file(check_path(path)?).await
     }
 
     async fn rename(&self, path: &str, to: &dyn WasiDir, to_path: &str) -> Result<(), Error> {
         let to = Self::other_writable(to)?;
         self.writable()?
-            .rename(checked(path)?, to, checked(to_path)?)
+            .rename(check_path(path)?, to, check_path(to_path)?)
             .await
     }
 
     async fn hard_link(&self, path: &str, to: &dyn WasiDir, to_path: &str) -> Result<(), Error> {
         let to = Self::other_writable(to)?;
         self.writable()?
-            .hard_link(checked(path)?, to, checked(to_path)?)
+            .hard_link(check_path(path)?, to, check_path(to_path)?)
             .await
     }
 
@@ -185,12 +186,12 @@ impl WasiDir for MappedDir {
         follow_symlinks: bool,
     ) -> Result<(), Error> {
         self.writable()?
-            .set_times(checked(path)?, accessed, modified, follow_symlinks)
+            .set_times(check_path(path)?, accessed, modified, follow_symlinks)
             .await
     }
 }
 
-/// A file, open for as long as this lives.
+/// An open file.
 struct MappedFile {
     file: Box<dyn WasiFile>,
     access: DirAccess,
@@ -198,8 +199,8 @@ struct MappedFile {
 }
 
 impl MappedFile {
-    /// The file itself, if it may be changed: that it was opened for reading
-    /// only would not save its times and its flags from its owner.
+    /// Returns the file if it may be changed. A descriptor opened for reading
+    /// would not prevent changes of times and flags.
     fn writable(&self) -> Result<&dyn WasiFile, Error> {
         match self.access {
             DirAccess::ReadWrite => Ok(&*self.file),
@@ -260,7 +261,7 @@ impl WasiFile for MappedFile {
     }
 
     async fn read_vectored<'a>(&self, buffers: &mut [IoSliceMut<'a>]) -> Result<u64, Error> {
-        self.file.read_vectored(&mut clipped_mut(buffers)).await
+        self.file.read_vectored(&mut clip_mut(buffers)).await
     }
 
     async fn read_vectored_at<'a>(
@@ -269,12 +270,12 @@ impl WasiFile for MappedFile {
         offset: u64,
     ) -> Result<u64, Error> {
         self.file
-            .read_vectored_at(&mut clipped_mut(buffers), offset)
+            .read_vectored_at(&mut clip_mut(buffers), offset)
             .await
     }
 
     async fn write_vectored<'a>(&self, buffers: &[IoSlice<'a>]) -> Result<u64, Error> {
-        self.writable()?.write_vectored(&clipped(buffers)).await
+        self.writable()?.write_vectored(&clip(buffers)).await
     }
 
     async fn write_vectored_at<'a>(
@@ -283,7 +284,7 @@ impl WasiFile for MappedFile {
         offset: u64,
     ) -> Result<u64, Error> {
         self.writable()?
-            .write_vectored_at(&clipped(buffers), offset)
+            .write_vectored_at(&clip(buffers), offset)
             .await
     }
 
@@ -300,21 +301,22 @@ impl WasiFile for MappedFile {
     }
 }
 
-fn checked(path: &str) -> Result<&str, Error> {
+fn check_path(path: &str) -> Result<&str, Error> {
     match path.len() {
-        0..=MOST_PATH_BYTES => Ok(path),
+        0..=MAX_PATH_BYTES => Ok(path),
         _ => Err(Error::name_too_long()),
     }
 }
 
-/// The first [`MOST_BYTES`] of the one buffer that `wasi_common` reads into.
-fn clipped_mut<'b>(buffers: &'b mut [IoSliceMut<'_>]) -> [IoSliceMut<'b>; 1] {
+/// Returns the first [`MAX_BYTES_PER_CALL`] bytes of the buffer; `wasi_common`
+/// passes only one.
+fn clip_mut<'b>(buffers: &'b mut [IoSliceMut<'_>]) -> [IoSliceMut<'b>; 1] {
     let buffer: &mut [u8] = buffers.first_mut().map_or(&mut [], |buffer| buffer);
-    let most = buffer.len().min(MOST_BYTES);
+    let most = buffer.len().min(MAX_BYTES_PER_CALL);
     [IoSliceMut::new(buffer.split_at_mut(most).0)]
 }
 
-/// Without times before 1970: `wasi_common` would panic.
+/// Removes times before 1970, at which `wasi_common` would panic.
 fn since_epoch(stat: Filestat) -> Filestat {
     let since_epoch = |time: Option<SystemTime>| time.filter(|time| *time >= UNIX_EPOCH);
     Filestat {

@@ -1,4 +1,4 @@
-//! How many files one instance has open.
+//! The limit on the open files of one instance.
 
 use std::sync::{
     Arc,
@@ -7,22 +7,22 @@ use std::sync::{
 
 use wasi_common::{Error, snapshots::preview_1::types::Errno};
 
-/// A number of files that may be open at a time: descriptors are the host
-/// process's own.
+/// A counter of the files that an instance may still open. Each takes a file
+/// descriptor of the process.
 #[derive(Clone)]
 pub(crate) struct OpenFiles {
     left: Arc<AtomicUsize>,
 }
 
 impl OpenFiles {
-    pub(crate) fn new(most: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self {
-            left: Arc::new(AtomicUsize::new(most)),
+            left: Arc::new(AtomicUsize::new(max)),
         }
     }
 
-    /// Room for one more, until it is dropped.
-    pub(crate) fn one_more(&self) -> Result<OpenFile, Error> {
+    /// Counts one more file until the returned guard is dropped.
+    pub(crate) fn acquire(&self) -> Result<OpenFile, Error> {
         self.left
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
                 left.checked_sub(1)
@@ -32,6 +32,7 @@ impl OpenFiles {
     }
 }
 
+/// Counts as one open file until it is dropped.
 pub(crate) struct OpenFile(Arc<AtomicUsize>);
 
 impl Drop for OpenFile {

@@ -12,17 +12,17 @@ use wasi_common::{
 };
 use wiggle::async_trait;
 
-/// The most that one call reads or writes: what a guest claims may be far more
-/// than it has, since its vectors may overlap.
-pub(crate) const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// The most that one call reads or writes. The vectors of a guest may overlap, so
+/// that their sum far exceeds its memory.
+pub(crate) const MAX_BYTES_PER_CALL: usize = 16 * 1024 * 1024;
 
-/// Where it goes.
+/// The destination of an output.
 pub(crate) enum Output {
-    /// Nowhere.
+    /// Discards the bytes.
     Closed,
-    /// To the program's own.
+    /// The program's standard output.
     Stdout,
-    /// To the program's own.
+    /// The program's standard error.
     Stderr,
     Captured(Capture),
 }
@@ -53,7 +53,7 @@ impl WasiFile for Output {
     }
 
     async fn write_vectored<'a>(&self, buffers: &[IoSlice<'a>]) -> Result<u64, Error> {
-        let buffers = clipped(buffers);
+        let buffers = clip(buffers);
         let written = match self {
             Self::Closed => total(&buffers),
             Self::Stdout => write_through(&mut io::stdout().lock(), &buffers)?,
@@ -77,9 +77,9 @@ impl WasiFile for Output {
     }
 }
 
-/// The first [`MOST_BYTES`] of what a guest wants written.
-pub(crate) fn clipped<'b>(buffers: &'b [IoSlice<'_>]) -> Vec<IoSlice<'b>> {
-    let mut room = MOST_BYTES;
+/// Returns the first [`MAX_BYTES_PER_CALL`] bytes of `buffers`.
+pub(crate) fn clip<'b>(buffers: &'b [IoSlice<'_>]) -> Vec<IoSlice<'b>> {
+    let mut room = MAX_BYTES_PER_CALL;
     buffers
         .iter()
         .map_while(|buffer| {
@@ -95,7 +95,7 @@ fn total(buffers: &[IoSlice<'_>]) -> usize {
     buffers.iter().map(|buffer| buffer.len()).sum()
 }
 
-/// Writes past the stream's buffer: a guest has one of its own.
+/// Writes and flushes: the guest has buffered already.
 fn write_through(stream: &mut impl Write, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
     let written = stream.write_vectored(buffers)?;
     stream.flush()?;

@@ -6,50 +6,57 @@ use wasi_common::{
 };
 use wiggle::{GuestMemory, anyhow};
 
-use crate::guarded::holds;
+use crate::guarded::is_in_bounds;
 
-/// More than a guest can have files and timers to wait for.
-const MOST_SUBSCRIPTIONS: u32 = 1024;
+/// The most subscriptions of one poll: more than a guest has files and timers.
+const MAX_SUBSCRIPTIONS: u32 = 1024;
 
 /// The sizes of structures in guest memory.
-const SUBSCRIPTION: usize = 48;
-const UNSTABLE_SUBSCRIPTION: usize = 56;
-const EVENT: usize = 32;
-const COUNT: usize = 4;
-/// All of them are aligned so.
+const SUBSCRIPTION_BYTES: usize = 48;
+const UNSTABLE_SUBSCRIPTION_BYTES: usize = 56;
+const EVENT_BYTES: usize = 32;
+const COUNT_BYTES: usize = 4;
+/// The alignment of all of them.
 const ALIGNMENT: usize = 8;
 
 const FAULT: i32 = Errno::Fault as i32;
 const INVALID: i32 = Errno::Inval as i32;
 
-pub(crate) async fn preview1(
-    context: &mut WasiCtx,
-    memory: &mut GuestMemory<'_>,
-    subscriptions: i32,
-    events: i32,
-    count: i32,
-    happened: i32,
-) -> anyhow::Result<i32> {
-    // What is wrong is told before the wait.
-    match misplaced(memory, subscriptions, SUBSCRIPTION, events, count, happened) {
-        Some(errno) => Ok(errno),
-        None => {
-            wasi_snapshot_preview1::poll_oneoff(
-                context,
-                memory,
-                subscriptions,
-                events,
-                count,
-                happened,
-            )
-            .await
+/// Defines functions that check their arguments, so that a wrong one is reported
+/// before the wait, and then poll.
+macro_rules! check_arguments {
+    ($(
+        $(#[$doc:meta])*
+        $function:ident($subscription_bytes:expr) => $poll:path;
+    )*) => {$(
+        $(#[$doc])*
+        pub(crate) async fn $function(
+            context: &mut WasiCtx,
+            memory: &mut GuestMemory<'_>,
+            subscriptions: i32,
+            events: i32,
+            count: i32,
+            happened: i32,
+        ) -> anyhow::Result<i32> {
+            let places = (subscriptions, $subscription_bytes, events, happened);
+            match argument_errno(memory, count, places) {
+                Some(errno) => Ok(errno),
+                None => $poll(context, memory, subscriptions, events, count, happened).await,
+            }
         }
-    }
+    )*};
 }
 
-/// The older version, by way of the newer: `wasi_common` leaves files out of
-/// it. Only a subscription to a clock has changed, which had one more field.
-pub(crate) async fn unstable(
+check_arguments! {
+    preview1(SUBSCRIPTION_BYTES) => wasi_snapshot_preview1::poll_oneoff;
+
+    /// The older version, translated to the newer one, since the older one of
+    /// `wasi_common` does not poll files. They differ in one field of
+    /// subscriptions to a clock.
+    unstable(UNSTABLE_SUBSCRIPTION_BYTES) => poll_translated;
+}
+
+async fn poll_translated(
     context: &mut WasiCtx,
     memory: &mut GuestMemory<'_>,
     subscriptions: i32,
@@ -57,23 +64,13 @@ pub(crate) async fn unstable(
     count: i32,
     happened: i32,
 ) -> anyhow::Result<i32> {
-    if let Some(errno) = misplaced(
-        memory,
-        subscriptions,
-        UNSTABLE_SUBSCRIPTION,
-        events,
-        count,
-        happened,
-    ) {
-        return Ok(errno);
-    }
-    let polled = poll_translated(context, memory, subscriptions, events, count, happened).await;
-    // Nothing is out of bounds any more.
+    let polled = try_poll_translated(context, memory, subscriptions, events, count, happened).await;
+    // The arguments have been checked: `None` is unreachable.
     polled.unwrap_or(Ok(FAULT))
 }
 
-/// `None` if something is out of bounds.
-async fn poll_translated(
+/// Returns `None` if an argument is out of bounds.
+async fn try_poll_translated(
     context: &mut WasiCtx,
     memory: &mut GuestMemory<'_>,
     subscriptions: i32,
@@ -82,18 +79,18 @@ async fn poll_translated(
     happened: i32,
 ) -> Option<anyhow::Result<i32>> {
     let number = count.cast_unsigned() as usize;
-    let new_events = number * SUBSCRIPTION;
-    let new_happened = new_events + number * EVENT;
+    let new_events = number * SUBSCRIPTION_BYTES;
+    let new_happened = new_events + number * EVENT_BYTES;
 
-    let mut buffer = vec![0; new_happened + COUNT + ALIGNMENT];
+    let mut buffer = vec![0; new_happened + COUNT_BYTES + ALIGNMENT];
     let aligned = buffer.as_ptr().align_offset(ALIGNMENT);
     let scratch = buffer.get_mut(aligned..)?;
-    let old = bytes_mut(memory, subscriptions, number * UNSTABLE_SUBSCRIPTION)?;
+    let old = bytes_mut(memory, subscriptions, number * UNSTABLE_SUBSCRIPTION_BYTES)?;
     for (old, new) in old
-        .as_chunks::<UNSTABLE_SUBSCRIPTION>()
+        .as_chunks::<UNSTABLE_SUBSCRIPTION_BYTES>()
         .0
         .iter()
-        .zip(scratch.as_chunks_mut::<SUBSCRIPTION>().0)
+        .zip(scratch.as_chunks_mut::<SUBSCRIPTION_BYTES>().0)
     {
         translate(old, new)?;
     }
@@ -107,17 +104,20 @@ async fn poll_translated(
     )
     .await;
     if let Ok(0) = errno {
-        let result = scratch.get(new_happened..)?.first_chunk::<COUNT>()?;
-        let used = (u32::from_le_bytes(*result) as usize).checked_mul(EVENT)?;
+        let result = scratch.get(new_happened..)?.first_chunk::<COUNT_BYTES>()?;
+        let used = (u32::from_le_bytes(*result) as usize).checked_mul(EVENT_BYTES)?;
         let from = scratch.get(new_events..)?.get(..used)?;
         bytes_mut(memory, events, used)?.copy_from_slice(from);
-        bytes_mut(memory, happened, COUNT)?.copy_from_slice(result);
+        bytes_mut(memory, happened, COUNT_BYTES)?.copy_from_slice(result);
     }
     Some(errno)
 }
 
-/// Writes an old subscription as a new one.
-fn translate(old: &[u8; UNSTABLE_SUBSCRIPTION], new: &mut [u8; SUBSCRIPTION]) -> Option<()> {
+/// Translates an old subscription to a new one.
+fn translate(
+    old: &[u8; UNSTABLE_SUBSCRIPTION_BYTES],
+    new: &mut [u8; SUBSCRIPTION_BYTES],
+) -> Option<()> {
     const TAG: usize = 8;
     const CONTENTS: usize = 16;
     const CLOCK: u8 = 0;
@@ -126,8 +126,8 @@ fn translate(old: &[u8; UNSTABLE_SUBSCRIPTION], new: &mut [u8; SUBSCRIPTION]) ->
         .copy_from_slice(old.get(..CONTENTS)?);
     let contents = new.get_mut(CONTENTS..)?;
     let skipped = match old.get(TAG)? {
-        // An identifier, beside the one that every subscription has.
-        &CLOCK => UNSTABLE_SUBSCRIPTION - SUBSCRIPTION,
+        // The old clock has an identifier of its own.
+        &CLOCK => UNSTABLE_SUBSCRIPTION_BYTES - SUBSCRIPTION_BYTES,
         _ => 0,
     };
     let from = old.get(CONTENTS + skipped..)?.get(..contents.len())?;
@@ -135,23 +135,24 @@ fn translate(old: &[u8; UNSTABLE_SUBSCRIPTION], new: &mut [u8; SUBSCRIPTION]) ->
     Some(())
 }
 
-/// The errno of a poll that cannot be.
-fn misplaced(
+/// Returns the errno of wrong arguments. The places are the subscriptions, their
+/// size, the events, and the number of events.
+fn argument_errno(
     memory: &GuestMemory<'_>,
-    subscriptions: i32,
-    subscription_bytes: usize,
-    events: i32,
     count: i32,
-    happened: i32,
+    (subscriptions, subscription_bytes, events, happened): (i32, usize, i32, i32),
 ) -> Option<i32> {
     let count = count.cast_unsigned();
-    let in_bounds = |pointer, bytes: usize| holds(memory, pointer, u64::from(count) * bytes as u64);
+    let array_fits =
+        |pointer, bytes: usize| is_in_bounds(memory, pointer, u64::from(count) * bytes as u64);
     match () {
-        () if count == 0 || count > MOST_SUBSCRIPTIONS => Some(INVALID),
-        () if !in_bounds(subscriptions, subscription_bytes) || !in_bounds(events, EVENT) => {
+        () if count == 0 || count > MAX_SUBSCRIPTIONS => Some(INVALID),
+        () if !array_fits(subscriptions, subscription_bytes)
+            || !array_fits(events, EVENT_BYTES) =>
+        {
             Some(FAULT)
         }
-        () if !holds(memory, happened, COUNT as u64) => Some(FAULT),
+        () if !is_in_bounds(memory, happened, COUNT_BYTES as u64) => Some(FAULT),
         () => None,
     }
 }

@@ -1,4 +1,4 @@
-//! Sleeps and polls, on the thread that runs the guest.
+//! Sleeps and polls on the thread that runs the guest.
 
 use std::{
     thread,
@@ -11,30 +11,30 @@ use wasi_common::{
 };
 use wiggle::async_trait;
 
-use crate::{input::Input, waits::Waits};
+use crate::{input::Input, interruptible_wait::InterruptibleWait};
 
 pub(crate) struct Sched {
-    waits: Waits,
+    wait: InterruptibleWait,
 }
 
 impl Sched {
-    pub(crate) const fn new(waits: Waits) -> Self {
-        Self { waits }
+    pub(crate) const fn new(wait: InterruptibleWait) -> Self {
+        Self { wait }
     }
 }
 
 #[async_trait]
 impl WasiSched for Sched {
-    /// Only the program's standard input keeps a guest waiting: files are
-    /// always ready, and what a guest writes is taken at once.
+    /// Waits for timers and for the program's standard input. Files and outputs
+    /// are always ready.
     async fn poll_oneoff<'a>(&self, poll: &mut Poll<'a>) -> Result<(), Error> {
         loop {
-            self.waits.check()?;
+            self.wait.check()?;
             let mut ready = false;
             let mut silent = None;
             for subscription in poll.rw_subscriptions() {
                 match subscription {
-                    Subscription::Read(read) => match awaited(read) {
+                    Subscription::Read(read) => match silent_input(read) {
                         Some(input) => silent = Some(input),
                         None => {
                             let bytes = read.file.num_ready_bytes().unwrap_or_default();
@@ -56,33 +56,33 @@ impl WasiSched for Sched {
                 return Ok(());
             }
             match silent {
-                Some(input) => input.wait(self.waits.slice(left)),
-                None => self.waits.sleep(left),
+                Some(input) => input.wait(self.wait.step(left)),
+                None => self.wait.sleep(left),
             }
         }
     }
 
     async fn sched_yield(&self) -> Result<(), Error> {
         thread::yield_now();
-        self.waits.check()
+        self.wait.check()
     }
 
     async fn sleep(&self, duration: Duration) -> Result<(), Error> {
-        // `None`: past the end of time.
+        // `None` if the end is not representable: the sleep is endless.
         let end = Instant::now().checked_add(duration);
         loop {
-            self.waits.check()?;
+            self.wait.check()?;
             let left = end.map(|end| end.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
                 return Ok(());
             }
-            self.waits.sleep(left);
+            self.wait.sleep(left);
         }
     }
 }
 
-/// The input of a subscription, if the guest has to wait for it.
-fn awaited<'a>(read: &RwSubscription<'a>) -> Option<&'a Input> {
+/// Returns the input of a subscription, if a read from it would wait.
+fn silent_input<'a>(read: &RwSubscription<'a>) -> Option<&'a Input> {
     let file: &'a dyn WasiFile = read.file;
     file.as_any()
         .downcast_ref::<Input>()

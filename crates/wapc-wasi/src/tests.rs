@@ -1,4 +1,4 @@
-//! What guests must not get by with, as calls with a memory.
+//! Calls of hostile guests, made with a memory and no engine.
 
 use std::{
     fs,
@@ -28,14 +28,16 @@ fn wasi(settings: &WasiSettings) -> Wasi {
     Wasi::new(settings, 64, None).unwrap()
 }
 
-/// Told to stop when it is asked for the third time.
+/// Returns a WASI whose third interrupt check stops the call, and the count of
+/// checks.
 fn interrupted() -> (Wasi, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
-    let third_time: MayGoOn = Arc::new(move || match counter.fetch_add(1, Ordering::Relaxed) {
-        2 => Err(StopReason::Cancelled),
-        _ => Ok(()),
-    });
+    let third_time: InterruptCheck =
+        Arc::new(move || match counter.fetch_add(1, Ordering::Relaxed) {
+            2 => Err(StopReason::Cancelled),
+            _ => Ok(()),
+        });
     let wasi = Wasi::new(&WasiSettings::new(), 64, Some(third_time)).unwrap();
     (wasi, asked)
 }
@@ -139,7 +141,7 @@ fn random_bytes_stay_in_bounds_and_can_be_interrupted() {
     assert_eq!(asked.load(Ordering::Relaxed), 0);
     assert!(matches!(
         random(&mut memory, 0, 4 << 20),
-        Err(Ended::Stopped(StopReason::Cancelled))
+        Err(NoReturn::Stopped(StopReason::Cancelled))
     ));
     assert_eq!(asked.load(Ordering::Relaxed), 3);
     assert_eq!(&memory[(3 << 20)..], &vec![0; 1 << 20]);
@@ -173,7 +175,7 @@ fn sleeps_and_polls_can_be_interrupted() {
         store(&mut memory, 48, &clock);
         let slept = preview1::poll_oneoff(&mut wasi, &mut memory, 0, 1024, count, 2048);
         assert!(
-            matches!(slept, Err(Ended::Stopped(StopReason::Cancelled))),
+            matches!(slept, Err(NoReturn::Stopped(StopReason::Cancelled))),
             "{slept:?}"
         );
         assert_eq!(asked.load(Ordering::Relaxed), 3);
@@ -181,7 +183,7 @@ fn sleeps_and_polls_can_be_interrupted() {
     let (mut wasi, _) = interrupted();
     let slept = unstable::poll_oneoff(&mut wasi, &mut alarm(forever, true), 0, 1024, 1, 2048);
     assert!(
-        matches!(slept, Err(Ended::Stopped(StopReason::Cancelled))),
+        matches!(slept, Err(NoReturn::Stopped(StopReason::Cancelled))),
         "{slept:?}"
     );
 }
@@ -310,8 +312,8 @@ fn what_could_keep_its_opener_waiting_is_not_opened() {
 fn an_exit_is_none_of_the_errnos() {
     let mut wasi = wasi(&WasiSettings::new());
     let mut exit = |code| preview1::proc_exit(&mut wasi, &mut [], code);
-    assert!(matches!(exit(0), Err(Ended::Exit(0))));
-    assert!(matches!(exit(125), Err(Ended::Exit(125))));
-    assert!(matches!(exit(126), Err(Ended::Failed(_))));
-    assert!(matches!(exit(-1), Err(Ended::Failed(_))));
+    assert!(matches!(exit(0), Err(NoReturn::Exit(0))));
+    assert!(matches!(exit(125), Err(NoReturn::Exit(125))));
+    assert!(matches!(exit(126), Err(NoReturn::Failed(_))));
+    assert!(matches!(exit(-1), Err(NoReturn::Failed(_))));
 }

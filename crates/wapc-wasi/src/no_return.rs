@@ -1,4 +1,4 @@
-//! How a function of WASI ends that does not return to its guest.
+//! The ways in which a function of WASI ends its guest's call.
 
 use std::{
     io,
@@ -11,65 +11,78 @@ use wapc_host::{BoxError, StopReason};
 use wasi_common::{I32Exit, snapshots::preview_1::types::Errno};
 use wiggle::{GuestError, anyhow};
 
-/// Why a function of WASI does not return to the guest that called it: the
-/// engine has to end the guest's call.
+/// The reason why a function of WASI does not return to its guest.
+///
+/// The engine must end the guest's call.
+///
+/// ```
+/// use wapc_host::WasiSettings;
+/// use wapc_wasi::{NoReturn, Wasi, preview1};
+///
+/// let mut wasi = Wasi::new(&WasiSettings::new(), 0, None)?;
+/// let exit = preview1::proc_exit(&mut wasi, &mut [], 3);
+/// assert!(matches!(exit, Err(NoReturn::Exit(3))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
-pub enum Ended {
-    /// The guest left by `proc_exit` with this code, from 0 to 125.
+pub enum NoReturn {
+    /// The guest called `proc_exit` with this code, from 0 to 125.
     #[error("the guest exited with code {0}")]
     Exit(i32),
 
-    /// The guest waited, and must not go on.
+    /// The call was stopped while the guest waited.
     #[error(transparent)]
     Stopped(#[from] StopReason),
 
-    /// Something else, which no errno says: a code that `proc_exit` does not
-    /// take, for example.
+    /// The function failed in a way that no errno describes, for example because
+    /// `proc_exit` does not accept the exit code.
     #[error("a function of WASI failed")]
     Failed(#[source] BoxError),
 }
 
-/// What a function of WASI returns.
-pub(crate) trait Returned: Sized {
-    /// The errno, if it can return one.
-    fn errno(errno: Errno) -> Option<Self>;
+/// The result type of a function of WASI.
+pub(crate) trait WasiResult: Sized {
+    /// Returns the result that reports `errno`, or `None` if the function cannot
+    /// report any.
+    fn from_errno(errno: Errno) -> Option<Self>;
 }
 
-impl Returned for i32 {
-    fn errno(errno: Errno) -> Option<Self> {
+impl WasiResult for i32 {
+    fn from_errno(errno: Errno) -> Option<Self> {
         Some(errno as Self)
     }
 }
 
-impl Returned for () {
-    fn errno(_: Errno) -> Option<Self> {
+impl WasiResult for () {
+    fn from_errno(_: Errno) -> Option<Self> {
         None
     }
 }
 
-/// The end of a function of `wasi_common`'s, which never waits for a waker.
-pub(crate) fn end<T: Returned>(
+/// Runs a function of `wasi_common` to its end. Its futures never wait for a
+/// waker, so one poll is enough.
+pub(crate) fn run<T: WasiResult>(
     function: impl Future<Output = anyhow::Result<T>>,
-) -> Result<T, Ended> {
+) -> Result<T, NoReturn> {
     let error = match pin!(function).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(Ok(returned)) => return Ok(returned),
         Poll::Ready(Err(error)) => error,
-        Poll::Pending => return Err(Ended::Failed("a function of WASI did not end".into())),
+        Poll::Pending => return Err(NoReturn::Failed("a function of WASI did not end".into())),
     };
     if let Some(I32Exit(code)) = error.downcast_ref() {
-        return Err(Ended::Exit(*code));
+        return Err(NoReturn::Exit(*code));
     }
     if let Some(stop) = error.downcast_ref::<StopReason>() {
-        return Err(Ended::Stopped(stop.clone()));
+        return Err(NoReturn::Stopped(stop.clone()));
     }
     errno(&error)
-        .and_then(T::errno)
-        .ok_or_else(|| Ended::Failed(error.into()))
+        .and_then(T::from_errno)
+        .ok_or_else(|| NoReturn::Failed(error.into()))
 }
 
-/// The errno of an error that `wasi_common` has none for: the guest hears of
-/// what it did wrong, and of what its files cannot do, and lives on.
+/// Returns the errno of an error for which `wasi_common` has none: a mistake of
+/// the guest, or an operation that the file does not support.
 fn errno(error: &anyhow::Error) -> Option<Errno> {
     if let Some(error) = error.downcast_ref::<io::Error>() {
         return Some(match error.kind() {

@@ -1,4 +1,4 @@
-//! Reads that can be given up.
+//! Interruptible reads of the program's standard input.
 
 use std::{
     collections::VecDeque,
@@ -11,86 +11,87 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use wasi_common::Error;
 
-use crate::waits::Waits;
+use crate::interruptible_wait::InterruptibleWait;
 
-/// A thread of its own that reads from a source which may keep it waiting for
-/// ever, so that no thread that runs a guest does.
+/// A thread that reads from a source which may block for ever, so that no thread
+/// that runs a guest is blocked.
 ///
-/// It reads once each time somebody asks. What comes for a guest that has
-/// stopped waiting is kept for the next that asks.
-pub(crate) struct Feed {
+/// It reads once per request. Input that arrives after its guest has stopped
+/// waiting is kept for the next request.
+pub(crate) struct StdinReader {
     state: Mutex<State>,
-    asked: Condvar,
+    requested: Condvar,
     arrived: Condvar,
 }
 
 #[derive(Default)]
 struct State {
-    asked: bool,
-    /// What one read brought; no bytes mean the end, for one asker.
+    requested: bool,
+    /// The result of one read. An empty queue is the end of the input, reported
+    /// to one reader.
     arrived: Option<io::Result<VecDeque<u8>>>,
 }
 
-/// How much is read at once.
+/// The most that is read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-impl Feed {
+impl StdinReader {
     pub(crate) fn start(mut source: impl Read + Send + 'static) -> io::Result<Arc<Self>> {
-        let feed = Arc::new(Self {
+        let reader = Arc::new(Self {
             state: Mutex::default(),
-            asked: Condvar::new(),
+            requested: Condvar::new(),
             arrived: Condvar::new(),
         });
-        let reader = Arc::clone(&feed);
+        let on_thread = Arc::clone(&reader);
         thread::Builder::new()
             .name("wapc-stdin".to_owned())
             .spawn(move || {
                 let mut chunk = vec![0; CHUNK_BYTES];
                 loop {
-                    reader.await_request();
+                    on_thread.await_request();
                     let read = read_once(&mut source, &mut chunk);
-                    reader.state.lock().arrived = Some(read);
-                    reader.arrived.notify_all();
+                    on_thread.state.lock().arrived = Some(read);
+                    on_thread.arrived.notify_all();
                 }
             })?;
-        Ok(feed)
+        Ok(reader)
     }
 
     fn await_request(&self) {
         let mut state = self.state.lock();
-        while !state.asked || state.arrived.is_some() {
-            self.asked.wait(&mut state);
+        while !state.requested || state.arrived.is_some() {
+            self.requested.wait(&mut state);
         }
-        state.asked = false;
+        state.requested = false;
     }
 
-    /// Waits until something has arrived, or for `longest`.
-    pub(crate) fn wait(&self, longest: Duration) {
+    /// Waits until input has arrived, at most for `timeout`.
+    pub(crate) fn wait(&self, timeout: Duration) {
         let mut state = self.state.lock();
         if state.arrived.is_none() {
-            state.asked = true;
-            self.asked.notify_one();
-            self.arrived.wait_for(&mut state, longest);
+            state.requested = true;
+            self.requested.notify_one();
+            self.arrived.wait_for(&mut state, timeout);
         }
     }
 
-    /// Reads what has arrived into `buffer`, and waits for it if need be.
-    pub(crate) fn read(&self, buffer: &mut [u8], waits: &Waits) -> Result<usize, Error> {
+    /// Reads into `buffer`, and waits for input if there is none.
+    pub(crate) fn read(&self, buffer: &mut [u8], wait: &InterruptibleWait) -> Result<usize, Error> {
         loop {
-            waits.check()?;
+            wait.check()?;
             if let Some(arrived) = self.state.lock().read(buffer) {
                 return Ok(arrived?);
             }
-            self.wait(waits.slice(None));
+            self.wait(wait.step(None));
         }
     }
 
-    /// Whether a read would not wait.
+    /// Returns whether a read would return at once.
     pub(crate) fn is_ready(&self) -> bool {
         self.state.lock().arrived.is_some()
     }
 
-    /// How many bytes can be read without waiting.
+    /// Returns how many bytes can be read without waiting.
     pub(crate) fn ready_bytes(&self) -> usize {
         match &self.state.lock().arrived {
             Some(Ok(bytes)) => bytes.len(),
@@ -133,42 +134,48 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_is_handed_on_up_to_the_end() {
+    fn input_is_read_up_to_its_end() {
         let (source, mut sink) = io::pipe().unwrap();
-        let feed = Feed::start(source).unwrap();
-        let waits = Waits::new(None);
+        let reader = StdinReader::start(source).unwrap();
+        let wait = InterruptibleWait::new(None);
         let mut buffer = [0; 4];
 
         sink.write_all(b"abcdef").unwrap();
-        assert_eq!(feed.read(&mut buffer, &waits).unwrap(), 4);
-        assert_eq!((&buffer, feed.ready_bytes()), (b"abcd", 2));
-        assert_eq!(feed.read(&mut buffer, &waits).unwrap(), 2);
+        assert_eq!(reader.read(&mut buffer, &wait).unwrap(), 4);
+        assert_eq!((&buffer, reader.ready_bytes()), (b"abcd", 2));
+        assert_eq!(reader.read(&mut buffer, &wait).unwrap(), 2);
         drop(sink);
         for _ in 0..2 {
-            assert_eq!(feed.read(&mut buffer, &waits).unwrap(), 0);
+            assert_eq!(reader.read(&mut buffer, &wait).unwrap(), 0);
         }
     }
 
     #[test]
-    fn a_silent_source_keeps_nobody_who_is_interrupted() {
+    fn a_read_from_a_silent_source_is_interrupted() {
         let (source, mut sink) = io::pipe().unwrap();
-        let feed = Feed::start(source).unwrap();
+        let reader = StdinReader::start(source).unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&asked);
-        let third_time: crate::MayGoOn =
+        let third_time: crate::InterruptCheck =
             Arc::new(move || match counter.fetch_add(1, Ordering::Relaxed) {
                 2 => Err(wapc_host::StopReason::Cancelled),
                 _ => Ok(()),
             });
 
         let mut buffer = [0; 4];
-        feed.read(&mut buffer, &Waits::new(Some(third_time)))
+        reader
+            .read(&mut buffer, &InterruptibleWait::new(Some(third_time)))
             .unwrap_err();
         assert_eq!(asked.load(Ordering::Relaxed), 3);
 
-        // What comes too late is not lost.
+        // Late input is not lost.
         sink.write_all(b"late").unwrap();
-        assert_eq!(feed.read(&mut buffer, &Waits::new(None)).unwrap(), 4);
+        assert_eq!(
+            reader
+                .read(&mut buffer, &InterruptibleWait::new(None))
+                .unwrap(),
+            4
+        );
         assert_eq!(&buffer, b"late");
     }
 }
