@@ -30,29 +30,31 @@ pub(crate) fn run_as_wrapper() -> Option<ExitCode> {
     })
 }
 
-/// Returns the first line of `rustdoc --version`, in the words of rustc.
+/// Returns the version that `rustc --version` prints.
 pub(crate) fn compiler_version() -> Result<String, Box<dyn Error>> {
     let output = Command::new("rustc").arg("--version").output()?;
     Ok(String::from_utf8(output.stdout)?.trim().to_owned())
 }
 
-/// Documents the library of `package` with all of its features, and returns the file with the JSON.
-pub(crate) fn json(root: &Path, package: &str) -> Result<PathBuf, Box<dyn Error>> {
+/// Documents the libraries of the workspace with all of their features, and returns the folder with the JSON.
+///
+/// All in one run: cargo would choose other features of the dependencies for a package alone, and compile the
+/// engines anew.
+pub(crate) fn json(root: &Path) -> Result<PathBuf, Box<dyn Error>> {
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
     let status = Command::new("cargo")
         .current_dir(root)
-        .args(["rustdoc", "--locked", "--quiet", "--lib", "--all-features"])
-        .args(["--package", package])
-        .args(["--", "-Z", "unstable-options", "--output-format", "json"])
-        .args(["--cap-lints", "allow"])
+        .args(["doc", "--locked", "--quiet", "--workspace", "--lib"])
+        .args(["--no-deps", "--all-features"])
+        .env(
+            "RUSTDOCFLAGS",
+            "-Z unstable-options --output-format json --cap-lints allow",
+        )
         .env("RUSTDOC", env::current_exe()?)
         .env(AS_WRAPPER, "1")
         .status()?;
     if !status.success() {
-        return Err(format!("cargo rustdoc --package {package}: {status}").into());
+        return Err(format!("cargo doc: {status}").into());
     }
-    Ok(target
-        .join("doc")
-        .join(package.replace('-', "_"))
-        .with_extension("json"))
+    Ok(target.join("doc"))
 }

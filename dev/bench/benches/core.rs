@@ -11,8 +11,8 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use wapc_host::{
-    BoxError, EngineError, GuestInstance, GuestReturn, HostCall, HostCallback, ModuleState, WapcHost,
-    WebAssemblyEngineProvider,
+    BoxError, EngineError, GuestInstance, GuestReturn, HostCall, HostCallback, ModuleState,
+    WapcHost, WebAssemblyEngineProvider,
 };
 
 /// A guest that echoes, through the host for the operation `ask`.

@@ -29,12 +29,12 @@ impl Random {
 
     /// Any number, as guests pass them.
     pub fn i32(&mut self) -> i32 {
-        u32::try_from(self.u64() >> 32)
-            .expect("32 bits are left")
-            .cast_signed()
+        let [.., a, b, c, d] = self.u64().to_le_bytes();
+        i32::from_le_bytes([a, b, c, d])
     }
 
     /// A number below `end`; 0 if that is 0.
+    #[expect(clippy::missing_panics_doc, reason = "what is below a usize is one")]
     pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.u64() % (end as u64).max(1)).expect("it is below a usize")
     }

@@ -52,6 +52,10 @@ impl Run {
     ///
     /// An execution that does not end within [`LONGEST`] ends the process,
     /// since a thread cannot be stopped: with exit code 1 and its seed.
+    ///
+    /// # Panics
+    ///
+    /// If a thread cannot be started.
     #[must_use]
     pub fn run(self, execute: &Execute<'_>) -> Summary {
         log_lines::collect();
