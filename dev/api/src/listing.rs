@@ -4,10 +4,12 @@ use std::{collections::HashSet, path::Path};
 
 use public_api::{Builder, PublicItem};
 
-/// Returns the public items in the JSON at `path`, ordered by their paths.
+use crate::foreign;
+
+/// Returns the public items in the JSON at `path`, of the crate `own`, ordered by their paths.
 ///
 /// Blanket implementations are left out, and so is what [`is_implied`].
-pub(crate) fn lines(path: &Path) -> Result<Vec<String>, public_api::Error> {
+pub(crate) fn lines(path: &Path, own: &str) -> Result<Vec<String>, public_api::Error> {
     let api = Builder::from_rustdoc_json(path)
         .sorted(true)
         .omit_blanket_impls(true)
@@ -26,7 +28,7 @@ pub(crate) fn lines(path: &Path) -> Result<Vec<String>, public_api::Error> {
             (item.to_string(), of_trait)
         })
         .filter(|(line, of_trait)| !is_implied(line, *of_trait))
-        .map(|(line, _)| line)
+        .map(|(line, _)| foreign::shorten(&line, own))
         .collect())
 }
 
