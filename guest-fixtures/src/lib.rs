@@ -11,6 +11,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "generate")]
+pub mod generate;
+
 /// A guest in Rust on the official SDK, which imports nothing but `wapc`.
 pub const HELLO_RUST: &[u8] = include_bytes!("../wasm/hello_rust.wasm");
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use crate::large_guest;
+use guest_fixtures::generate::{Entry, large_guest};
 
 /// How host and guest talk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,10 +28,10 @@ impl Guest {
     pub fn bytes(self, dialect: Dialect) -> Arc<[u8]> {
         static WAPC: LazyLock<[Arc<[u8]>; 4]> = LazyLock::new(|| {
             [
-                assemble(include_str!("../../../guest-fixtures/wat/echo.wat")),
-                assemble(include_str!("../../../guest-fixtures/wat/echo_host.wat")),
+                fixture("echo"),
+                fixture("echo_host"),
                 assemble(include_str!("../guests/echo_host_10.wat")),
-                large_guest::generate(Dialect::Wapc).into(),
+                large_guest(Entry::Echo, 0).into(),
             ]
         });
         static EXTISM: LazyLock<[Arc<[u8]>; 4]> = LazyLock::new(|| {
@@ -39,7 +39,7 @@ impl Guest {
                 assemble(include_str!("../guests/extism_echo.wat")),
                 assemble(include_str!("../guests/extism_echo_host.wat")),
                 assemble(include_str!("../guests/extism_echo_host_10.wat")),
-                large_guest::generate(Dialect::Extism).into(),
+                large_guest(Entry::ExtismEcho, 0).into(),
             ]
         });
         let guests = match dialect {
@@ -48,6 +48,10 @@ impl Guest {
         };
         guests[self as usize].clone()
     }
+}
+
+fn fixture(name: &str) -> Arc<[u8]> {
+    assemble(guest_fixtures::wat(name).expect("a fixture of this name"))
 }
 
 fn assemble(text: &str) -> Arc<[u8]> {

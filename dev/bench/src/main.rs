@@ -3,7 +3,6 @@
 mod allocations;
 mod args;
 mod guests;
-mod large_guest;
 mod measure;
 mod plot;
 mod results;

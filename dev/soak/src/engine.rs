@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use charts::Line;
 use conformance::counted::Counts;
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
@@ -43,6 +44,17 @@ impl Engine {
             Self::Wasmi => "wasmi",
             Self::Tiered => "tiered",
         }
+    }
+
+    /// A line of a chart in this engine's colour.
+    pub(crate) fn line(self, name: impl Into<String>, points: Vec<(f64, f64)>) -> Line {
+        // Distinct on white and on black, and for readers with impaired colour vision.
+        let color = match self {
+            Self::Wasmtime => "#0a84d6",
+            Self::Wasmi => "#14a37f",
+            Self::Tiered => "#d9480f",
+        };
+        Line::new(name, color, points)
     }
 
     /// Another engine, for swaps from one to the other.

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use charts::{Axis, Chart, Stroke};
 use clap::Args;
 use conformance::counted::Counts;
 use wapc_host::{BoxError, WapcHost};
@@ -16,7 +17,6 @@ use crate::{
     guests,
     histogram::Histogram,
     load::{Stop, under_load},
-    plot::{self, Axis, Chart, Stroke},
     report::Report,
 };
 
@@ -95,8 +95,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
     );
     let mut chart = Chart::new(
         "Calls by their latency: steady (dashed), and while modules of 400 KB are swapped in",
-        Axis::logarithmic(plot::nanos),
-        Axis::logarithmic(plot::share),
+        Axis::logarithmic(charts::nanos),
+        Axis::logarithmic(charts::share),
     );
     for engine in options.common.engines() {
         soak(&mut report, &mut chart, engine, Compilation::Quick, options)?;
@@ -190,14 +190,14 @@ fn soak(
         }
         report.table.push(row);
     }
-    let swapping = (format!("{name}, swapping"), all.swapping.shares());
+    let swapping = engine.line(format!("{name}, swapping"), all.swapping.shares());
     match compilation {
         Compilation::Quick => {
-            let steady = (format!("{name}, steady"), all.steady.shares());
-            chart.line(engine, Stroke::Dashed, steady);
-            chart.line(engine, Stroke::Solid, swapping);
+            let steady = engine.line(format!("{name}, steady"), all.steady.shares());
+            chart.lines.push(steady.stroke(Stroke::Dashed));
+            chart.lines.push(swapping);
         }
-        Compilation::Gentle => chart.line(engine, Stroke::Dotted, swapping),
+        Compilation::Gentle => chart.lines.push(swapping.stroke(Stroke::Dotted)),
     }
 
     let [steady, swapping] =

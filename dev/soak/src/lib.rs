@@ -22,7 +22,6 @@ mod histogram;
 mod latency;
 mod load;
 mod memory;
-mod plot;
 mod process;
 mod report;
 mod swaps;
@@ -35,7 +34,6 @@ use clap::{Parser, Subcommand};
 use wapc_host::BoxError;
 
 pub use engine::Engine;
-pub use plot::{Axis, Chart, Line, Stroke};
 pub use report::{Report, Verdict};
 
 /// The command line.
@@ -86,7 +84,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, BoxError> {
         if report.charts.is_empty() {
             return Err("this subcommand measures nothing to draw".into());
         }
-        fs::write(path, plot::svg(&report.charts))
+        fs::write(path, charts::svg(&report.charts))
             .map_err(|error| format!("{}: {error}", path.display()))?;
     }
     Ok(report)

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use charts::{Axis, Chart};
 use clap::Args;
 use conformance::counted::Counts;
 use wapc_host::BoxError;
@@ -11,7 +12,6 @@ use crate::{
     engine::{self, Engine},
     guests,
     load::under_load,
-    plot::{self, Axis, Chart, Stroke},
     process::{ADDRESS_SLACK, Course, Memory, RESIDENT_SLACK, is_flat},
     report::Report,
 };
@@ -138,9 +138,9 @@ pub(crate) const HEAD: &[&str] = &[
 pub(crate) fn charts(over: &str) -> [Chart; 2] {
     ["Resident memory", "Address space"].map(|what| {
         Chart::new(
-            &format!("{what} over {over}"),
-            Axis::linear(plot::count),
-            Axis::linear(plot::kibibytes),
+            format!("{what} over {over}"),
+            Axis::linear(charts::count),
+            Axis::linear(charts::kibibytes),
         )
     })
 }
@@ -184,7 +184,7 @@ pub(crate) fn judge(
     row.push(format!("{seconds:.1}"));
     report.table.push(row);
     let [ram, space] = charts;
-    let solid = Stroke::Solid;
-    ram.line(engine, solid, (engine.name(), course.points(resident)));
-    space.line(engine, solid, (engine.name(), course.points(address_space)));
+    let line = |points| engine.line(engine.name(), points);
+    ram.lines.push(line(course.points(resident)));
+    space.lines.push(line(course.points(address_space)));
 }

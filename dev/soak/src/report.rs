@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::{engine::Engine, plot::Chart};
+use charts::Chart;
+
+use crate::engine::Engine;
 
 /// The outcome of a run.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use charts::{Axis, Chart};
 use clap::Args;
 use conformance::counted::Counts;
 use wapc_host::{BoxError, WapcHost};
@@ -14,7 +15,6 @@ use crate::{
     engine::{self, Engine},
     guests,
     load::{Stop, under_load},
-    plot::{self, Axis, Chart, Stroke},
     report::Report,
 };
 
@@ -62,8 +62,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
     );
     let mut chart = Chart::new(
         "Calls per second, from the bytes of a guest of 400 KB",
-        Axis::linear(plot::millis),
-        Axis::logarithmic(plot::count),
+        Axis::linear(charts::millis),
+        Axis::logarithmic(charts::count),
     );
     let mut courses = Vec::new();
     for engine in options.common.engines() {
@@ -77,7 +77,9 @@ pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
             format!("{:.0}", course.rate_at_the_end()),
             course.buckets.iter().sum::<u64>().to_string(),
         ]);
-        chart.line(engine, Stroke::Solid, (engine.name(), course.points()));
+        chart
+            .lines
+            .push(engine.line(engine.name(), course.points()));
         courses.push(course);
     }
     report.charts.push(chart);

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use charts::Chart;
 use clap::Args;
 use conformance::counted::Counts;
 use wapc_host::{BoxError, CallOptions, ErrorKind, WapcHost};
@@ -15,7 +16,6 @@ use crate::{
     guests,
     load::under_load,
     memory::{HEAD, SAMPLES, charts, judge},
-    plot::Chart,
     process::Course,
     report::Report,
 };
