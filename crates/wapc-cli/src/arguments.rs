@@ -7,20 +7,20 @@ use wapc_host::DirAccess;
 
 use crate::engine::Engine;
 
-/// Calls waPC guests, and says what a WebAssembly module is.
+/// Calls waPC guests, and describes WebAssembly modules.
 #[derive(Debug, Parser)]
 #[command(name = "wapc", version, after_help = EXIT_CODES)]
 #[non_exhaustive]
 pub struct Arguments {
-    /// What to do.
+    /// The subcommand.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the command can do.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "there is one of it in a process")]
+#[expect(clippy::large_enum_variant, reason = "a process has one command")]
 pub enum Command {
     /// Call an operation of a guest and print its response
     ///
@@ -28,19 +28,19 @@ pub enum Command {
     /// lines, and what it writes to its own standard output and standard error (up to 1 MiB, shown
     /// after the call), go to standard error.
     ///
-    /// The guest gets nothing of this machine but clocks and random numbers: files, environment and
-    /// arguments are those given here, its standard input is empty, and there is no network.
+    /// The guest has access to clocks and random numbers, and to the files, the environment and the
+    /// arguments that are given here. Its standard input is empty, and there is no network.
     ///
-    /// A guest that takes too long, or more memory than it may, is stopped: see --timeout, --max-memory
-    /// and --fuel.
+    /// A guest that exceeds a limit is stopped: see --timeout, --max-memory and --fuel.
     #[command(after_help = EXIT_CODES)]
     Call(CallArguments),
 
-    /// Say what a module is, and which engine refuses it and why
+    /// Describe a module, and say which engines refuse it and why
     ///
     /// Shows imports (and which of them no host provides), exports, memories, tables, start functions,
-    /// custom sections and where the module comes from. Asks each engine of this command to compile it,
-    /// and runs nothing of it. A module that is refused is no failure; bytes that are no module are.
+    /// custom sections and the languages that the module was written in. Compiles the module with each
+    /// engine of this command, and runs none of its code. The exit code is 0 for a module that is
+    /// refused, and 4 for bytes that are no module.
     #[command(after_help = EXIT_CODES)]
     Inspect(InspectArguments),
 }
@@ -55,18 +55,18 @@ pub struct CallArguments {
     /// The operation's name
     pub operation: String,
 
-    /// Which payload to send, and from where.
+    /// The source of the payload.
     #[command(flatten)]
     pub payload: PayloadArguments,
 
-    /// What runs the guest
+    /// The engine that runs the guest
     #[arg(long, value_enum, default_value_t)]
     pub engine: Engine,
 
     /// Answer a call that the guest makes to its host
     ///
-    /// VALUE is all after the first `=`. May be given several times; of several answers to the same
-    /// call the last one counts. A call without an answer is an error that the guest hears of.
+    /// VALUE is the text after the first `=`. May be given several times; the last answer to a call
+    /// counts. A call without an answer fails, with an error for the guest.
     #[arg(long, value_name = "BINDING/NAMESPACE/OPERATION=VALUE", value_parser = host_response)]
     pub host_response: Vec<HostResponse>,
 
@@ -76,21 +76,21 @@ pub struct CallArguments {
 
     /// Let the guest open a directory
     ///
-    /// As the guest's path GUEST, by default the same as HOST; to read only (`ro`, the default) or to
-    /// write as well (`rw`).
+    /// GUEST is the path that the guest uses, by default HOST. With `ro`, the default, the guest may
+    /// only read; with `rw` it may write as well.
     #[arg(long, value_name = "HOST[:GUEST][:ro|rw]", value_parser = directory)]
     pub dir: Vec<Directory>,
 
     /// Give the guest a program argument
     ///
-    /// The first one given is the guest's second: its first is the module's file name, as programs
-    /// expect. Without this flag it has none at all.
+    /// May be given several times. The module's file name comes before the first one, as the program's
+    /// name. Without this flag the guest has no arguments.
     #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
     pub arg: Vec<String>,
 
     /// End the call after this time: `500ms`, `10s`, `5m`, or `none`
     ///
-    /// The guest's start functions have as much again.
+    /// The same limit applies to the guest's start functions, separately.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = timeout)]
     pub timeout: Timeout,
 
@@ -105,13 +105,13 @@ pub struct CallArguments {
     pub fuel: Option<u64>,
 }
 
-/// How long something may take; `None` is for ever.
+/// A limit on time. `None` means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "it is its one field")]
+#[expect(clippy::exhaustive_structs, reason = "a newtype")]
 pub struct Timeout(pub Option<Duration>);
 
-/// Where the payload comes from. Without any of these it is what standard
-/// input holds, or nothing if that is a terminal.
+/// The source of the payload. Without any of these it is standard input, or
+/// empty if that is a terminal.
 #[derive(Args, Debug)]
 #[group(multiple = false)]
 #[non_exhaustive]
@@ -127,7 +127,7 @@ pub struct PayloadArguments {
     #[arg(long, value_name = "PATH")]
     pub file: Option<PathBuf>,
 
-    /// Send what standard input holds, even if that is a terminal
+    /// Send standard input, even if it is a terminal
     #[arg(long)]
     pub stdin: bool,
 }
@@ -158,18 +158,18 @@ pub struct HostResponse {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Directory {
-    /// Where it is.
+    /// The path on this machine.
     pub host: PathBuf,
-    /// What the guest calls it.
+    /// The guest's path.
     pub guest: String,
-    /// What the guest may do there.
+    /// Read-only or read-write.
     pub access: DirAccess,
 }
 
 fn host_response(text: &str) -> Result<HostResponse, &'static str> {
     let (call, value) = text.split_once('=').ok_or("there is no `=`")?;
     if call.matches('/').count() < 2 {
-        return Err("what is answered must be BINDING/NAMESPACE/OPERATION");
+        return Err("the call must be BINDING/NAMESPACE/OPERATION");
     }
     Ok(HostResponse {
         call: call.to_owned(),
@@ -192,7 +192,7 @@ fn directory(text: &str) -> Result<Directory, &'static str> {
         _ => (text, DirAccess::default()),
     };
     let (host, guest) = match paths.rsplit_once(':') {
-        // `C:\data` is one path.
+        // `C:\data` is one path, not two.
         Some((drive, _)) if cfg!(windows) && drive.len() == 1 => (paths, paths),
         Some(both) => both,
         None => (paths, paths),
@@ -208,7 +208,7 @@ fn directory(text: &str) -> Result<Directory, &'static str> {
 }
 
 fn timeout(text: &str) -> Result<Timeout, &'static str> {
-    const WRONG: &str = "a time is a whole number with `ms`, `s` or `m`, or it is `none`";
+    const WRONG: &str = "a time is a whole number with `ms`, `s` or `m`, or `none`";
     if text == "none" {
         return Ok(Timeout(None));
     }
@@ -226,14 +226,14 @@ fn bytes(text: &str) -> Result<usize, &'static str> {
         ("", 1),
     ];
     let (number, unit) = with_unit(text, UNITS)
-        .ok_or("a size is a whole number, with `KiB`, `MiB`, `GiB` or nothing")?;
+        .ok_or("a size is a whole number of bytes, or one with `KiB`, `MiB` or `GiB`")?;
     number
         .checked_mul(unit)
         .and_then(|bytes| usize::try_from(bytes).ok())
         .ok_or("too large")
 }
 
-/// The number that `text` begins with, and what its unit stands for.
+/// Splits `text` into its number and the factor of its unit.
 fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<(u64, u64)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
@@ -243,7 +243,7 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<(u64, u64)> {
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done
+  0  success
   1  the engine failed for reasons of its own, or the output cannot be written
   2  the command line is wrong
   3  the module, the payload or a directory cannot be read
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_take_a_guest_path_and_an_access_each_or_not() {
+    fn directories_may_have_a_guest_path_and_an_access() {
         use DirAccess::{ReadOnly, ReadWrite};
 
         for (text, host, guest, access) in [

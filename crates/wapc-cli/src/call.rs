@@ -1,4 +1,4 @@
-//! `wapc call`: one operation of one guest.
+//! `wapc call`: calls an operation of a guest.
 
 use std::io::{self, IsTerminal, Read};
 
@@ -34,15 +34,15 @@ pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
 
     guest_log::show_output(&output);
     let response = response.map_err(CommandError::from);
-    let told = match &response {
+    let shown = match &response {
         Ok(_) => String::new(),
         Err(error) => error.report().to_string(),
     };
-    responses.show_unanswered(&told);
+    responses.show_unanswered(&shown);
     write_output(&response?)
 }
 
-/// What the guest may use up.
+/// Returns the limits of the guest.
 fn limits(arguments: &CallArguments) -> Limits {
     Limits::default()
         .timeout(arguments.timeout.0)
@@ -52,7 +52,7 @@ fn limits(arguments: &CallArguments) -> Limits {
         .fuel(arguments.fuel)
 }
 
-/// What has its price is left out where it is not asked for.
+/// Returns the cheapest interruption that enforces the limits.
 const fn interruption(arguments: &CallArguments) -> Interruption {
     match (arguments.timeout.0, arguments.fuel) {
         (None, None) => Interruption::Off,
@@ -62,7 +62,7 @@ const fn interruption(arguments: &CallArguments) -> Interruption {
     }
 }
 
-/// What the guest gets of the outside world: what was asked for.
+/// Grants the guest the arguments, variables and directories that were asked for.
 fn wasi(arguments: &CallArguments, output: &Capture) -> WasiSettings {
     let mut wasi = WasiSettings::new()
         .stdout(Stdout::Captured(output.clone()))

@@ -22,7 +22,7 @@ pub enum Engine {
 }
 
 impl Engine {
-    /// All of them.
+    /// All engines.
     pub const ALL: &[Self] = &[
         #[cfg(feature = "wasmtime")]
         Self::Wasmtime,
@@ -30,7 +30,7 @@ impl Engine {
         Self::Wasmi,
     ];
 
-    /// What `--engine` calls it.
+    /// The name for `--engine`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,8 +41,7 @@ impl Engine {
         }
     }
 
-    /// Compiles `module`, binary or text, for guests with these settings that
-    /// can be interrupted like this.
+    /// Compiles `module`, binary or text, for guests with these settings.
     ///
     /// # Errors
     ///

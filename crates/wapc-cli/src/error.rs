@@ -1,4 +1,4 @@
-//! What the command can end in, how it is shown, and the exit codes.
+//! The command's errors, their text, and the exit codes.
 
 use std::{error::Error as StdError, fmt, io, path::PathBuf, process::ExitCode};
 
@@ -7,18 +7,18 @@ use wapc_host::{EngineError, Error as HostError, ModuleError, StopReason};
 
 use crate::{printable::Printable, tell};
 
-/// Why the command did not do what it was asked to.
+/// An error of the command.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum CommandError {
     /// A file cannot be read.
     #[error("{subject} `{}` cannot be read", .path.display())]
     Read {
-        /// What it was to be.
+        /// The purpose of the file.
         subject: Subject,
-        /// Where it is.
+        /// The file's path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: io::Error,
     },
@@ -31,35 +31,35 @@ pub enum CommandError {
     #[error("standard output cannot be written")]
     Write(#[source] io::Error),
 
-    /// The module is no guest that the engine can run, or no module at all.
+    /// The bytes are no module, or the engine cannot run the module as a guest.
     #[error("the module `{}` is refused", .path.display())]
     Module {
-        /// Where it is.
+        /// The file's path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         cause: ModuleError,
     },
 
-    /// The guest did not answer.
+    /// The call failed.
     #[error(transparent)]
     Call(#[from] HostError),
 }
 
-/// What a file is for.
+/// The purpose of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum Subject {
     /// The guest.
     #[error("the module")]
     Module,
-    /// What the guest is called with.
+    /// The payload of the call.
     #[error("the payload")]
     Payload,
 }
 
 impl CommandError {
-    /// The code to exit with.
+    /// Returns the code to exit with.
     #[must_use]
     pub fn status(&self) -> ExitStatus {
         match self {
@@ -71,15 +71,17 @@ impl CommandError {
     }
 
     /// Writes the error and its causes to standard error.
+    ///
+    /// Prints nothing for a broken pipe of standard output: its reader has closed it on
+    /// purpose.
     pub fn show(&self) {
-        // That nobody wants more of our output is no news to them.
         if !matches!(self, Self::Write(cause) if cause.kind() == io::ErrorKind::BrokenPipe) {
             tell(self.report());
         }
     }
 
-    /// The error and its causes for a terminal: one line each, and what guests
-    /// have said in it made harmless.
+    /// Formats the error and its causes for a terminal, one line each, with the
+    /// control characters of guests' text escaped.
     pub(crate) const fn report(&self) -> impl fmt::Display {
         Report(self)
     }
@@ -95,7 +97,7 @@ fn call_status(error: &HostError) -> ExitStatus {
             ExitStatus::Limit
         }
         HostError::Init(error) => init_status(error),
-        // What is left is not the guest's doing, now and in later versions.
+        // The remaining errors, of later versions too, are not the guest's fault.
         _ => ExitStatus::Failed,
     }
 }
@@ -120,8 +122,7 @@ fn init_status(error: &EngineError) -> ExitStatus {
 #[repr(u8)]
 #[non_exhaustive]
 pub enum ExitStatus {
-    /// The engine failed for reasons of its own, or the response could not be
-    /// written.
+    /// The engine failed, or the response could not be written.
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,

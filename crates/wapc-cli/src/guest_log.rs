@@ -1,19 +1,19 @@
-//! Shows on standard error what guests write.
+//! Guests' log lines and output, on standard error.
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use wapc_host::Capture;
 
 use crate::{printable::Printable, tell};
 
-/// Shows guests' log lines as they come, and warnings of the engines.
+/// Starts to print guests' log lines and the engines' warnings.
 pub(crate) fn start() {
-    // Somebody else's logger, where this runs in their process, stays.
+    // Fails if the process has a logger already, which then stays.
     if log::set_logger(&STDERR_LOG).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
 }
 
-/// Shows what the guest wrote to its standard output and standard error.
+/// Prints the guest's standard output and standard error.
 pub(crate) fn show_output(capture: &Capture) {
     let bytes = capture.take();
     for line in String::from_utf8_lossy(&bytes).lines() {
@@ -22,7 +22,7 @@ pub(crate) fn show_output(capture: &Capture) {
     let dropped = capture.dropped_bytes();
     if dropped > 0 {
         tell(format_args!(
-            "note: {dropped} bytes more of the guest's output are not shown"
+            "note: {dropped} more bytes of the guest's output are not shown"
         ));
     }
 }
@@ -45,5 +45,5 @@ impl Log for StderrLog {
     fn flush(&self) {}
 }
 
-/// What the core marks guests' log lines with.
+/// The target of guests' log lines, set by `wapc-host`.
 const GUEST_TARGET: &str = "wapc::guest";

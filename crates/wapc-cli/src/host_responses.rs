@@ -1,4 +1,4 @@
-//! Answers a guest's calls to its host from the command line.
+//! Answers to guests' host calls, from the command line.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -11,8 +11,8 @@ use wapc_host::{BoxError, HostCall, HostCallback};
 
 use crate::{arguments::HostResponse, printable::Printable, tell};
 
-/// Answers with the values of `--host-response`, and remembers what no value
-/// was given for. Clones share what they remember.
+/// Answers host calls with the values of `--host-response`, and records the calls
+/// that have none. Clones share the record.
 #[derive(Clone, Debug)]
 pub(crate) struct HostResponses {
     values: Arc<HashMap<String, String>>,
@@ -20,7 +20,7 @@ pub(crate) struct HostResponses {
 }
 
 impl HostResponses {
-    /// Of several responses to one call the last one counts.
+    /// The last of several responses to one call counts.
     pub(crate) fn new(responses: &[HostResponse]) -> Self {
         Self {
             values: Arc::new(
@@ -33,11 +33,12 @@ impl HostResponses {
         }
     }
 
-    /// Tells the user which calls had no answer, but those that `told` names.
-    pub(crate) fn show_unanswered(&self, told: &str) {
+    /// Prints the calls that had no answer, without those that `shown` contains
+    /// already.
+    pub(crate) fn show_unanswered(&self, shown: &str) {
         for call in &*self.unanswered.lock() {
-            let unanswered = Unanswered::of(call).to_string();
-            if !told.contains(&unanswered) {
+            let unanswered = Unanswered::new(call).to_string();
+            if !shown.contains(&unanswered) {
                 tell(format_args!("note: {unanswered}"));
             }
         }
@@ -57,7 +58,7 @@ impl HostCallback for HostResponses {
             response.extend_from_slice(value.as_bytes());
             return Ok(());
         }
-        let error = Unanswered::of(&call);
+        let error = Unanswered::new(&call);
         let mut unanswered = self.unanswered.lock();
         if unanswered.len() < REMEMBERED_CALLS {
             unanswered.insert(error.call.clone());
@@ -67,10 +68,10 @@ impl HostCallback for HostResponses {
     }
 }
 
-/// What the guest is told, and the user reads.
+/// The error for the guest and the note for the user.
 #[derive(Debug, Error)]
 #[error(
-    "the guest asked its host for `{call}`, which has no answer here; give it one with --host-response {}",
+    "the guest called `{call}` of its host, which has no answer; give one with --host-response {}",
     quoted(call)
 )]
 struct Unanswered {
@@ -78,8 +79,8 @@ struct Unanswered {
 }
 
 impl Unanswered {
-    /// A call of these names, shortened where no user could have meant them.
-    fn of(call: &str) -> Self {
+    /// Cuts names that are too long to be meant.
+    fn new(call: &str) -> Self {
         let mut letters = call.chars();
         let mut call: String = letters.by_ref().take(SHOWN_LETTERS).collect();
         if letters.next().is_some() {
@@ -91,7 +92,7 @@ impl Unanswered {
     }
 }
 
-/// The flag's value, in quotes where a shell might take it apart.
+/// Returns the flag's value, quoted if a shell would split it.
 fn quoted(call: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "/._-:@+,".contains(letter);
     match call.chars().all(plain) {
@@ -100,10 +101,10 @@ fn quoted(call: &str) -> String {
     }
 }
 
-/// A guest that asks for ever must not fill our memory.
+/// Bounds the memory that a guest which calls without end can fill.
 const REMEMBERED_CALLS: usize = 16;
 
-/// Longer names than these are cut.
+/// Longer names are cut.
 const SHOWN_LETTERS: usize = 256;
 
 #[cfg(test)]
@@ -111,17 +112,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_error_shows_the_flag_that_would_have_helped() {
+    fn the_error_shows_the_missing_flag() {
         assert_eq!(
-            Unanswered::of("kv/store/get").to_string(),
-            "the guest asked its host for `kv/store/get`, which has no answer here; \
-             give it one with --host-response kv/store/get=VALUE"
+            Unanswered::new("kv/store/get").to_string(),
+            "the guest called `kv/store/get` of its host, which has no answer; \
+             give one with --host-response kv/store/get=VALUE"
         );
         assert!(
-            Unanswered::of("a b/it's/c")
+            Unanswered::new("a b/it's/c")
                 .to_string()
                 .ends_with(r"--host-response 'a b/it'\''s/c=VALUE'")
         );
-        assert!(Unanswered::of(&"x".repeat(1000)).to_string().len() < 1000);
+        assert!(Unanswered::new(&"x".repeat(1000)).to_string().len() < 1000);
     }
 }

@@ -1,19 +1,19 @@
-//! `wapc inspect`: what a module is.
+//! `wapc inspect`: reports on modules.
 
+mod analysis;
 mod extern_types;
 mod languages;
+mod print;
 mod report;
-mod report_text;
 mod sections;
-mod survey;
 
 use wapc_host::ModuleError;
 
 pub use self::{
     languages::Language,
     report::{
-        CustomSection, Export, Form, Functions, Import, ImportGroup, Kind, Limits, Memory,
-        Producer, Report, Standing, StartEntry, Table, TargetFeature, Verdict, WasiKind,
+        CustomSection, Export, Form, Functions, Import, ImportGroup, ImportStatus, Kind, Limits,
+        Memory, Producer, Report, StartEntry, Table, TargetFeature, Verdict, WasiKind,
     },
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     read_file, write_output,
 };
 
-/// Writes to standard output what the module is.
+/// Writes the report of a module to standard output.
 pub(crate) fn run(arguments: &InspectArguments) -> Result<(), CommandError> {
     let bytes = read_file(&arguments.module, Subject::Module)?;
     let report = inspect(&bytes).map_err(|cause| CommandError::Module {
@@ -39,28 +39,47 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<(), CommandError> {
     write_output(text.as_bytes())
 }
 
-/// What `bytes` are, and what each engine of this command says of them.
+/// Describes `bytes`, and compiles them with each engine of this command.
 ///
-/// Nothing of the module is run.
+/// None of the module's code is run. [`read`] leaves the engines out, which take
+/// most of the time.
+///
+/// ```
+/// let report = wapc_cli::inspect::inspect(b"(module)")?;
+/// assert!(!report.refusals.is_empty(), "it exports no `__guest_call`");
+/// for verdict in &report.engines {
+///     assert!(verdict.refusal.is_some(), "{} accepts it", verdict.engine);
+/// }
+/// # Ok::<(), wapc_host::ModuleError>(())
+/// ```
 ///
 /// # Errors
 ///
-/// Any [`ModuleError`], for bytes that are no module. A component, a module
-/// that is no guest, and one that is not valid but can be read have a report.
+/// Any [`ModuleError`], for bytes that are no module. Components, modules that are
+/// no guests, and invalid modules that can be read have a report.
 pub fn inspect(bytes: &[u8]) -> Result<Report, ModuleError> {
     let mut report = read(bytes)?;
     report.engines = Engine::ALL
         .iter()
-        .map(|engine| Verdict::of(*engine, bytes))
+        .map(|engine| Verdict::compile(*engine, bytes))
         .collect();
     Ok(report)
 }
 
-/// As [`inspect`], without asking the engines, which takes most of the time.
+/// Describes `bytes` without compiling them: [`Report::engines`] is empty.
+///
+/// ```
+/// use wapc_cli::inspect::{Form, read};
+///
+/// let report = read(b"(module $name)")?;
+/// assert_eq!(report.form, Form::Text);
+/// assert_eq!(report.name.as_deref(), Some("name"));
+/// # Ok::<(), wapc_host::ModuleError>(())
+/// ```
 ///
 /// # Errors
 ///
-/// As [`inspect`].
+/// The same errors as [`inspect`].
 pub fn read(bytes: &[u8]) -> Result<Report, ModuleError> {
-    Report::of(bytes)
+    Report::analyze(bytes)
 }

@@ -1,5 +1,5 @@
-//! The command `wapc`: calls waPC guests from a terminal, and says what a
-//! WebAssembly module is.
+//! The command `wapc`: calls waPC guests from a terminal, and describes
+//! WebAssembly modules.
 //!
 //! ```console
 //! $ wapc call hello.wasm hello --data World
@@ -10,8 +10,21 @@
 //! The engines are chosen at build time by the features `wasmtime` and
 //! `wasmi`, both on by default.
 //!
-//! This library is the command without its `main`, so that its parts can be
-//! tested. Start at [`run`]; [`inspect::inspect`] takes any bytes.
+//! This library is the command without its `main`, for tests and for programs
+//! that want a module's report. [`run`] executes a command line, and
+//! [`inspect::inspect`] describes any bytes:
+//!
+//! ```
+//! use wapc_cli::inspect::{Kind, inspect};
+//!
+//! let module = br#"(module
+//!     (memory (export "memory") 1)
+//!     (func (export "__guest_call") (param i32 i32) (result i32) (i32.const 1)))"#;
+//! let report = inspect(module)?;
+//! assert_eq!(report.kind, Kind::WapcGuest);
+//! assert!(report.refusals.is_empty());
+//! # Ok::<(), wapc_host::ModuleError>(())
+//! ```
 
 #![forbid(unsafe_code)]
 
@@ -40,13 +53,22 @@ pub use crate::{
     error::{CommandError, ExitStatus, Subject},
 };
 
-/// Does what `arguments` ask for. What was asked for goes to standard output,
-/// all else to standard error.
+/// Runs the command. Results go to standard output, messages to standard error.
+///
+/// ```no_run
+/// use clap::Parser;
+///
+/// let arguments = wapc_cli::Arguments::parse_from(["wapc", "inspect", "guest.wasm"]);
+/// if let Err(error) = wapc_cli::run(arguments) {
+///     error.show();
+///     std::process::exit(error.status() as i32);
+/// }
+/// ```
 ///
 /// # Errors
 ///
-/// Any [`CommandError`]; the caller shows it and exits with its
-/// [`status`](CommandError::status).
+/// Any [`CommandError`]. [`CommandError::show`] prints it, and
+/// [`CommandError::status`] is the code to exit with.
 pub fn run(arguments: Arguments) -> Result<(), CommandError> {
     match arguments.command {
         Command::Call(arguments) => call::run(&arguments),
@@ -54,8 +76,8 @@ pub fn run(arguments: Arguments) -> Result<(), CommandError> {
     }
 }
 
-/// Writes a line to standard error. If nobody reads it any more, that is no
-/// reason to stop.
+/// Writes a line to standard error. Ignores failures: a closed standard error
+/// must not end the command.
 fn tell(line: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! The command `wapc`; see its library for what it does.
+//! The command `wapc`. The library of this crate implements it.
 
 #![forbid(unsafe_code)]
 

@@ -1,18 +1,18 @@
-//! Text from guests, made harmless for a terminal.
+//! Text from guests with its control characters escaped.
 
 use std::fmt::{self, Write};
 
-/// Displays text with its control characters escaped, since what a guest
-/// writes must neither steer the terminal nor pass for a line of ours.
+/// Displays text with its control characters escaped, so that a guest can neither
+/// control the terminal nor forge a line of the command.
 #[derive(Debug)]
 pub(crate) struct Printable<'t> {
     text: &'t str,
-    /// What stands for a line break.
+    /// The replacement for a line break; `None` escapes it.
     line_break: Option<&'static str>,
 }
 
 impl<'t> Printable<'t> {
-    /// On one line.
+    /// Displays the text on one line.
     pub(crate) const fn line(text: &'t str) -> Self {
         Self {
             text,
@@ -20,7 +20,7 @@ impl<'t> Printable<'t> {
         }
     }
 
-    /// On as many lines as it has, all but the first indented.
+    /// Displays the lines of the text, all but the first indented.
     pub(crate) const fn lines(text: &'t str) -> Self {
         Self {
             text,
@@ -31,7 +31,7 @@ impl<'t> Printable<'t> {
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A last line break would leave an empty line.
+        // A line break at the end would print an empty line.
         let text = match self.line_break {
             Some(_) => self.text.trim_end_matches(['\n', '\r']),
             None => self.text,
@@ -50,8 +50,8 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// Whether it changes the direction of the text after it, so that the line
-/// reads otherwise than it is.
+/// Returns whether `letter` controls the direction of text, with which a line can
+/// be made to read as another one.
 const fn is_direction(letter: char) -> bool {
     matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -2,11 +2,11 @@
 //!
 //! One execution is one host: some calls in all their forms, check-outs and
 //! swaps. Its guests call the methods of `ModuleState` in random order with
-//! numbers near the edges; its callback answers, fails, answers much, panics,
-//! calls the host again or swaps the module. Checked are each method's result,
-//! the whole memory after it, what the callback is asked, what the caller
-//! gets, which instance has answered, which instances are alive, and that the
-//! next good call is answered.
+//! numbers near the edges; its callback answers, fails, gives large answers,
+//! panics, calls the host again or swaps the module. An execution checks the
+//! result of each method, the whole memory after it, the callback's arguments,
+//! the caller's result, which instance has answered, which instances are alive,
+//! and that the next good call is answered.
 
 mod guest;
 mod model;
@@ -34,7 +34,7 @@ use crate::{random::Random, runner::Tally};
 ///
 /// # Errors
 ///
-/// The first thing that differs from the model, in words.
+/// A description of the first difference from the model.
 pub fn execute(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let world = World::new(Random::new(seed));
     if let Some(host) = new_host(&world) {
@@ -47,7 +47,7 @@ pub fn execute(seed: u64, tally: &mut Tally) -> Result<(), String> {
         driver.drive();
         drop(host);
     }
-    // The clock may be looking at the host, and be the last to let go of it.
+    // The clock's thread may be the last owner of the host for a moment.
     let begun = Instant::now();
     while !world.shared.lock().live.is_empty() && begun.elapsed() < LETTING_GO {
         thread::yield_now();
@@ -63,7 +63,7 @@ pub fn execute(seed: u64, tally: &mut Tally) -> Result<(), String> {
     }
 }
 
-/// How long the clock has to let go of a host: much longer than it needs.
+/// The time within which the clock must drop a host: much more than it needs.
 const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// A result of the host's, or its panic.
@@ -74,8 +74,7 @@ fn new_host(world: &Arc<World>) -> Option<Arc<WapcHost>> {
     let callback = Callback(Arc::clone(world));
     let result = catch_unwind(AssertUnwindSafe(|| {
         WapcHost::builder(provider)
-            // Without timeouts the clock sleeps: what it does in between, now
-            // and then, is not in the model.
+            // Without timeouts the clock sleeps. The model has no periodic maintenance.
             .limits(Limits::default().timeout(None).start_timeout(None))
             .build_with(callback)
     }));
@@ -92,7 +91,7 @@ fn new_host(world: &Arc<World>) -> Option<Arc<WapcHost>> {
             world.same("the host's id", &Some(host.id()), &host_id);
             if !matches!(started, Some(Started::Instance(_))) {
                 world.differ(format!(
-                    "a host was made of a guest that came to {started:?}"
+                    "a host was made of a guest whose start ended with {started:?}"
                 ));
             }
             let host = Arc::new(host);
@@ -142,8 +141,9 @@ impl Driver<'_> {
             }
         };
         if matches!(started, Some(Started::Failed(_) | Started::Panicked(_))) {
-            self.world
-                .differ(format!("checked out what came to {started:?}"));
+            self.world.differ(format!(
+                "an instance was checked out whose start ended with {started:?}"
+            ));
         }
         for _ in 0..self.random.below(5) {
             match self.random.below(6) {
@@ -223,8 +223,8 @@ impl Driver<'_> {
         }
     }
 
-    /// What the host must do about its instance before it goes on. Returns the
-    /// generation of which it must make one.
+    /// Updates the model for a call or a check-out. Returns the generation of which
+    /// the host must make an instance first, if it must.
     fn before(&mut self, of: Step) -> Option<u64> {
         let mut shared = self.world.shared.lock();
         let model = &mut shared.model;
@@ -247,8 +247,8 @@ impl Driver<'_> {
         None
     }
 
-    /// Takes note of the instance that was made, if one had to be: how it
-    /// started, and whether the host has it.
+    /// Records the instance that was made, if one had to be: how it started, and
+    /// whether the host has it.
     fn filled(&self, must_make: Option<u64>) -> Option<Started> {
         let mut shared = self.world.shared.lock();
         let started = shared.started.pop();
@@ -265,7 +265,7 @@ impl Driver<'_> {
         started
     }
 
-    /// Checks what the caller got of a call that the guest ended so.
+    /// Checks the caller's result against the end of the guest's call.
     fn check_call(
         &mut self,
         ended: &Ended,
@@ -289,7 +289,7 @@ impl Driver<'_> {
         self.world
             .same("the instance that answers", &Some(*instance), &slot);
 
-        // The last response's reader decides.
+        // The result is that of the reader of the last response.
         let reader_panic = reader.and_then(|(reader, seen)| {
             self.world.same("what was read", &seen, responses);
             (reader.panics_at? + 1 == responses.len()).then_some(reader.number)
@@ -369,7 +369,7 @@ impl Driver<'_> {
     }
 }
 
-/// What a driver is about to do.
+/// The next step of a driver.
 #[derive(Clone, Copy)]
 enum Step {
     CheckOut,
@@ -381,7 +381,7 @@ enum Step {
 struct Reader<'c> {
     world: &'c World,
     reenters: bool,
-    /// At which of the responses it panics.
+    /// The index of the response at which it panics.
     panics_at: Option<usize>,
     number: u64,
 }
@@ -400,7 +400,7 @@ impl Reader<'_> {
     }
 }
 
-/// Checks what the host made of an instance that did not come to be.
+/// Checks the host's error for an instance that failed to start.
 fn check_start<T: fmt::Debug>(world: &World, started: Option<&Started>, result: &Caught<T>) {
     let as_expected = match (started, result) {
         (Some(Started::Failed(words)), Ok(Err(Error::Init(error)))) => chain(error) == *words,
@@ -409,7 +409,7 @@ fn check_start<T: fmt::Debug>(world: &World, started: Option<&Started>, result: 
     };
     if !as_expected {
         world.differ(format!(
-            "a start that came to {started:?} gave {}",
+            "a start that ended with {started:?} gave {}",
             words_of(result)
         ));
     }

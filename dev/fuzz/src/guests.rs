@@ -1,10 +1,9 @@
-//! Generated guests, on both engines alike.
+//! Generated guests, compared between the engines.
 //!
 //! One execution is one module of wasm-smith's, with the imports and exports
-//! of a waPC guest, called three times on each engine. Compared are how each
-//! start and call ended, in words, the responses, and what the guest told the
-//! host: its calls, log lines and, of a softened module, its memory and
-//! globals. See [`Guests`] for what is not compared.
+//! of a waPC guest, called three times on each engine. It compares the outcomes of
+//! starts and calls, the responses, the guest's host calls and log lines and, of a
+//! softened module, its memory and globals. [`Guests`] lists the exceptions.
 
 mod plan;
 mod softener;
@@ -31,19 +30,18 @@ use crate::{log_lines, random::Random, runner::Tally, study::keep};
 
 /// Runs generated guests.
 ///
-/// What may differ by engine, and is kept out of the comparison:
+/// These may differ between engines, and are not compared:
 ///
-/// - The bits of a NaN, which WebAssembly leaves open: modules make them all
-///   the same.
-/// - How deep calls may go: wasmi counts calls, wasmtime the bytes of its
+/// - The bits of a NaN, which WebAssembly does not determine: modules canonicalise
+///   them.
+/// - The depth of calls: wasmi counts calls, wasmtime the bytes of its
 ///   stack. A module that exhausts either stack is not compared.
-/// - How far a memory or table can grow: all have a small maximum.
-/// - Backtraces, which only wasmtime has, and what an engine says of a failure
-///   of its own: left out of the words.
+/// - The size to which a memory or table can grow: all have a small maximum.
+/// - Backtraces, which only wasmtime has, and the text of engines' own failures.
 ///
-/// Most modules count what they do and trap when it is too much. The others run
-/// under the engines' fuel, which they count in units of their own: such a guest
-/// is compared up to where one of them ended it.
+/// Most modules count their steps and trap at a limit. The others run under the
+/// engines' fuel, whose units differ: such a guest is compared up to the point at
+/// which an engine ended it.
 pub struct Guests {
     engine: Engine,
     metered: Engine,
@@ -69,12 +67,12 @@ impl Guests {
         }
     }
 
-    /// Writes the module of this seed into the folder and does not run it: one
-    /// that ends the process must be looked at from outside.
+    /// Writes the module of this seed into the folder without running it, for
+    /// modules that end the process.
     ///
     /// # Errors
     ///
-    /// There is no module of this seed, or it cannot be written.
+    /// If this seed gives no module, or the file cannot be written.
     pub fn write(&self, seed: u64) -> Result<(), String> {
         let (plan, input) = plan(seed);
         let module = plan.module(&input).ok_or("this seed has no module")?;
@@ -82,11 +80,11 @@ impl Guests {
         Ok(())
     }
 
-    /// One generated guest.
+    /// Runs one generated guest.
     ///
     /// # Errors
     ///
-    /// The first difference, with the name of the file that has the module.
+    /// The first difference, with the name of the module's file.
     pub fn execute(&self, seed: u64, tally: &mut Tally) -> Result<(), String> {
         let (plan, input) = plan(seed);
         let mut count = |what: String| *tally.entry(what).or_default() += 1;
@@ -107,7 +105,7 @@ impl Guests {
                 return Ok(());
             }
             Compared::Masked => {
-                count("modules that exhausted the stack: not compared".to_owned());
+                count("modules that exhausted the stack (not compared)".to_owned());
                 return Ok(());
             }
             Compared::Different(difference) => difference,
@@ -145,7 +143,7 @@ impl Guests {
             .filter_map(|events| ended_by_fuel(events))
             .min()
         {
-            // In the call of that event the engines came to different places.
+            // The engines stopped at different points of the call.
             let same = |events: &[Event]| {
                 let before = events.get(..first).unwrap_or(events);
                 before
@@ -167,7 +165,7 @@ impl Guests {
                 Compared::Different(format!("wasmtime {one}, wasmi {other}{place}"))
             }
             None if wasmtime.len() != wasmi.len() => Compared::Different(format!(
-                "wasmtime came to {} events, wasmi to {}",
+                "wasmtime had {} events, wasmi {}",
                 wasmtime.len(),
                 wasmi.len()
             )),
@@ -175,7 +173,7 @@ impl Guests {
         }
     }
 
-    /// A smaller module whose engines differ, if one is found quickly.
+    /// Searches for a smaller module on which the engines differ.
     fn shrink(&self, plan: &Plan, mut input: Vec<u8>) -> Option<(Vec<u8>, String)> {
         let mut smallest: Option<(Vec<u8>, String)> = None;
         let mut attempts = 0;
@@ -222,7 +220,7 @@ impl Guests {
     }
 }
 
-/// What a seed comes to.
+/// Returns the plan and the input of a seed.
 fn plan(seed: u64) -> (Plan, Vec<u8>) {
     let mut random = Random::new(seed);
     let plan = Plan::new(&mut random);
@@ -238,11 +236,10 @@ fn file_name(seed: u64) -> String {
     format!("guest-{seed}.wasm")
 }
 
-/// What a call may use, on an engine that counts: more than most of these
-/// guests want, and little time.
+/// The fuel of a call: more than most of these guests use, in little time.
 const FUEL: u64 = 200_000;
 
-/// Each takes two compilations.
+/// The attempts to shrink a module; each takes two compilations.
 const MOST_ATTEMPTS: usize = 1000;
 
 enum Compared {
@@ -251,10 +248,10 @@ enum Compared {
     Masked,
 }
 
-/// What is seen of a guest.
+/// An observable event of a guest.
 #[derive(PartialEq, Eq)]
 enum Event {
-    /// It was compiled, started or called, and it ended so.
+    /// The end of a compilation, a start or a call.
     Ended {
         what: &'static str,
         outcome: String,
@@ -280,7 +277,7 @@ impl Event {
         matches!(self, Self::Ended { .. })
     }
 
-    /// Where the payloads of two host calls begin to differ.
+    /// Describes the first difference of the payloads of two host calls.
     fn first_difference(&self, other: &Self) -> Option<String> {
         let (Self::HostCall { payload: one, .. }, Self::HostCall { payload: other, .. }) =
             (self, other)
@@ -298,7 +295,7 @@ impl Event {
         ))
     }
 
-    /// For counting.
+    /// The name under which the event is counted.
     fn kind(&self) -> String {
         match self {
             Self::Ended { what, outcome, .. } => {
@@ -359,7 +356,7 @@ fn events_of(
         });
     let note = |what, result: &Result<Vec<u8>, Error>| {
         let mut events = events.lock();
-        // The host's number differs from engine to engine.
+        // The host's id differs between the engines.
         events.extend(log_lines::take().iter().map(|line| {
             let line = line.split_once("] ").map_or(&**line, |(_, line)| line);
             Event::Logged(line.to_owned())
@@ -388,7 +385,7 @@ const CALLS: [(&str, &[u8]); 3] = [
     ("another", &[0xa5; 300]),
 ];
 
-/// Writes down what it is asked. Its answer depends on nothing else.
+/// A callback that records its arguments. Its answer depends on them alone.
 struct Callback(Events);
 
 impl HostCallback for Callback {
@@ -406,8 +403,9 @@ impl HostCallback for Callback {
     }
 }
 
-/// The engine of `provider-wasmtime`'s own making, but that it compiles
-/// quickly, and on one thread: the others have executions of their own.
+/// An engine with the settings of `provider-wasmtime`, except that it compiles
+/// without optimisation and on one thread: the other threads run executions of their
+/// own.
 fn engine(metered: bool) -> Engine {
     let mut config = Config::new();
     config

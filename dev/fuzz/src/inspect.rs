@@ -1,9 +1,9 @@
-//! Any bytes, through the reports of `wapc inspect`.
+//! Arbitrary bytes, through the reports of `wapc inspect`.
 //!
 //! One execution is one file: arbitrary bytes, a fixture with mutations, or a
-//! generated module. It must have a report or be refused, without a panic, and
-//! no control character may get into the report. Of some files the engines are
-//! asked too, and must agree.
+//! generated module. It must have a report or be refused, without a panic, and the
+//! report must not contain control characters. Some files are also compiled by the
+//! engines, which must agree.
 
 use std::path::Path;
 
@@ -14,11 +14,12 @@ use wasm_smith::{Config, Module};
 
 use crate::{random::Random, runner::Tally, study::keep};
 
-/// One file. If something is wrong it is written into the folder `out`.
+/// Checks the report of one file, and writes the file into the folder `out` if the
+/// check fails.
 ///
 /// # Errors
 ///
-/// What is wrong with its report.
+/// A description of the fault.
 pub fn execute(out: &Path, seed: u64, tally: &mut Tally) -> Result<(), String> {
     let mut random = Random::new(seed);
     let (what, bytes) = file(&mut random);
@@ -56,7 +57,7 @@ fn check(bytes: &[u8], asks_engines: bool, what: &str, tally: &mut Tally) -> Res
     Ok(())
 }
 
-/// What a report shows must not steer a terminal.
+/// Checks that the text of a report has no control characters.
 fn check_text(text: &str) -> Result<(), String> {
     let control = text
         .chars()
@@ -103,7 +104,7 @@ fn bytes(random: &mut Random) -> Vec<u8> {
     let mut bytes = begin.to_vec();
     for _ in 0..random.below(8) {
         let size = random.below(40);
-        // A section that is well-formed on the outside at least.
+        // A section whose header is well-formed.
         if begin.starts_with(b"\0asm") {
             bytes.push(u8::try_from(random.below(15)).unwrap_or_default());
             bytes.push(u8::try_from(size).unwrap_or_default());
@@ -117,7 +118,7 @@ fn generated(random: &mut Random) -> Vec<u8> {
     let settings = random.bytes(400);
     let size = random.below(3000);
     let input = random.bytes(size);
-    // Any feature may be on: inspect reads what engines refuse.
+    // Any feature may be on: `inspect` reads modules that engines refuse.
     let config = Config::arbitrary(&mut Unstructured::new(&settings)).unwrap_or_default();
     let config = Config {
         generate_custom_sections: true,
@@ -130,7 +131,7 @@ fn generated(random: &mut Random) -> Vec<u8> {
         .unwrap_or_default()
 }
 
-/// Changes some bytes, and where others are.
+/// Changes, inserts and removes some bytes.
 fn mutated(mut bytes: Vec<u8>, random: &mut Random) -> Vec<u8> {
     for _ in 0..random.below(6) {
         let place = random.below(bytes.len());
@@ -148,7 +149,7 @@ fn mutated(mut bytes: Vec<u8>, random: &mut Random) -> Vec<u8> {
                 bytes.splice(target..target, copied).for_each(drop);
             }
             4 => {
-                // A number as long as they get.
+                // The longest encoding of a number.
                 let number = *random.pick::<&[u8]>(&[
                     &[0xff, 0xff, 0xff, 0xff, 0x0f],
                     &[0x80, 0x80, 0x80, 0x80, 0x08],

@@ -5,14 +5,14 @@
 //! $ cargo run --release -p fuzz -- conversations --executions 1000000
 //! ```
 //!
-//! An execution is a function of its seed alone, so that the seed of a failure
-//! is all that is needed to see it again: `--seed SEED --executions 1`.
+//! An execution depends on its seed alone, so the seed of a failure reproduces it:
+//! `--seed SEED --executions 1`.
 //!
 //! - [`conversations`]: the host and `ModuleState` under a scripted engine,
 //!   against a model.
-//! - [`guests`]: generated guests, on both engines alike.
-//! - [`inspect`]: any bytes.
-//! - [`runner`]: runs executions on all processors, and catches what they do.
+//! - [`guests`]: generated guests, compared between the engines.
+//! - [`inspect`]: arbitrary bytes, which must have a report or be refused.
+//! - [`runner`]: runs executions on all processors, and catches their panics.
 
 #![forbid(unsafe_code)]
 

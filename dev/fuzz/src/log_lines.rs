@@ -1,4 +1,4 @@
-//! What guests log, kept by thread: an execution has its thread to itself.
+//! The log lines of guests, by thread: an execution has its thread to itself.
 
 use std::cell::RefCell;
 
@@ -26,15 +26,15 @@ impl Log for Collector {
     fn flush(&self) {}
 }
 
-/// Collects from now on.
+/// Starts to collect log lines.
 pub(crate) fn collect() {
-    // Another run in this process may have done so already.
+    // Fails if another run in this process has set the logger already.
     if log::set_logger(&COLLECTOR).is_ok() {
         log::set_max_level(LevelFilter::Info);
     }
 }
 
-/// What guests have logged in this thread since this was last asked.
+/// Takes the lines that guests have logged on this thread.
 pub(crate) fn take() -> Vec<String> {
     LINES.take()
 }

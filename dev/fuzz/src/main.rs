@@ -1,4 +1,4 @@
-//! The command `fuzz`; see its library for what it does.
+//! The command `fuzz`. The library of this crate implements it.
 
 #![forbid(unsafe_code)]
 
@@ -16,23 +16,23 @@ use fuzz::{
 #[derive(Debug, Parser)]
 #[command(name = "fuzz")]
 struct Arguments {
-    /// What to fuzz
+    /// The target
     #[arg(value_enum)]
     target: Target,
 
-    /// How many executions to run
+    /// The number of executions
     #[arg(long, value_name = "N")]
     executions: u64,
 
-    /// The first execution's seed; those after it have the seeds after it
+    /// The seed of the first execution; the others have the next seeds
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Where to write what has failed
+    /// The folder for the files of failed executions
     #[arg(long, value_name = "DIR", default_value = "target/fuzz")]
     out: PathBuf,
 
-    /// Write the modules of `guests` there and do not run them
+    /// Write the modules of `guests` to that folder without running them
     #[arg(long)]
     write: bool,
 }
@@ -41,9 +41,9 @@ struct Arguments {
 enum Target {
     /// The host under a scripted engine, against a model
     Conversations,
-    /// Generated guests, on both engines alike
+    /// Generated guests, compared between the engines
     Guests,
-    /// Any bytes, through the reports of `wapc inspect`
+    /// Arbitrary bytes, through the reports of `wapc inspect`
     Inspect,
 }
 

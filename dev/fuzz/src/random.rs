@@ -1,18 +1,18 @@
-//! Random numbers from a seed: the same on every machine.
+//! Random numbers from a seed, the same on every machine.
 
 /// SplitMix64. Source: <https://prng.di.unimi.it/splitmix64.c>.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The sequence of this seed.
+    /// Creates the sequence of this seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// A sequence of its own, so that what one part of an execution takes does
-    /// not shift what the next one gets.
+    /// Splits off another sequence, so that the numbers one part of an execution takes
+    /// do not shift those of the next part.
     #[must_use]
     pub const fn fork(&mut self) -> Self {
         Self(self.u64())
@@ -27,7 +27,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Any number, as guests pass them.
+    /// Any number, signed as in guests' arguments.
     pub fn i32(&mut self) -> i32 {
         let [.., a, b, c, d] = self.u64().to_le_bytes();
         i32::from_le_bytes([a, b, c, d])
@@ -48,7 +48,7 @@ impl Random {
     ///
     /// # Panics
     ///
-    /// If there are none.
+    /// If `choices` is empty.
     pub fn pick<'c, T>(&mut self, choices: &'c [T]) -> &'c T {
         let index = self.below(choices.len());
         choices.get(index).expect("there is a choice")
@@ -64,8 +64,8 @@ impl Random {
         bytes
     }
 
-    /// A pointer or a length, near where a memory of `memory` bytes has its
-    /// edges or where 32 bits do.
+    /// A pointer or a length, near the bounds of a memory of `memory` bytes or of 32
+    /// bits.
     pub fn edge(&mut self, memory: usize) -> i32 {
         match self.below(14) {
             0 => 0,
@@ -84,8 +84,8 @@ impl Random {
         }
     }
 
-    /// A pointer and a length: as a rule within a memory of `memory` bytes, or
-    /// just beyond it.
+    /// A pointer and a length: mostly within a memory of `memory` bytes, or just
+    /// beyond it.
     pub fn range(&mut self, memory: usize) -> (i32, i32) {
         if self.one_in(14) {
             return (self.edge(memory), self.edge(memory));
@@ -106,7 +106,7 @@ impl Random {
     }
 }
 
-/// A number as it travels: unsigned in an `i32`.
+/// Converts a number to an argument: unsigned in an `i32`.
 #[must_use]
 pub fn number(value: usize) -> i32 {
     u32::try_from(value).unwrap_or(u32::MAX).cast_signed()

@@ -1,4 +1,4 @@
-//! Runs executions on all processors, and catches what they do.
+//! Runs executions on all processors, and catches their panics.
 
 use std::{
     any::Any,
@@ -13,30 +13,29 @@ use parking_lot::Mutex;
 
 use crate::log_lines;
 
-/// One execution: a function of its seed. It counts what it met in the
-/// [`Tally`], and returns what differs from what must be.
+/// One execution: a function of its seed. It counts events in the [`Tally`], and
+/// fails with a description of the first difference.
 pub type Execute<'e> = dyn Fn(u64, &mut Tally) -> Result<(), String> + Sync + 'e;
 
-/// How often executions met what, by name.
+/// Counts of events, by name.
 pub type Tally = BTreeMap<String, u64>;
 
-/// How much to run.
+/// The executions to run.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Run {
-    /// The seed of the first execution; those after it have the seeds after
-    /// it.
+    /// The seed of the first execution; the others have the next seeds.
     pub seed: u64,
-    /// How many.
+    /// The number of executions.
     pub executions: u64,
-    /// On how many threads.
+    /// The number of threads.
     pub threads: usize,
-    /// Whether to say now and then on standard error how far it is.
+    /// Prints the progress on standard error from time to time.
     pub progress: bool,
 }
 
 impl Run {
-    /// This many executions from this seed, on all processors, silently.
+    /// Plans this many executions from this seed, on all processors, without output.
     #[must_use]
     pub fn new(seed: u64, executions: u64) -> Self {
         Self {
@@ -47,8 +46,8 @@ impl Run {
         }
     }
 
-    /// Runs them. What fails is written to standard error at once, with its
-    /// seed.
+    /// Runs the executions. Failures are printed on standard error at once, with
+    /// their seeds.
     ///
     /// An execution that does not end within [`LONGEST`] ends the process,
     /// since a thread cannot be stopped: with exit code 1 and its seed.
@@ -102,8 +101,8 @@ impl Run {
             }
             let seed = self.seed.wrapping_add(index);
             *watch.lock() = Some((seed, Instant::now()));
-            // Nothing that an execution leaves behind is used by the next one
-            // but engines, which have no state that guests reach.
+            // Unwind-safe: executions share only engines, whose state guests cannot
+            // reach.
             let execution = panic::AssertUnwindSafe(|| execute(seed, &mut own.tally));
             let failure = match panic::catch_unwind(execution) {
                 Ok(Ok(())) => None,
@@ -130,7 +129,7 @@ impl Run {
         state.summary.lock().add(own);
     }
 
-    /// Ends the process if an execution does not end.
+    /// Ends the process if an execution takes too long.
     fn watch(self, state: &State, watches: &[Watch], begun: Instant) {
         let mut reported = 0;
         while !state.over.load(Ordering::Relaxed) {
@@ -139,7 +138,7 @@ impl Run {
                 if let Some((seed, since)) = *watch.lock()
                     && since.elapsed() > LONGEST
                 {
-                    eprintln!("seed {seed}: does not end");
+                    eprintln!("seed {seed}: does not end within {} s", LONGEST.as_secs());
                     process::exit(1);
                 }
             }
@@ -156,22 +155,22 @@ impl Run {
     }
 }
 
-/// How long an execution may take; most take a thousandth of it.
+/// The time limit of an execution; most take a thousandth of it.
 pub const LONGEST: Duration = Duration::from_secs(120);
 
-/// wasmi 2.0.0 leaves a frame on the native stack for each `memory.grow` and
-/// `table.grow` (<https://github.com/wasmi-labs/wasmi/pull/1946>), and in a
-/// build with debug assertions for each instruction, until the guest returns:
-/// a guest can abort the process so. This is room for what generated guests
-/// do before their fuel is used up.
+/// The native stack of each thread. wasmi 2.0.0 leaves a frame on it for each
+/// `memory.grow` and `table.grow` (<https://github.com/wasmi-labs/wasmi/pull/1946>),
+/// and for each instruction in a build with debug assertions, until the guest
+/// returns, so a guest can overflow it. This size suffices for generated guests and
+/// their fuel.
 const STACK_BYTES: usize = 256 << 20;
 
 const PROGRESS_SECONDS: u64 = 15;
 
-/// One defect fails many executions.
+/// The failures that are printed: one defect fails many executions.
 const SHOWN_FAILURES: u64 = 20;
 
-/// What a thread is at, and since when.
+/// The seed that a thread runs, and its start time.
 type Watch = Mutex<Option<(u64, Instant)>>;
 
 struct State {
@@ -182,29 +181,29 @@ struct State {
     summary: Mutex<Summary>,
 }
 
-/// What has been run, and what has failed.
+/// The counts of executions and failures.
 ///
 /// Its `Display` is the last line of a run: `N executions, N differences, N
 /// panics`.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Summary {
-    /// How many executions.
+    /// The number of executions.
     pub executions: u64,
-    /// How many of them differed from what must be.
+    /// The number of executions with a difference.
     pub differences: u64,
-    /// How many of them panicked.
+    /// The number of executions that panicked.
     pub panics: u64,
-    /// The seeds of those that failed, the lowest first.
+    /// The seeds of failed executions, in ascending order.
     pub failed_seeds: Vec<u64>,
-    /// What executions met.
+    /// The events of all executions.
     pub tally: Tally,
-    /// How long it took.
+    /// The duration of the run.
     pub elapsed: Duration,
 }
 
 impl Summary {
-    /// Whether nothing has failed.
+    /// Returns `true` if no execution failed.
     #[must_use]
     pub const fn is_clean(&self) -> bool {
         self.differences == 0 && self.panics == 0
@@ -232,7 +231,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// What a panic says.
+/// Returns the message of a panic.
 fn text(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<String>()

@@ -1,4 +1,4 @@
-//! A short run of each target; the long ones are started by hand.
+//! A short run of each target. Long runs are started by hand.
 
 use std::path::Path;
 
@@ -10,18 +10,18 @@ use fuzz::{
 };
 
 #[test]
-fn conversations_go_by_the_model() {
+fn conversations_match_the_model() {
     is_clean(5000, &conversations::execute);
 }
 
 #[test]
-fn generated_guests_do_the_same_on_each_engine() {
+fn generated_guests_behave_the_same_on_each_engine() {
     let guests = Guests::new(Path::new(OUT));
     is_clean(100, &|seed, tally| guests.execute(seed, tally));
 }
 
 #[test]
-fn any_bytes_have_a_report_or_are_refused() {
+fn arbitrary_bytes_have_a_report_or_are_refused() {
     is_clean(500, &|seed, tally| {
         inspect::execute(Path::new(OUT), seed, tally)
     });

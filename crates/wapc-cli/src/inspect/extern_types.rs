@@ -1,4 +1,4 @@
-//! The types of what a module imports and exports, in the host's terms.
+//! The types of imports and exports, converted to the host's.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use wasmparser::{Export, ExternalKind, FuncType, MemoryType, TypeRef, ValType};
 
 use super::sections::Sections;
 
-/// The types of what a module imports and exports, in the host's terms.
+/// The types of a module's imports and exports, converted to the host's.
 pub(super) struct ExternTypes {
     functions: Vec<Option<Named>>,
     memory: Named,
@@ -15,12 +15,11 @@ pub(super) struct ExternTypes {
     table: Named,
     global: Named,
     tag: Named,
-    /// Stands for a type that is not there, in a module that is not valid.
+    /// Stands for a missing type, in an invalid module.
     unknown: Named,
 }
 
-/// A type and its words. Few types stand for many imports and exports, so
-/// those share the words.
+/// A type and its text, which all imports and exports of the type share.
 pub(super) struct Named {
     /// `None` for a type that the module does not define.
     pub(super) extern_type: Option<ExternType>,
@@ -37,7 +36,7 @@ impl Named {
 }
 
 impl ExternTypes {
-    pub(super) fn of(sections: &Sections<'_>) -> Self {
+    pub(super) fn new(sections: &Sections<'_>) -> Self {
         let function = |function: &FuncType| {
             let (params, results) = (function.params(), function.results());
             let named = Named::new(ExternType::Function(
@@ -128,6 +127,6 @@ const fn value_type(value_type: &ValType) -> ValueType {
     }
 }
 
-/// Longer signatures are summed up: a million exports may share a type of two
+/// Longer signatures are abbreviated: a million exports may share a type of two
 /// thousand values.
 const SHOWN_VALUES: usize = 32;

@@ -1,4 +1,4 @@
-//! Guesses what a module was written in.
+//! Guesses of the languages that a module was written in.
 
 use serde::Serialize;
 
@@ -10,12 +10,12 @@ use super::report::Producer;
 pub struct Language {
     /// Its name.
     pub name: &'static str,
-    /// What it is guessed from.
+    /// The entry of the producers section that names it.
     pub evidence: String,
 }
 
-/// The languages that `producers` hint at, each one once.
-pub(super) fn of(producers: &[Producer]) -> Vec<Language> {
+/// Guesses languages from `producers`. Each language is named once.
+pub(super) fn guess(producers: &[Producer]) -> Vec<Language> {
     let mut languages: Vec<Language> = Vec::new();
     for producer in producers {
         if let Some(name) = of_producer(producer)
@@ -42,8 +42,8 @@ fn of_producer(producer: &Producer) -> Option<&'static str> {
             .iter()
             .find(|(prefix, _)| name.starts_with(prefix))
             .map(|(_, language)| *language),
-        // What works on other compilers' output, binaryen or wasm-bindgen,
-        // is silent on the language.
+        // Tools that process the output of other compilers, such as binaryen and
+        // wasm-bindgen, do not tell the language.
         "processed-by" => TOOLS
             .iter()
             .find(|(tool, _)| says(tool))
@@ -82,7 +82,7 @@ const LANGUAGES: &[(&str, &str)] = &[
     ("wat", "WebAssembly text"),
 ];
 
-/// Words of compilers that take one language.
+/// Words in the names of compilers for one language.
 const TOOLS: &[(&str, &str)] = &[
     ("asc", "AssemblyScript"),
     ("assemblyscript", "AssemblyScript"),
@@ -109,7 +109,7 @@ mod tests {
                 version: String::new(),
             })
             .collect();
-        of(&producers)
+        guess(&producers)
             .into_iter()
             .map(|language| language.name)
             .collect()

@@ -1,4 +1,4 @@
-//! What is known of a module.
+//! The report on a module.
 
 use std::sync::Arc;
 
@@ -6,66 +6,66 @@ use serde::{Serialize, Serializer};
 
 use super::languages::Language;
 
-/// What is known of a module. Its `Display` is for people,
+/// A description of a module. Its `Display` is for people,
 /// [`Report::json`] for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Report {
-    /// What it is.
+    /// The kind of module.
     pub kind: Kind,
-    /// What of WASI it is, which a guest may be as well.
+    /// The kind of WASI module, which a guest may be as well.
     pub wasi: Option<WasiKind>,
-    /// Whether it came as binary or text.
+    /// The format of the file.
     pub form: Form,
-    /// The size of what was given.
+    /// The size of the file.
     pub file_bytes: usize,
-    /// The size of the binary: another one if text was given.
+    /// The size of the module in the binary format.
     pub module_bytes: usize,
-    /// The name that it gives itself in its name section.
+    /// The module's name in its name section.
     pub name: Option<String>,
-    /// What it imports, by module.
+    /// The imports, by module.
     pub imports: Vec<ImportGroup>,
-    /// What it exports.
+    /// The exports.
     pub exports: Vec<Export>,
-    /// Its memories, imported ones first.
+    /// The memories, imported ones first.
     pub memories: Vec<Memory>,
-    /// Its tables, imported ones first.
+    /// The tables, imported ones first.
     pub tables: Vec<Table>,
-    /// What runs before the first call, in this order, in a host of waPC.
+    /// The functions that a waPC host runs before the first call, in this order.
     pub start_functions: Vec<StartEntry>,
-    /// How many functions it has.
+    /// The numbers of functions.
     pub functions: Functions,
-    /// Its custom sections.
+    /// The custom sections.
     pub custom_sections: Vec<CustomSection>,
-    /// The producers section: what it was made with.
+    /// The producers section: the languages and tools that made the module.
     pub producers: Vec<Producer>,
     /// The target features section.
     pub target_features: Vec<TargetFeature>,
-    /// Whether it has a name section, without which traps name no functions.
+    /// `true` if there is a name section, without which traps name no functions.
     pub has_name_section: bool,
-    /// What it may have been written in, guessed from its producers.
+    /// The languages that it may have been written in, guessed from its producers.
     pub languages: Vec<Language>,
-    /// Why it is not a guest that any engine of this host runs; empty if it
-    /// is one. Of a module that is not valid, only that.
+    /// The reasons for which every engine refuses the module; empty for a guest. An
+    /// invalid module has one reason.
     pub refusals: Vec<String>,
-    /// What each engine says.
+    /// The verdict of each engine; empty from [`read`](super::read).
     pub engines: Vec<Verdict>,
-    /// What was odd when it was read.
+    /// Notes on sections that cannot be decoded.
     pub notes: Vec<String>,
 }
 
-/// What a module is.
+/// The kinds of modules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Kind {
-    /// It imports from `wapc` or exports `__guest_call`.
+    /// A module that imports from `wapc` or exports `__guest_call`.
     WapcGuest,
-    /// No guest, and a program for WASI.
+    /// A program for WASI that is no guest.
     WasiCommand,
-    /// No guest, and a library for WASI.
+    /// A library for WASI that is no guest.
     WasiReactor,
-    /// A component, which holds modules.
+    /// A component, which contains modules.
     Component,
     /// Any other module.
     Other,
@@ -77,21 +77,21 @@ pub enum Kind {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum WasiKind {
-    /// It exports `_start`.
+    /// A module that exports `_start`.
     Command,
-    /// It exports `_initialize`, or imports from WASI and does not export
-    /// `_start`.
+    /// A module that exports `_initialize`, or imports from WASI and does not
+    /// export `_start`.
     Reactor,
 }
 
-/// How a module was given.
+/// The formats of modules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Form {
-    /// In the binary format.
+    /// The binary format.
     Binary,
-    /// In the text format.
+    /// The text format.
     Text,
 }
 
@@ -101,7 +101,7 @@ pub enum Form {
 pub struct ImportGroup {
     /// The module's name.
     pub module: String,
-    /// What is imported from it.
+    /// The imports from it.
     pub items: Vec<Import>,
 }
 
@@ -111,27 +111,27 @@ pub struct ImportGroup {
 pub struct Import {
     /// Its name.
     pub name: String,
-    /// What it is to be.
+    /// The type that the module requires.
     #[serde(rename = "type", serialize_with = "shared_text")]
     pub extern_type: Arc<str>,
-    /// Whether the host has it.
+    /// The host's answer to the import.
     #[serde(flatten)]
-    pub standing: Standing,
+    pub status: ImportStatus,
 }
 
-/// Whether the host has what is imported.
+/// The host's answer to an import. Its key in JSON is `standing`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "standing", rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Standing {
-    /// It has.
+pub enum ImportStatus {
+    /// The host provides it.
     Provided,
-    /// It has something else of this name.
+    /// The host provides something of another type under this name.
     Mismatched {
-        /// What that is.
+        /// The type that the host provides.
         provided: String,
     },
-    /// It has not.
+    /// The host provides nothing under this name.
     NotProvided,
 }
 
@@ -141,20 +141,20 @@ pub enum Standing {
 pub struct Export {
     /// Its name.
     pub name: String,
-    /// What it is.
+    /// Its type.
     #[serde(rename = "type", serialize_with = "shared_text")]
     pub extern_type: Arc<str>,
-    /// Which one, among those of its kind.
+    /// Its index among the items of its kind.
     pub index: u32,
 }
 
-/// How much there is at first, and at most.
+/// The size at the start, and the maximum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Limits {
-    /// At first.
+    /// The size at the start.
     pub min: u64,
-    /// At most, as far as the module says.
+    /// The maximum, if the module declares one.
     pub max: Option<u64>,
 }
 
@@ -162,19 +162,19 @@ pub struct Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Memory {
-    /// Whether somebody else is to give it.
+    /// `true` if it is imported.
     pub imported: bool,
     /// The names under which it is exported.
     pub exported_as: Vec<String>,
     /// Its size in pages.
     pub pages: Limits,
-    /// Its size in bytes; 2⁶⁴ − 1 stands for more than that too.
+    /// Its size in bytes, saturated at 2⁶⁴ − 1.
     pub bytes: Limits,
     /// The size of a page in bytes.
     pub page_bytes: u64,
-    /// Whether its addresses have 64 bits.
+    /// `true` if addresses have 64 bits.
     pub is_64: bool,
-    /// Whether threads share it.
+    /// `true` if threads share it.
     pub is_shared: bool,
 }
 
@@ -182,15 +182,15 @@ pub struct Memory {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Table {
-    /// Whether somebody else is to give it.
+    /// `true` if it is imported.
     pub imported: bool,
     /// The names under which it is exported.
     pub exported_as: Vec<String>,
-    /// What it holds.
+    /// The type of its elements.
     pub element_type: String,
-    /// How many of them.
+    /// The number of elements.
     pub elements: Limits,
-    /// Whether its indices have 64 bits.
+    /// `true` if indices have 64 bits.
     pub is_64: bool,
 }
 
@@ -198,7 +198,7 @@ pub struct Table {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct StartEntry {
-    /// What makes it one.
+    /// The export's name, or a description of the start section.
     pub name: String,
     /// Its index.
     pub function: u32,
@@ -208,13 +208,13 @@ pub struct StartEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Functions {
-    /// From elsewhere.
+    /// Imported functions.
     pub imported: usize,
-    /// Its own.
+    /// Functions with a body.
     pub defined: usize,
-    /// Those that the name section names.
+    /// Functions with a name in the name section.
     pub named: usize,
-    /// The size of the code section.
+    /// The size of the code section in bytes.
     pub code_bytes: u32,
 }
 
@@ -244,29 +244,35 @@ pub struct Producer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TargetFeature {
-    /// Its name, as compilers have it.
+    /// The name that compilers use.
     pub name: String,
-    /// Whether the module uses it; if not, it must not be linked with one that
-    /// does.
+    /// `true` if the module uses it; `false` if the module must not be linked with one
+    /// that does.
     pub used: bool,
 }
 
-/// What an engine says of a module.
+/// An engine's verdict on a module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Verdict {
-    /// The engine.
+    /// The engine's name.
     pub engine: &'static str,
-    /// Why it refuses the module, if it does.
+    /// The reason for which it refuses the module.
     pub refusal: Option<String>,
 }
 
 impl Report {
-    /// The report in JSON, with a line break at its end.
+    /// Returns the report in JSON, with a line break at its end.
+    ///
+    /// ```
+    /// let report = wapc_cli::inspect::read(b"(module)")?;
+    /// assert!(report.json()?.contains(r#""kind": "other""#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As `serde_json` has them; none is known that this report can cause.
+    /// If `serde_json` fails, for which this report gives no known cause.
     pub fn json(&self) -> Result<String, serde_json::Error> {
         serde_json::to_string_pretty(self).map(|json| json + "\n")
     }

@@ -1,4 +1,4 @@
-//! Reads the sections of a module, as they stand in it.
+//! The sections of a module, read without validation.
 
 use std::collections::HashMap;
 
@@ -11,11 +11,10 @@ use wasmparser::{
 
 use super::report::{Producer, TargetFeature};
 
-/// What a module's sections say. Indices are as the module has them: they may
-/// point nowhere.
+/// The contents of a module's sections. Indices may be out of bounds.
 #[derive(Default)]
 pub(super) struct Sections<'m> {
-    /// `None` for a type that is no function's.
+    /// `None` for types of other things than functions.
     pub(super) types: Vec<Option<FuncType>>,
     pub(super) imports: ImportGroups<'m>,
     /// The type of each function, imported ones first.
@@ -92,7 +91,7 @@ impl<'m> Sections<'m> {
             | Payload::CodeSectionEntry(_)
             | Payload::End(_) => Ok(()),
             other => Err(ModuleError::Invalid {
-                reason: "a section that no module has".to_owned(),
+                reason: "a section of another kind than modules have".to_owned(),
                 offset: other.as_section().map_or(0, |(_, range)| range.start),
             }),
         }
@@ -166,7 +165,7 @@ impl<'m> ImportGroups<'m> {
     }
 }
 
-/// What a module's custom sections say. None of them can make it invalid.
+/// The contents of the custom sections. None of them can make a module invalid.
 #[derive(Default)]
 pub(super) struct CustomSections<'m> {
     /// Names and sizes.
@@ -176,7 +175,7 @@ pub(super) struct CustomSections<'m> {
     pub(super) has_names: bool,
     pub(super) module_name: Option<&'m str>,
     pub(super) named_functions: usize,
-    /// What does not decode.
+    /// One note for each section that cannot be decoded.
     pub(super) notes: Vec<String>,
 }
 
@@ -186,13 +185,13 @@ impl<'m> CustomSections<'m> {
         let read = match section.as_known() {
             KnownCustom::Name(names) => self.add_names(names),
             KnownCustom::Producers(producers) => self.add_producers(producers),
-            // The sizes say all that there is to say of the others.
+            // The report has only the sizes of the others.
             _ if section.name() == "target_features" => self.add_target_features(section),
             _ => Ok(()),
         };
         if let Err(error) = read {
             self.notes.push(format!(
-                "the custom section `{}` does not decode: {error}",
+                "the custom section `{}` cannot be decoded: {error}",
                 section.name()
             ));
         }
@@ -209,7 +208,7 @@ impl<'m> CustomSections<'m> {
                         self.named_functions += 1;
                     }
                 }
-                // Names of what this report does not list.
+                // The report has no names of other things.
                 _ => {}
             }
         }

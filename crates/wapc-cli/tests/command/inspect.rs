@@ -144,7 +144,7 @@ fn text_says_it_for_people() {
         );
     }
     for engine in engines() {
-        assert!(text.contains(&format!("  {engine} takes it")), "{text}");
+        assert!(text.contains(&format!("  {engine} accepts it")), "{text}");
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn engines() -> impl Iterator<Item = &'static str> {
     Engine::ALL.iter().map(|engine| engine.name())
 }
 
-/// What one run of the command led to.
+/// The outcome of one run of the command.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) stdout: Vec<u8>,

@@ -1,5 +1,5 @@
-//! An engine whose guests do what a random sequence says, and check what comes
-//! of it.
+//! An engine whose guests take their steps from a random sequence, and check the
+//! results.
 
 use std::{mem, sync::Arc};
 
@@ -107,7 +107,7 @@ impl Guest {
         })
     }
 
-    /// What an honest guest does: answers its payload.
+    /// Runs a guest without faults: it responds with its payload.
     fn run_well(&mut self) -> Result<i32, EngineError> {
         let (operation, payload) = self.model.call.clone().unwrap_or_default();
         let needed = operation.len() + payload.len();
@@ -213,7 +213,7 @@ impl Guest {
             .state
             .host_call(&self.memory, b, b_len, n, n_len, o, o_len, p, p_len);
         if self.world.shared.lock().expected_call.take().is_some() {
-            self.world.differ("the callback was not asked");
+            self.world.differ("the callback was not called");
         }
         let expected = planned.map_err(Some).and_then(|kind| {
             self.model.host_response.clear();
@@ -241,8 +241,8 @@ impl Guest {
         self.agree("host_call", found, expected).map(drop)
     }
 
-    /// Tells the callback what it is going to be asked and has to answer,
-    /// unless the call is not to reach it.
+    /// Tells the callback its next arguments and its answer, if the call will reach
+    /// it.
     fn plan_call(
         &self,
         ranges: [(i32, i32); 4],
@@ -291,7 +291,7 @@ impl Guest {
             .same(method, &found, &expected.map_err(StopReason::Protocol));
         if self.memory != self.model.memory {
             self.world
-                .differ(format!("{method}: the memory is not what it must be"));
+                .differ(format!("{method}: the memory differs from the model"));
         }
         found
     }
@@ -337,7 +337,7 @@ impl GuestInstance for Guest {
 }
 
 impl Guest {
-    /// What the host must make of a call that ended so.
+    /// Returns the result that the host must give for this end of a call.
     fn ending(&self, returned: &Result<i32, EngineError>) -> Ending {
         let said = self.model.guest_error.clone();
         match (returned, said) {
@@ -362,7 +362,7 @@ impl Guest {
 impl Drop for Guest {
     fn drop(&mut self) {
         self.world.shared.lock().live.remove(&self.number);
-        // Whatever happened, nothing lent is in the state between calls.
+        // No request is lent to the state between calls, not even after a panic.
         let requested = self.state.guest_request(&mut self.memory, 0, 0);
         let responded = self.state.guest_response(&[], 0, 0);
         for (result, import) in [
@@ -385,8 +385,8 @@ fn trap(random: &mut Random) -> Trap {
     Trap::new(code, vec![])
 }
 
-/// A memory of 0 bytes to a few pages. Mostly text, so that much of it passes
-/// for names.
+/// Returns a memory of 0 bytes to a few pages. Most of it is text, so that many of
+/// its parts are valid names.
 fn memory(random: &mut Random) -> Vec<u8> {
     let size = match random.below(24) {
         0 => 0,

@@ -1,5 +1,5 @@
-//! What `ModuleState` must do, written a second time and in another way: with
-//! 64-bit sums and a memory of its own.
+//! A second, independent implementation of `ModuleState`'s behaviour, with 64-bit
+//! sums and a memory of its own.
 
 use wapc_host::ProtocolError;
 
@@ -9,19 +9,19 @@ pub(super) struct Model {
     pub(super) memory: Vec<u8>,
     /// The operation and payload of the call that is running.
     pub(super) call: Option<(String, Vec<u8>)>,
-    /// Those of this call, in order.
+    /// The responses of this call, in order.
     pub(super) responses: Vec<Vec<u8>>,
     pub(super) guest_error: Option<Said>,
     pub(super) host_response: Vec<u8>,
     pub(super) host_error: String,
 }
 
-/// What a guest reported.
+/// An error that a guest reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Said {
     /// By `__guest_error`.
     Text(String),
-    /// By `env.abort`: its last part. The rest is what AssemblyScript says.
+    /// By `env.abort`: the last part of its text. AssemblyScript words the rest.
     Abort(String),
 }
 

@@ -1,5 +1,5 @@
-//! What a conversation's parts share: the plan, the model of the host, and
-//! what has gone wrong.
+//! The state that a conversation's parts share: the plan, the model of the host,
+//! and the first difference.
 
 use std::{
     any::Any,
@@ -29,21 +29,21 @@ pub(super) struct World {
     pub(super) host: OnceLock<Weak<WapcHost>>,
 }
 
-/// All in a conversation happens on one thread; the lock is for the types.
-/// It is never held while the host is called.
+/// A conversation runs on one thread; the lock is for the types, and is never held
+/// while the host is called.
 pub(super) struct Shared {
     pub(super) random: Random,
-    /// From now on nothing goes wrong in guests.
+    /// From now on guests do nothing wrong.
     pub(super) good: bool,
     pub(super) difference: Option<String>,
     pub(super) model: HostModel,
-    /// What the caller of the host has lent.
+    /// The request that the host's caller has lent.
     pub(super) lent: (String, Vec<u8>),
-    /// How instances have started; taken by whoever has caused it.
+    /// The ends of start functions, until the code that caused them takes them.
     pub(super) started: Vec<Started>,
-    /// How the guest's call ended.
+    /// The end of the guest's call.
     pub(super) ended: Option<Ended>,
-    /// What the callback is about to be asked, and will do.
+    /// The next call of the callback, and its action.
     pub(super) expected_call: Option<(Call, Answer)>,
     /// The instances that are alive.
     pub(super) live: BTreeSet<u64>,
@@ -52,11 +52,11 @@ pub(super) struct Shared {
     swaps_under_way: usize,
 }
 
-/// What the host must be at.
+/// The model of the host.
 #[derive(Debug)]
 pub(super) struct HostModel {
     pub(super) generation: u64,
-    /// The instance that waits since the last swap.
+    /// The instance that the last swap made and no call has used yet.
     pub(super) first: Option<u64>,
     pub(super) slot: Option<u64>,
     /// The instance that a panic of the engine has left in the slot.
@@ -67,7 +67,8 @@ pub(super) struct HostModel {
 }
 
 impl HostModel {
-    /// A call or a check-out is over: old code and what a panic has left go.
+    /// Ends a call or a check-out: instances of old code are dropped, and those that a
+    /// panic has left.
     pub(super) fn leave(&mut self) {
         self.busy = false;
         self.poisoned = None;
@@ -77,16 +78,16 @@ impl HostModel {
     }
 }
 
-/// How an instance's start functions ended.
+/// The end of an instance's start functions.
 #[derive(Debug)]
 pub(super) enum Started {
     Instance(u64),
-    /// The engine's error, in words.
+    /// The text of the engine's error.
     Failed(String),
     Panicked(u64),
 }
 
-/// How a guest's call ended.
+/// The end of a guest's call.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) instance: u64,
@@ -101,13 +102,13 @@ pub(super) enum Ending {
     Trapped(Trap, Option<Said>),
     Exited(i32),
     Protocol(ProtocolError),
-    /// The engine's error, in words.
+    /// The text of the engine's error.
     Engine(String),
     CallbackPanic(u64),
     EnginePanic(u64),
 }
 
-/// What the callback does.
+/// The callback's action.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) kind: AnswerKind,
@@ -153,19 +154,19 @@ impl World {
         })
     }
 
-    /// A random sequence of one's own.
+    /// Returns a random sequence for one part of the conversation.
     pub(super) fn random(&self) -> Random {
         self.shared.lock().random.fork()
     }
 
-    /// A number that nothing else in this conversation has.
+    /// Returns a number that is unique in this conversation.
     pub(super) fn number(&self) -> u64 {
         let mut shared = self.shared.lock();
         shared.numbers += 1;
         shared.numbers
     }
 
-    /// Takes note that something is not as it must be. The first note counts.
+    /// Records a difference from the model. Only the first one is kept.
     pub(super) fn differ(&self, difference: impl Into<String>) {
         self.shared
             .lock()
@@ -183,7 +184,7 @@ impl World {
         self.host.get()?.upgrade()
     }
 
-    /// Swaps the module, and checks what comes of it.
+    /// Swaps the module, and checks the result.
     pub(super) fn swap(&self, host: &WapcHost) {
         let (refused, nested) = {
             let mut shared = self.shared.lock();
@@ -231,7 +232,7 @@ impl World {
         self.same("the generation", &host.generation(), &generation);
         if !as_expected {
             self.differ(format!(
-                "a swap that came to {started:?} gave {}",
+                "a swap whose start ended with {started:?} gave {}",
                 words_of(&result)
             ));
         }
@@ -252,7 +253,7 @@ impl World {
             match error {
                 Some(Error::Reentrant { operation, host_id })
                     if operation == its_operation && *host_id == host.id() => {}
-                error => self.differ(format!("called from within, the host gave {error:?}")),
+                error => self.differ(format!("the host gave {error:?} to a re-entrant call")),
             }
         }
     }
@@ -264,7 +265,7 @@ impl World {
             (shared.expected_call.take(), shared.host_id)
         };
         let Some((expected, answer)) = expected else {
-            self.differ(format!("the callback was asked unexpectedly: {call:?}"));
+            self.differ(format!("the callback was called unexpectedly: {call:?}"));
             return Ok(());
         };
         let found = Call {
@@ -303,7 +304,7 @@ impl World {
 /// A start function may swap the module whose start functions may do so too.
 const MOST_NESTED_SWAPS: usize = 2;
 
-/// The callback that does as the [`World`] has planned.
+/// The callback that executes the [`World`]'s plan.
 pub(super) struct Callback(pub(super) Arc<World>);
 
 impl HostCallback for Callback {
@@ -320,7 +321,7 @@ pub(super) fn is_on_purpose(panic: &(dyn Any + Send), number: u64) -> bool {
     matches!(panic.downcast_ref(), Some(OnPurpose(its_number)) if *its_number == number)
 }
 
-/// A result or panic for people.
+/// Describes a result or a panic.
 pub(super) fn words_of<T: fmt::Debug>(
     result: &Result<Result<T, Error>, Box<dyn Any + Send>>,
 ) -> String {

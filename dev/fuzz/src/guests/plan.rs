@@ -1,5 +1,5 @@
-//! Which module an execution has: a function of its seed, and of the input
-//! that shrinking makes smaller.
+//! The module of an execution: a function of its seed, and of the input that
+//! shrinking makes smaller.
 
 use arbitrary::Unstructured;
 use wasm_smith::{Config, InstructionKind, InstructionKinds, MemoryOffsetChoices, Module};
@@ -7,27 +7,27 @@ use wasm_smith::{Config, InstructionKind, InstructionKinds, MemoryOffsetChoices,
 use super::softener::softened;
 use crate::random::Random;
 
-/// How a module is generated.
+/// The settings from which a module is generated.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     config: Config,
-    /// How much the module may do, if it is to count that itself.
+    /// The steps after which the module traps, if it counts them itself.
     own_fuel: u32,
-    /// Whether the engines count, and end it.
+    /// `true` if the engines count fuel, and end the module.
     metered: bool,
-    /// Whether the guest's numbers are kept within its memory, so that it gets
-    /// somewhere.
+    /// Set for modules that are softened.
     soft: Option<Soft>,
 }
 
-/// What is done to a module to make it a guest that gets somewhere.
+/// Changes that keep a guest's numbers within its memory, so that its calls
+/// succeed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Soft {
-    /// What remains of a pointer.
+    /// The mask of pointers.
     pub(super) pointer_mask: i32,
-    /// Whether each call responds with a part of the memory.
+    /// `true` if each call responds with a part of the memory.
     pub(super) responds: bool,
-    /// Whether each call returns 1, and not what the module says.
+    /// `true` if each call returns 1, whatever the module returns.
     pub(super) succeeds: bool,
 }
 
@@ -47,7 +47,7 @@ impl Plan {
             r#"(export "_start" (func $start))"#,
             r#"(export "_initialize" (func $start)) (export "wapc_init" (func $start))"#,
         ]);
-        // All have a maximum, since what lies beyond it differs by engine.
+        // All have a maximum, since the engines' own maxima differ.
         let memory = match soft {
             Some(_) => *random.pick(&["1 1", "1 3", "2 4"]),
             None => *random.pick(&["0 0", "0 2", "1 1", "1 3"]),
@@ -61,7 +61,7 @@ impl Plan {
         let shape = wat::parse_str(shape).expect("the shape is a module");
         let mut config = Config {
             allowed_instructions: instructions(random),
-            // Engines may choose among the bits of a NaN.
+            // The bits of a NaN differ between engines.
             canonicalize_nans: true,
             disallow_traps: random.one_in(2),
             allow_start_export: random.one_in(4),
@@ -73,7 +73,7 @@ impl Plan {
             max_globals: 10,
             max_instructions: *random.pick(&[20, 60, 150, 400]),
             max_memories: 1 + random.below(3),
-            // Engines may refuse to grow by much.
+            // Engines may refuse large growths.
             max_memory32_bytes: 4 << 16,
             memory_max_size_required: true,
             max_table_elements: 300,
@@ -81,9 +81,9 @@ impl Plan {
             max_tables: 1 + random.below(3),
             max_types: 12,
             min_funcs: 3,
-            // Reads and writes that miss say little.
+            // Accesses out of bounds end the guest early.
             memory_offset_choices: MemoryOffsetChoices(90, 9, 1),
-            // What `wapc_host::module` lists, and no more.
+            // The features that `wapc_host::module` lists.
             bulk_memory_enabled: true,
             extended_const_enabled: true,
             multi_value_enabled: true,
@@ -124,7 +124,7 @@ impl Plan {
         }
     }
 
-    /// The same, with modules that may go on for ever, under the engines' fuel.
+    /// The same plan with modules that need not end, under the engines' fuel.
     pub(super) fn metered(self) -> Self {
         Self {
             metered: true,
@@ -132,7 +132,7 @@ impl Plan {
         }
     }
 
-    /// The module that this input gives; `None` if it gives none.
+    /// Generates the module of this input; `None` if there is none.
     pub(super) fn module(&self, input: &[u8]) -> Option<Vec<u8>> {
         let mut input = Unstructured::new(input);
         let mut module = Module::new(self.config.clone(), &mut input).ok()?;
@@ -146,12 +146,12 @@ impl Plan {
         })
     }
 
-    /// Whether the engines are to count fuel.
+    /// Returns `true` if the engines count fuel.
     pub(super) const fn is_metered(&self) -> bool {
         self.metered
     }
 
-    /// Whether the module is softened.
+    /// Returns `true` if the module is softened.
     pub(super) const fn is_soft(&self) -> bool {
         self.soft.is_some()
     }

@@ -1,11 +1,10 @@
-//! Makes generated modules get somewhere.
+//! Changes generated modules so that their calls of the host succeed.
 //!
-//! Random numbers are nearly never within a memory, so that a generated guest
-//! would end at its first import. So each import gets a function that masks
-//! its numbers and passes them on, and all calls go to those. `__guest_call`
-//! gets a function around it, which fetches the request, and in the end writes
-//! the globals to memory and passes the memory's first page to the host: a
-//! difference in any of them is seen.
+//! Random pointers are nearly always out of bounds, so a generated guest would end
+//! at its first import. Each import is replaced by a function that masks the numbers
+//! and calls the import. `__guest_call` is wrapped by a function that fetches the
+//! request, and at the end writes the globals to memory and passes the memory's first
+//! page to the host, so that any difference in them is seen.
 
 use std::convert::Infallible;
 
@@ -22,7 +21,7 @@ use super::plan::Soft;
 
 /// The module, softened; it must have all imports.
 pub(super) fn softened(binary: &[u8], soft: Soft) -> Vec<u8> {
-    let mut softener = Softener::of(binary, soft).expect("generated modules can be parsed");
+    let mut softener = Softener::new(binary, soft).expect("generated modules can be parsed");
     let mut module = Module::new();
     softener
         .parse_core_module(&mut module, Parser::new(0), binary)
@@ -46,7 +45,7 @@ struct Import {
 }
 
 impl Softener {
-    fn of(binary: &[u8], soft: Soft) -> wasmparser::Result<Self> {
+    fn new(binary: &[u8], soft: Soft) -> wasmparser::Result<Self> {
         let mut softener = Self {
             soft,
             imports: vec![],
@@ -191,9 +190,9 @@ impl Softener {
     }
 }
 
-/// Where the request's payload goes; the operation's name goes to 0.
+/// The address of the request's payload; that of the operation's name is 0.
 const REQUEST: i32 = 0x400;
-/// Where the globals go.
+/// The address to which the globals are written.
 const GLOBALS: u64 = 0x800;
 const PAGE: i32 = 0x1_0000;
 

@@ -1,9 +1,11 @@
-//! A report for people.
+//! The report's text for people.
 
 use std::fmt;
 
-use super::report::{Form, Kind, Limits, Memory, Report, Standing, StartEntry, Table, WasiKind};
-use super::survey::PAGE_BYTES;
+use super::{
+    analysis::PAGE_BYTES,
+    report::{Form, ImportStatus, Kind, Limits, Memory, Report, StartEntry, Table, WasiKind},
+};
 use crate::printable::Printable;
 
 impl fmt::Display for Report {
@@ -45,7 +47,7 @@ impl Report {
         }
     }
 
-    /// What it wants and offers.
+    /// Writes imports, exports and start functions.
     fn interface(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         heading(f, "imports", self.imports.is_empty())?;
         for group in &self.imports {
@@ -54,12 +56,12 @@ impl Report {
             for import in &group.items {
                 let name = Printable::line(&import.name).to_string();
                 write!(f, "    {name:width$}  {}", import.extern_type)?;
-                match &import.standing {
-                    Standing::Provided => writeln!(f)?,
-                    Standing::Mismatched { provided } => {
+                match &import.status {
+                    ImportStatus::Provided => writeln!(f)?,
+                    ImportStatus::Mismatched { provided } => {
                         writeln!(f, "  WRONG: the host has {provided}")?;
                     }
-                    Standing::NotProvided => writeln!(f, "  NOT PROVIDED by the host")?,
+                    ImportStatus::NotProvided => writeln!(f, "  NOT PROVIDED by the host")?,
                 }
             }
         }
@@ -77,7 +79,7 @@ impl Report {
         Ok(())
     }
 
-    /// What it consists of.
+    /// Writes memories, tables and functions.
     fn contents(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         heading(f, "memories", self.memories.is_empty())?;
         for (index, memory) in self.memories.iter().enumerate() {
@@ -99,7 +101,7 @@ impl Report {
         }
     }
 
-    /// Where it comes from.
+    /// Writes custom sections and what they tell of the module's making.
     fn origin(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         heading(f, "custom sections", self.custom_sections.is_empty())?;
         let width = width(self.custom_sections.iter().map(|section| &*section.name));
@@ -143,7 +145,7 @@ impl Report {
         }
         for verdict in &self.engines {
             match &verdict.refusal {
-                None => writeln!(f, "  {} takes it", verdict.engine)?,
+                None => writeln!(f, "  {} accepts it", verdict.engine)?,
                 Some(refusal) => writeln!(
                     f,
                     "  {} refuses it: {}",
@@ -234,7 +236,7 @@ fn heading(f: &mut fmt::Formatter<'_>, what: &str, none: bool) -> fmt::Result {
     writeln!(f, "\n{what}{}", if none { ": none" } else { "" })
 }
 
-/// The width of the longest of these names, within reason.
+/// Returns the width of the longest name, but at most [`MAX_WIDTH`].
 fn width<'n>(names: impl Iterator<Item = &'n str>) -> usize {
     names
         .map(|name| name.chars().count())

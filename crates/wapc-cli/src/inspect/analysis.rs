@@ -1,4 +1,4 @@
-//! Makes a report of a module's sections, by the rules of the host.
+//! The analysis of a module by the rules of the host, which gives its report.
 
 use std::{borrow::Cow, error::Error as StdError, iter, sync::Arc};
 
@@ -12,18 +12,18 @@ use super::{
     extern_types::ExternTypes,
     languages,
     report::{
-        CustomSection, Export, Form, Functions, Import, ImportGroup, Kind, Limits, Memory, Report,
-        Standing, StartEntry, Table, Verdict, WasiKind,
+        CustomSection, Export, Form, Functions, Import, ImportGroup, ImportStatus, Kind, Limits,
+        Memory, Report, StartEntry, Table, Verdict, WasiKind,
     },
     sections::Sections,
 };
 use crate::engine::Engine;
 
 impl Report {
-    pub(super) fn of(bytes: &[u8]) -> Result<Self, ModuleError> {
+    pub(super) fn analyze(bytes: &[u8]) -> Result<Self, ModuleError> {
         match module::binary(bytes) {
-            Ok(Cow::Borrowed(binary)) => Self::of_module(binary, bytes.len(), Form::Binary),
-            Ok(Cow::Owned(binary)) => Self::of_module(&binary, bytes.len(), Form::Text),
+            Ok(Cow::Borrowed(binary)) => Self::analyze_module(binary, bytes.len(), Form::Binary),
+            Ok(Cow::Owned(binary)) => Self::analyze_module(&binary, bytes.len(), Form::Text),
             Err(error @ ModuleError::Component) => Ok(Self {
                 kind: Kind::Component,
                 form: match bytes.starts_with(MAGIC) {
@@ -69,9 +69,9 @@ impl Report {
         }
     }
 
-    fn of_module(binary: &[u8], file_bytes: usize, form: Form) -> Result<Self, ModuleError> {
+    fn analyze_module(binary: &[u8], file_bytes: usize, form: Form) -> Result<Self, ModuleError> {
         let sections = Sections::read(binary)?;
-        let types = ExternTypes::of(&sections);
+        let types = ExternTypes::new(&sections);
         let wasi = wasi_kind(&sections);
         let mut report = Self {
             kind: kind(&sections, wasi),
@@ -93,13 +93,14 @@ impl Report {
 
         report.add_imports(&sections, &types);
         report.add_exports(&sections, &types);
-        // An engine that has an objection of its own gets another variant.
+        // Without an objection of an engine, the refusal is `Invalid` only for modules
+        // that are invalid by the specification.
         if let invalid @ ModuleError::Invalid { .. } = module::refusal(binary, NO_OBJECTION) {
             report.refusals = vec![invalid.to_string()];
         } else {
             report.refusals = refusals(&sections, &types);
         }
-        report.languages = languages::of(&sections.custom.producers);
+        report.languages = languages::guess(&sections.custom.producers);
         report.name = sections.custom.module_name.map(str::to_owned);
         report.custom_sections = sections
             .custom
@@ -120,15 +121,15 @@ impl Report {
     fn add_imports(&mut self, sections: &Sections<'_>, types: &ExternTypes) {
         for (module, items) in sections.imports.iter() {
             let items = items.iter().map(|(name, ty)| {
-                let named = types.import(*ty);
-                let wanted = named.extern_type.as_ref();
+                let required = types.import(*ty);
+                let wanted = required.extern_type.as_ref();
                 Import {
                     name: (*name).to_owned(),
-                    extern_type: Arc::clone(&named.text),
-                    standing: match module::provided(module, name) {
-                        None => Standing::NotProvided,
-                        Some(provided) if Some(&provided) == wanted => Standing::Provided,
-                        Some(provided) => Standing::Mismatched {
+                    extern_type: Arc::clone(&required.text),
+                    status: match module::provided(module, name) {
+                        None => ImportStatus::NotProvided,
+                        Some(provided) if Some(&provided) == wanted => ImportStatus::Provided,
+                        Some(provided) => ImportStatus::Mismatched {
                             provided: provided.to_string(),
                         },
                     },
@@ -175,8 +176,8 @@ impl Report {
 }
 
 impl Verdict {
-    /// What `engine` says of `module`, having compiled it.
-    pub(super) fn of(engine: Engine, module: &[u8]) -> Self {
+    /// Compiles `module` with `engine`.
+    pub(super) fn compile(engine: Engine, module: &[u8]) -> Self {
         Self {
             engine: engine.name(),
             refusal: engine
@@ -187,8 +188,8 @@ impl Verdict {
     }
 }
 
-/// Why a valid module is no guest: every import that is wrong, and the first
-/// export.
+/// Returns the reasons for which a valid module is no guest: every wrong import,
+/// and the first wrong export.
 fn refusals(sections: &Sections<'_>, types: &ExternTypes) -> Vec<String> {
     let mut refusals = Vec::new();
     for (module, items) in sections.imports.iter() {
@@ -196,8 +197,8 @@ fn refusals(sections: &Sections<'_>, types: &ExternTypes) -> Vec<String> {
             let Some(wanted) = types.import(*ty).extern_type.clone() else {
                 continue;
             };
-            // One import at a time: the rules name only the first that is
-            // wrong. That there are no exports is wrong too, but comes later.
+            // One import at a time, since the rules name only the first wrong one.
+            // They check exports after imports, so the missing ones do not hide it.
             let rules = GuestShape::new(iter::once((module, *name, wanted)), iter::empty());
             if let Err(
                 error @ (ModuleError::UnknownImport { .. } | ModuleError::ImportType { .. }),
@@ -250,7 +251,7 @@ fn wasi_kind(sections: &Sections<'_>) -> Option<WasiKind> {
     }
 }
 
-/// The index of the function that is exported under this name.
+/// Returns the index of the function that is exported under this name.
 fn function_export(sections: &Sections<'_>, name: &str) -> Option<u32> {
     sections
         .exports
@@ -315,7 +316,7 @@ fn tables(sections: &Sections<'_>) -> Vec<Table> {
     sections.tables.iter().enumerate().map(table).collect()
 }
 
-/// An error and its causes on one line.
+/// Formats an error and its causes on one line.
 fn with_causes(error: &dyn StdError) -> String {
     iter::successors(Some(error), |error| StdError::source(*error))
         .map(ToString::to_string)
@@ -323,10 +324,10 @@ fn with_causes(error: &dyn StdError) -> String {
         .join(": ")
 }
 
-/// The size of a page, unless the memory says otherwise.
+/// The size of a page, unless the memory's type has another.
 pub(super) const PAGE_BYTES: u64 = 64 * 1024;
 
-/// What binaries begin with.
+/// The first bytes of a binary.
 const MAGIC: &[u8] = b"\0asm";
 
 const NO_OBJECTION: &str = "no objection";
