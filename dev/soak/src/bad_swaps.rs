@@ -17,13 +17,13 @@ use crate::{
     report::Report,
 };
 
-/// What `soak bad-swaps` takes.
+/// The options of `soak bad-swaps`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     common: Common,
 
-    /// Swap at least so often to each bad module
+    /// The least number of swaps to each bad module
     #[arg(long, default_value_t = 100, value_name = "N")]
     rounds: u64,
 }
@@ -32,9 +32,9 @@ pub(crate) struct Options {
 struct Bad {
     name: &'static str,
     module: Vec<u8>,
-    /// Whether a probe refuses the module.
+    /// `true` if a probe refuses the module.
     probe: bool,
-    /// Whether this is the error for it.
+    /// Returns `true` for the error that the swap must give.
     expected: fn(&Error) -> bool,
 }
 
@@ -52,16 +52,12 @@ fn all_bad() -> [Bad; 5] {
                 Error::Init(EngineError::Module(ModuleError::NotWasm { .. }))
             )
         }),
-        bad(
-            "an import that nobody has",
-            guests::lacking_an_import(),
-            |error| {
-                matches!(
-                    error,
-                    Error::Init(EngineError::Module(ModuleError::UnknownImport { .. }))
-                )
-            },
-        ),
+        bad("an unknown import", guests::lacking_an_import(), |error| {
+            matches!(
+                error,
+                Error::Init(EngineError::Module(ModuleError::UnknownImport { .. }))
+            )
+        }),
         bad(
             "a trap at start",
             guests::starting_with("(unreachable)"),
@@ -74,7 +70,7 @@ fn all_bad() -> [Bad; 5] {
             })
         },
         bad(
-            "a start without end",
+            "a start function that loops",
             guests::starting_with("(loop $again (br $again))"),
             |error| {
                 is_start(error, |cause| {
@@ -118,7 +114,7 @@ fn soak(report: &mut Report, engine: Engine, rounds: u64, threads: usize) -> Res
         .limits(Limits::default().start_timeout(START_TIMEOUT))
         .build(no_host_calls)?;
     if engine == Engine::Tiered && !wait_for_promotion(&host, 1) {
-        return Err("the second tier does not come".into());
+        return Err("the second tier is not ready in time".into());
     }
     let generation = host.generation();
 
@@ -169,8 +165,8 @@ fn soak(report: &mut Report, engine: Engine, rounds: u64, threads: usize) -> Res
     Ok(())
 }
 
-/// For a module that hangs at its start; one that traps must get its turn on a
-/// busy machine before that.
+/// The time for start functions. Those that trap must have run by then on a busy
+/// machine.
 const START_TIMEOUT: Duration = Duration::from_millis(200);
 
 fn swap(host: &WapcHost, bad: &Bad) -> Result<(), Box<Error>> {
@@ -184,7 +180,7 @@ fn swap(host: &WapcHost, bad: &Bad) -> Result<(), Box<Error>> {
     swap.module(&bad.module).map_err(Box::new)
 }
 
-/// Calls until it is to stop, and says what went wrong.
+/// Calls until `stop` is set, and returns the failures.
 fn calls(host: &WapcHost, thread: usize, stop: &Stop, called: &AtomicU64) -> Failures {
     let mut failures = Failures::default();
     while !stop.is_set() {
@@ -200,5 +196,5 @@ fn calls(host: &WapcHost, thread: usize, stop: &Stop, called: &AtomicU64) -> Fai
     failures
 }
 
-/// Each kind of swap goes on for so many calls, or else there is no load.
+/// The calls during each kind of swap, without which there is no load.
 const CALLS: u64 = 1000;

@@ -1,4 +1,4 @@
-//! What all subcommands share.
+//! The options and helpers that all subcommands share.
 
 use std::{
     error::Error,
@@ -15,11 +15,11 @@ use crate::engine::Engine;
 /// Options that all subcommands have.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// What runs the guests: wasmtime, wasmi, tiered or all
+    /// The engine: wasmtime, wasmi, tiered or all
     #[arg(long, default_value = "all", value_name = "NAME", value_parser = engines)]
     engine: Engines,
 
-    /// How many threads call at the same time [default: as many as run at once]
+    /// The number of calling threads [default: one for each processor]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 }
@@ -51,7 +51,7 @@ impl Common {
     }
 }
 
-/// What hosts here answer to guests, none of which asks.
+/// The callback of hosts whose guests make no host calls.
 pub(crate) fn no_host_calls(
     _id: u64,
     _binding: &str,
@@ -59,10 +59,10 @@ pub(crate) fn no_host_calls(
     _operation: &str,
     _payload: &[u8],
 ) -> Result<Vec<u8>, BoxError> {
-    Err("no guest here calls its host".into())
+    Err("no guest of this run calls its host".into())
 }
 
-/// An error and its sources in one line.
+/// Formats an error and its sources on one line.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut words = error.to_string();
     let mut source = error.source();
@@ -73,8 +73,8 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     words
 }
 
-/// Waits until a host over tiers has moved over to the second one. Returns
-/// whether it has.
+/// Waits until a tiered host runs the second tier. Returns `false` if that takes
+/// longer than [`PATIENCE`].
 pub(crate) fn wait_for_promotion(host: &WapcHost, from: u64) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while host.generation() == from {
@@ -86,10 +86,10 @@ pub(crate) fn wait_for_promotion(host: &WapcHost, from: u64) -> bool {
     true
 }
 
-/// How long to wait for what must come.
+/// The time limit for events that must happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Failures of many threads: how many, and the first ones in words.
+/// The number of failures of all threads, and descriptions of the first ones.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
     pub(crate) count: u64,
@@ -111,5 +111,5 @@ impl Failures {
     }
 }
 
-/// How many failures are told in words.
+/// The number of failures that are described.
 const TOLD: usize = 3;

@@ -8,7 +8,7 @@ use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{EngineError, HostBuilder, Tiers, WapcHost, WebAssemblyEngineProvider};
 
-/// What runs the guests.
+/// An engine, or two in tiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Engine {
@@ -16,24 +16,24 @@ pub enum Engine {
     Wasmtime,
     /// The interpreter.
     Wasmi,
-    /// The interpreter first, and the compiler once it is through.
+    /// The interpreter first, and compiled code once it is ready.
     Tiered,
 }
 
-/// How wasmtime compiles.
+/// The priority of wasmtime's compilations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Compilation {
     /// On all cores, like any other work.
     #[default]
-    Quick,
+    Normal,
     /// On one thread of low priority.
-    Gentle,
+    LowPriority,
 }
 
 type Provider = Result<Box<dyn WebAssemblyEngineProvider>, EngineError>;
 
 impl Engine {
-    /// All of them.
+    /// All engines.
     pub const ALL: [Self; 3] = [Self::Wasmtime, Self::Wasmi, Self::Tiered];
 
     /// The name for `--engine`.
@@ -57,7 +57,7 @@ impl Engine {
         Line::new(name, color, points)
     }
 
-    /// Another engine, for swaps from one to the other.
+    /// Returns another engine, for swaps between engines.
     #[must_use]
     pub(crate) const fn other(self) -> Self {
         match self {
@@ -66,16 +66,16 @@ impl Engine {
         }
     }
 
-    /// A provider of `module` that `counts` counts.
+    /// Compiles `module` to a provider that `counts` counts.
     ///
     /// # Errors
     ///
-    /// What the engine says of the module.
+    /// The engine's error, if it refuses the module.
     pub(crate) fn provider(self, module: &[u8], counts: &Counts) -> Provider {
-        self.compiled(module, Compilation::Quick, counts)
+        self.compiled(module, Compilation::Normal, counts)
     }
 
-    /// As [`Engine::provider`], compiled in this way.
+    /// Compiles `module` with this priority, to a provider that `counts` counts.
     pub(crate) fn compiled(
         self,
         module: &[u8],
@@ -100,7 +100,7 @@ impl Engine {
 
 fn wasmtime(module: &[u8], compilation: Compilation, counts: &Counts) -> Provider {
     let provider = WasmtimeEngineProvider::builder()
-        .gentle_compilation(compilation == Compilation::Gentle)
+        .gentle_compilation(compilation == Compilation::LowPriority)
         .build(module)?;
     Ok(counts.count(Box::new(provider)))
 }
@@ -109,7 +109,7 @@ fn wasmi(module: &[u8], counts: &Counts) -> Provider {
     Ok(counts.count(Box::new(WasmiEngineProvider::new(module)?)))
 }
 
-/// The settings of every host here: the default limits, and an instance for
+/// Starts a host with the settings of all runs: default limits, and one instance for
 /// each of `threads` threads.
 pub(crate) fn host(provider: Box<dyn WebAssemblyEngineProvider>, threads: usize) -> HostBuilder {
     WapcHost::builder(provider).max_instances(threads)

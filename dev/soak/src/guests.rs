@@ -1,12 +1,12 @@
-//! The guests, made in code.
+//! The guests of the runs, made in code.
 
 /// The result of [`large`] after this many rounds.
 pub(crate) use guest_fixtures::generate::computed as large_result;
 use guest_fixtures::generate::{Entry, large_guest};
 
-/// An echo that says which version it is. Versions with an even number say
-/// it behind the payload, the others before it: two programs, not one with
-/// another number. Payloads are of up to 1000 bytes.
+/// An echo that adds its version to the response: even numbers behind the payload,
+/// odd ones before it, so that two versions are different programs. Payloads have up
+/// to 1000 bytes.
 pub(crate) fn version(number: u64) -> Vec<u8> {
     let answer = match number % 2 {
         0 => {
@@ -30,7 +30,7 @@ pub(crate) fn version(number: u64) -> Vec<u8> {
     ))
 }
 
-/// The version that gave this answer to `payload`; `None` if none gives it.
+/// Returns the version that gives this answer to `payload`, if any.
 pub(crate) fn version_of(answer: &[u8], payload: &[u8]) -> Option<u64> {
     let behind = answer.strip_prefix(payload).and_then(number);
     let before = answer.strip_suffix(payload).and_then(number);
@@ -63,7 +63,7 @@ pub(crate) fn unruly() -> Vec<u8> {
 const TRAP: u8 = b't';
 const SPIN: u8 = b's';
 
-/// A module whose initialiser does this.
+/// A guest whose `wapc_init` has these instructions.
 pub(crate) fn starting_with(instructions: &str) -> Vec<u8> {
     assemble(&format!(
         r#"(module
@@ -73,7 +73,7 @@ pub(crate) fn starting_with(instructions: &str) -> Vec<u8> {
     ))
 }
 
-/// A guest that needs a function that no host provides.
+/// A guest with an unknown import.
 pub(crate) fn lacking_an_import() -> Vec<u8> {
     assemble(
         r#"(module

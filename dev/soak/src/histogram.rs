@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How many durations fell where, to about 3 %.
+/// A histogram of durations, with an error of about 3 %.
 #[derive(Clone, Debug)]
 pub(crate) struct Histogram {
     buckets: Vec<u64>,
@@ -26,7 +26,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Adds one.
+    /// Adds one duration.
     pub(crate) fn record(&mut self, duration: Duration) {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         if let Some(bucket) = self.buckets.get_mut(bucket(nanos)) {
@@ -35,7 +35,7 @@ impl Histogram {
         self.max = self.max.max(nanos);
     }
 
-    /// Adds all of `other`.
+    /// Adds the durations of `other`.
     pub(crate) fn merge(&mut self, other: &Self) {
         for (bucket, more) in self.buckets.iter_mut().zip(&other.buckets) {
             *bucket += more;
@@ -43,17 +43,17 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
-    /// How many there are.
+    /// Returns the number of durations.
     pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// The longest one.
+    /// Returns the longest duration.
     pub(crate) const fn max(&self) -> Duration {
         Duration::from_nanos(self.max)
     }
 
-    /// A duration that this share of all does not exceed: 0.99 for p99.
+    /// Returns the duration that this share of all does not exceed: 0.99 for p99.
     pub(crate) fn quantile(&self, share: f64) -> Duration {
         let wanted = (self.count() as f64 * share).ceil().max(1.0);
         let mut seen = 0;
@@ -66,8 +66,8 @@ impl Histogram {
         self.max()
     }
 
-    /// The share of all durations in each quarter of a power of two, with the
-    /// quarter's lower bound in nanoseconds; nothing for empty ones.
+    /// Returns the share of all durations in each quarter of a power of two, with the
+    /// quarter's lower bound in nanoseconds. Empty quarters are left out.
     pub(crate) fn shares(&self) -> Vec<(f64, f64)> {
         let count = self.count().max(1) as f64;
         self.buckets
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_duration_is_in_a_bucket_of_its_size() {
+    fn each_duration_is_in_the_bucket_of_its_size() {
         let mut last = 0;
         for power in 0..64 {
             for nanos in [1_u64 << power, (1 << power) + (1 << power) / 3] {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_those_of_what_was_recorded() {
+    fn quantiles_are_those_of_the_recorded_durations() {
         let mut histogram = Histogram::default();
         for micros in 1..=1000 {
             histogram.record(Duration::from_micros(micros));

@@ -1,4 +1,4 @@
-//! How long calls take while large modules are swapped in.
+//! The latency of calls while large modules are swapped in.
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -20,34 +20,34 @@ use crate::{
     report::Report,
 };
 
-/// What `soak latency` takes.
+/// The options of `soak latency`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     common: Common,
 
-    /// How many phases without swaps, each followed by one with swaps
+    /// The number of phases without swaps, each followed by one with swaps
     #[arg(long, default_value_t = 5, value_name = "N")]
     rounds: u64,
 
-    /// How long a phase is
+    /// The length of a phase
     #[arg(long, default_value_t = 1000, value_name = "MILLISECONDS")]
     phase: u64,
 
-    /// How long from the beginning of one swap to that of the next
+    /// The time from the start of one swap to the start of the next
     #[arg(long, default_value_t = 100, value_name = "MILLISECONDS")]
     every: u64,
 
-    /// How many times as long half of the calls may take in a phase with swaps
+    /// The greatest allowed ratio of the median latency with swaps to that without
     #[arg(long, default_value_t = 1.5, value_name = "RATIO")]
     max_ratio: f64,
 
-    /// Measure gentle compilation beside the usual one
+    /// Measure compilation of low priority beside the usual one
     #[arg(long)]
-    gentle: bool,
+    low_priority: bool,
 }
 
-/// What calls are counted to.
+/// The phase to which calls are counted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     WarmUp,
@@ -65,15 +65,15 @@ impl Phase {
     }
 }
 
-/// How many calls a thread has done, on a cache line of its own.
+/// The number of calls of a thread, on a cache line of its own.
 #[repr(align(128))]
 #[derive(Default)]
 struct Progress(AtomicU64);
 
-/// One swap, as seen from outside.
+/// The observations of one swap.
 struct Swapped {
     took: Duration,
-    /// How many calls the thread did meanwhile that did the fewest.
+    /// The calls of the thread that made the fewest during the swap.
     calls: u64,
 }
 
@@ -99,13 +99,19 @@ pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
         Axis::logarithmic(charts::share),
     );
     for engine in options.common.engines() {
-        soak(&mut report, &mut chart, engine, Compilation::Quick, options)?;
-        if options.gentle && engine != Engine::Wasmi {
+        soak(
+            &mut report,
+            &mut chart,
+            engine,
+            Compilation::Normal,
+            options,
+        )?;
+        if options.low_priority && engine != Engine::Wasmi {
             soak(
                 &mut report,
                 &mut chart,
                 engine,
-                Compilation::Gentle,
+                Compilation::LowPriority,
                 options,
             )?;
         }
@@ -123,8 +129,8 @@ fn soak(
 ) -> Result<(), BoxError> {
     let threads = options.common.threads();
     let name = match compilation {
-        Compilation::Quick => engine.to_string(),
-        Compilation::Gentle => format!("{engine}, gentle"),
+        Compilation::Normal => engine.to_string(),
+        Compilation::LowPriority => format!("{engine}, low priority"),
     };
     let counts = Counts::default();
     let [first, second] = [guests::large(1), guests::large(2)];
@@ -161,7 +167,7 @@ fn soak(
                 }
                 phase.store(Phase::WarmUp as usize, Ordering::Relaxed);
                 if engine == Engine::Tiered && !wait_for_promotion(&host, host.generation()) {
-                    return Err("the second tier does not come".into());
+                    return Err("the second tier is not ready in time".into());
                 }
             }
             Ok(swaps)
@@ -192,12 +198,12 @@ fn soak(
     }
     let swapping = engine.line(format!("{name}, swapping"), all.swapping.shares());
     match compilation {
-        Compilation::Quick => {
+        Compilation::Normal => {
             let steady = engine.line(format!("{name}, steady"), all.steady.shares());
             chart.lines.push(steady.stroke(Stroke::Dashed));
             chart.lines.push(swapping);
         }
-        Compilation::Gentle => chart.lines.push(swapping.stroke(Stroke::Dotted)),
+        Compilation::LowPriority => chart.lines.push(swapping.stroke(Stroke::Dotted)),
     }
 
     let [steady, swapping] =
@@ -208,30 +214,28 @@ fn soak(
     let mut fewest: Vec<u64> = swaps.iter().map(|swap| swap.calls).collect();
     fewest.sort_unstable();
     report.notes.push(format!(
-        "{name}: p50 {ratio:.2} times; {} swaps took {} (median; from {} to {}), and half of the time no thread ended fewer than {} calls meanwhile",
+        "{name}: p50 {ratio:.2} times; {} swaps took {} (median; from {} to {}); in half of them each thread finished at least {} calls",
         swaps.len(),
         words(took(swaps.len() / 2)),
         words(took(0)),
         words(took(swaps.len().saturating_sub(1))),
         fewest.get(fewest.len() / 2).unwrap_or(&0),
     ));
-    // A call that waited for a compiler would keep its thread from ending any
-    // other call in the meantime. Swaps shorter than a time slice or two show
-    // nothing, and a busy machine keeps a thread off its cores for longer now
-    // and then.
+    // A thread whose call waits for a compiler finishes no call meanwhile. Swaps
+    // of less than a few time slices prove nothing, and on a busy machine a thread is
+    // sometimes descheduled for longer, hence the share of 5 %.
     let long = || swaps.iter().filter(|swap| swap.took >= LONG_SWAP);
     let stalled = long().filter(|swap| swap.calls == 0).count();
     let mut judge = |promise: &str, kept| {
         let of = match compilation {
-            Compilation::Quick => "",
-            Compilation::Gentle => "gentle: ",
+            Compilation::Normal => "",
+            Compilation::LowPriority => "low priority: ",
         };
         report.judge(engine, format!("{of}{promise}"), kept);
     };
     judge("calls", all.failures.count == 0);
     judge("no wait for a compiler", stalled * 20 <= long().count());
-    // A swap brings the first of two tiers back, until the second one has
-    // compiled.
+    // After a swap the first tier serves until the second one has compiled.
     if engine != Engine::Tiered {
         judge("p50", ratio <= options.max_ratio);
     }
@@ -242,7 +246,7 @@ fn soak(
     Ok(())
 }
 
-/// Long enough that each thread must have had its turn on a core.
+/// Swaps of at least this length give each thread time on a core.
 const LONG_SWAP: Duration = Duration::from_millis(50);
 
 fn swap(host: &WapcHost, module: &[u8], progress: &[Progress]) -> Result<Swapped, BoxError> {
@@ -299,7 +303,7 @@ fn calls(
     measured
 }
 
-/// In words with the digits that count.
+/// Formats a duration in milliseconds or microseconds.
 fn words(duration: Duration) -> String {
     match duration.as_secs_f64() {
         seconds @ 0.001.. => format!("{:.1} ms", seconds * 1e3),

@@ -1,5 +1,5 @@
-//! What the host promises, proved under load: each subcommand of `soak`
-//! drives hosts on each engine from many threads, and judges what it saw.
+//! Tests of the host's promises under load: each subcommand of `soak` drives hosts
+//! on each engine from many threads, and gives a verdict on each promise.
 //!
 //! ```
 //! use clap::Parser;
@@ -38,39 +38,38 @@ pub use report::{Report, Verdict};
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "soak", about = "What the host promises, proved under load")]
+#[command(name = "soak", about = "Tests the host's promises under load")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,
 
-    /// Draw what was measured into this file
+    /// Draw the measurements into this file
     #[arg(long, global = true, value_name = "PATH")]
     svg: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
-    /// Calls across swaps: none fails, none is answered by old code
+    /// Calls during swaps: none fails, none is answered by old code
     Swaps(swaps::Options),
-    /// Swaps to modules that cannot serve: the old code serves on
+    /// Swaps to modules that are refused: the old code stays in service
     BadSwaps(bad_swaps::Options),
-    /// How long calls take while large modules are swapped in
+    /// Latency of calls while large modules are swapped in
     Latency(latency::Options),
-    /// Memory over very many swaps
+    /// Memory over many swaps
     Memory(memory::Options),
-    /// How soon and how fast two tiers answer, beside one
+    /// Time to the first answer and calls per second of two tiers, beside one
     Tiers(tiers::Options),
-    /// Memory over very many calls that end badly
+    /// Memory over many calls that trap or run out of time
     Traps(traps::Options),
 }
 
-/// Does what the command line says.
+/// Runs the subcommand.
 ///
 /// # Errors
 ///
-/// What keeps a run from its end: a host that cannot be made, or a file that
-/// cannot be written. A broken promise is no error; see
-/// [`Report::all_kept`].
+/// If a host cannot be made or a file cannot be written. A broken promise is no
+/// error: see [`Report::all_kept`].
 pub fn run(arguments: &Arguments) -> Result<Report, BoxError> {
     let report = match &arguments.command {
         Command::Swaps(options) => swaps::run(options),
@@ -82,7 +81,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, BoxError> {
     }?;
     if let Some(path) = &arguments.svg {
         if report.charts.is_empty() {
-            return Err("this subcommand measures nothing to draw".into());
+            return Err("this subcommand has no charts".into());
         }
         fs::write(path, charts::svg(&report.charts))
             .map_err(|error| format!("{}: {error}", path.display()))?;

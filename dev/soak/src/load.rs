@@ -1,4 +1,4 @@
-//! Threads that call while something else is done.
+//! Threads that call while other work is done.
 
 use std::{
     sync::{
@@ -8,18 +8,18 @@ use std::{
     thread,
 };
 
-/// Tells the calling threads to come to an end.
+/// Tells the calling threads to stop.
 #[derive(Debug, Default)]
 pub(crate) struct Stop(AtomicBool);
 
 impl Stop {
-    /// Whether to come to an end.
+    /// Returns `true` once the threads must stop.
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Sets it on a panic too, or else the scope would wait for its threads.
+/// Stops the threads on a panic too, without which the scope would wait for ever.
 struct StopAtEnd<'s>(&'s Stop);
 
 impl Drop for StopAtEnd<'_> {
@@ -28,9 +28,9 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// Runs `call` on `threads` threads, with a number for each, while `control`
-/// runs, which begins when all of them have. It ends when `control` has returned and each `call` has seen the
-/// [`Stop`]. Returns what they returned.
+/// Runs `call` on `threads` threads, with the thread's number, and `control` beside
+/// them once all have started. When `control` has returned, sets [`Stop`] and waits for
+/// the threads. Returns the results.
 pub(crate) fn under_load<R: Send, C>(
     threads: usize,
     call: impl Fn(usize, &Stop) -> R + Sync,

@@ -1,4 +1,4 @@
-//! The command `soak`; see its library for what it does.
+//! The command `soak`. The library of this crate implements it.
 
 #![forbid(unsafe_code)]
 

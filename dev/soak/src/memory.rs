@@ -1,4 +1,4 @@
-//! Memory over very many swaps.
+//! Memory over many swaps.
 
 use std::time::Instant;
 
@@ -16,13 +16,13 @@ use crate::{
     report::Report,
 };
 
-/// What `soak memory` takes.
+/// The options of `soak memory`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     common: Common,
 
-    /// How many swaps
+    /// The number of swaps
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     swaps: u64,
 }
@@ -58,7 +58,7 @@ fn soak(
     let swap = median(|number| host.replace_module(module(number)))?;
     let compile = median(|number| engine.provider(module(number), &counts))?;
     report.notes.push(format!(
-        "{engine}: without calls beside it, a swap takes {swap:.0} µs, and making the provider {compile:.0} µs",
+        "{engine}: without load a swap takes {swap:.0} µs; making the provider alone takes {compile:.0} µs",
     ));
     let began = Instant::now();
     let (failures, course) = under_load(
@@ -106,7 +106,7 @@ fn soak(
     Ok(())
 }
 
-/// How many microseconds `work` takes as a rule.
+/// Returns the median of the microseconds that `work` takes.
 fn median<T, E: Into<BoxError>>(work: impl Fn(u64) -> Result<T, E>) -> Result<f64, BoxError> {
     const ROUNDS: u64 = 101;
     let mut took = Vec::new();
@@ -120,10 +120,10 @@ fn median<T, E: Into<BoxError>>(work: impl Fn(u64) -> Result<T, E>) -> Result<f6
     Ok(median.as_secs_f64() * 1e6)
 }
 
-/// How often memory is looked at in a run.
+/// The number of memory samples in a run.
 pub(crate) const SAMPLES: u64 = 400;
 
-/// What [`judge`] writes into a report's table.
+/// The columns that [`judge`] fills in a report's table.
 pub(crate) const HEAD: &[&str] = &[
     "engine",
     "over",
@@ -134,7 +134,7 @@ pub(crate) const HEAD: &[&str] = &[
     "seconds",
 ];
 
-/// What [`judge`] draws: resident memory and address space.
+/// Creates the charts that [`judge`] fills: resident memory and address space.
 pub(crate) fn charts(over: &str) -> [Chart; 2] {
     ["Resident memory", "Address space"].map(|what| {
         Chart::new(
@@ -145,7 +145,7 @@ pub(crate) fn charts(over: &str) -> [Chart; 2] {
     })
 }
 
-/// Adds to the report whether memory was flat.
+/// Adds the verdict on memory to the report: it must not grow.
 pub(crate) fn judge(
     report: &mut Report,
     charts: &mut [Chart; 2],
@@ -176,8 +176,7 @@ pub(crate) fn judge(
         _ => {
             row.extend(["", "", "", ""].map(str::to_owned));
             report.notes.push(
-                "memory is not known: this system has no /proc, or the run was too short"
-                    .to_owned(),
+                "memory is unknown: this system has no /proc, or the run was too short".to_owned(),
             );
         }
     }

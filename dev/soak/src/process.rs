@@ -1,21 +1,20 @@
-//! What the process takes of the machine's memory.
+//! The memory of this process.
 
 use std::fs;
 
 /// Memory at one moment, in KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Memory {
-    /// What is in physical memory.
+    /// Physical memory.
     pub(crate) resident: u64,
-    /// What is reserved of the address space.
+    /// Reserved address space.
     pub(crate) address_space: u64,
 }
 
 impl Memory {
-    /// The process's memory now; `None` on systems without `/proc`.
+    /// Reads the process's memory; `None` on systems without `/proc`.
     ///
-    /// From `status`, which tells kibibytes, where `statm` tells pages of a
-    /// size that it does not.
+    /// `/proc/self/status` has kibibytes; `statm` has pages of unknown size.
     pub(crate) fn now() -> Option<Self> {
         let status = fs::read_to_string("/proc/self/status").ok()?;
         Self::parse(&status)
@@ -36,7 +35,7 @@ impl Memory {
 /// Samples of memory over the course of a run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Course {
-    /// How much had been done, and what memory was then.
+    /// The progress and the memory at each sample.
     pub(crate) samples: Vec<(u64, Memory)>,
 }
 
@@ -47,8 +46,8 @@ impl Course {
         }
     }
 
-    /// The medians of the second and of the last tenth of the samples. The
-    /// first tenth is left out: allocators and pools fill up in it.
+    /// Returns the medians of the second and of the last tenth of the samples. The
+    /// first tenth is skipped, since allocators and pools fill up in it.
     pub(crate) fn tenths(&self, of: fn(&Memory) -> u64) -> Option<(u64, u64)> {
         let tenth = self.samples.len() / 10;
         let median = |samples: &[(u64, Memory)]| {
@@ -69,17 +68,17 @@ impl Course {
     }
 }
 
-/// Whether memory that went from `second` to `last` KiB has not grown: by no
-/// more than `slack`, or a twentieth.
+/// Returns `true` if memory has grown by at most `slack` KiB or a twentieth from the
+/// second to the last tenth.
 pub(crate) fn is_flat((second, last): (u64, u64), slack: u64) -> bool {
     last <= second + slack.max(second / 20)
 }
 
-/// What allocators hold back now and not later, in KiB.
+/// Fluctuations of the allocators' caches, in KiB.
 pub(crate) const RESIDENT_SLACK: u64 = 8 << 10;
 
-/// Two instances of wasmtime's on their way in or out, each of which reserves
-/// 4 GiB and its guards, in KiB. A leak in every hundredth swap is far more.
+/// Two instances of wasmtime that are being made or dropped, in KiB: each reserves
+/// 4 GiB and guards. A leak in one of a hundred swaps is far more.
 pub(crate) const ADDRESS_SLACK: u64 = 10 << 20;
 
 #[cfg(test)]

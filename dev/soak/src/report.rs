@@ -1,4 +1,4 @@
-//! What a run says: a table, charts, and which promises were kept.
+//! The report of a run: a table, charts, and verdicts on the host's promises.
 
 use std::fmt;
 
@@ -10,27 +10,27 @@ use crate::engine::Engine;
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Report {
-    /// What was done, and on how many threads.
+    /// The kind of run, and the number of threads.
     pub title: String,
-    /// The head of the table, then its rows.
+    /// The header of the table, then its rows.
     pub table: Vec<Vec<String>>,
-    /// What went wrong, in words.
+    /// Remarks and descriptions of failures.
     pub notes: Vec<String>,
-    /// Which promise was kept on which engine.
+    /// The verdicts, for each engine and promise.
     pub verdicts: Vec<Verdict>,
-    /// What `--svg` draws.
+    /// The charts for `--svg`.
     pub charts: Vec<Chart>,
 }
 
-/// Whether a promise was kept on an engine.
+/// The verdict on a promise on an engine.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Verdict {
     /// The engine.
     pub engine: Engine,
-    /// The promise, in a word or two.
+    /// The promise in a few words.
     pub promise: String,
-    /// Whether it was kept.
+    /// `true` if the promise was kept.
     pub kept: bool,
 }
 
@@ -51,7 +51,7 @@ impl Report {
         });
     }
 
-    /// Whether all promises were kept.
+    /// Returns `true` if all promises were kept.
     #[must_use]
     pub fn all_kept(&self) -> bool {
         self.verdicts.iter().all(|verdict| verdict.kept)

@@ -1,4 +1,4 @@
-//! Calls across swaps.
+//! Calls during swaps.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -17,36 +17,36 @@ use crate::{
     report::Report,
 };
 
-/// What `soak swaps` takes.
+/// The options of `soak swaps`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     common: Common,
 
-    /// Go on for at least so many calls
+    /// The least number of calls
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     calls: u64,
 
-    /// Go on for at least so many swaps
+    /// The least number of swaps
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     swaps: u64,
 }
 
-/// What a run came to.
+/// The counts of a run.
 #[derive(Debug, Default)]
 struct Outcome {
     calls: u64,
     failed: Failures,
-    /// Answers that no version gives to what was asked.
+    /// Answers that no version gives to the payload.
     wrong: Failures,
-    /// Answers of versions that were not serving at any time of the call.
+    /// Answers of versions that did not serve at any time during the call.
     untimely: Failures,
 }
 
 pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
     let threads = options.common.threads();
     let mut report = Report::new(
-        format!("Calls across swaps, {threads} threads"),
+        format!("Calls during swaps, {threads} threads"),
         &[
             "engine",
             "calls",
@@ -135,7 +135,7 @@ fn soak(
     Ok(())
 }
 
-/// Which version serves after this swap: a rollback brings back that of the
+/// Returns the version that serves after this swap. A rollback restores that of the
 /// swap before the last.
 const fn version_after(swap: u64) -> u64 {
     match swap % 4 {
@@ -144,7 +144,8 @@ const fn version_after(swap: u64) -> u64 {
     }
 }
 
-/// New bytes, a provider of another engine, back, a provider of this engine.
+/// The kinds of swaps in turn: new bytes, a provider of another engine, a rollback, a
+/// provider of this engine.
 fn swap(host: &WapcHost, engine: Engine, number: u64, counts: &Counts) -> Result<(), BoxError> {
     let module = || guests::version(version_after(number));
     match number % 4 {
@@ -166,8 +167,7 @@ fn calls(
     let mut outcome = Outcome::default();
     let mut answer = Vec::new();
     while !stop.is_set() {
-        // No two calls have the same payload: an answer to another thread's
-        // call is seen to be wrong.
+        // Payloads are unique, so that the answer to another thread's call is detected.
         let payload = format!("{thread}:{};", outcome.calls);
         let before = published.load(Ordering::Acquire);
         let result = host.call_into("echo", payload.as_bytes(), &mut answer);
@@ -180,7 +180,7 @@ fn calls(
             outcome.failed.add(|| chain(&error));
             continue;
         }
-        // The next swap may have taken effect, and not be told of yet.
+        // The next swap may have taken effect before it is recorded.
         let mut serving = before..=after + 1;
         match guests::version_of(&answer, payload.as_bytes()) {
             None => outcome
@@ -200,6 +200,5 @@ fn calls(
     outcome
 }
 
-/// Threads add up their calls so often: they are to share as little as they
-/// can.
+/// The calls after which a thread adds to the shared count, to reduce contention.
 const COUNT_EVERY: u64 = 16;

@@ -1,4 +1,4 @@
-//! Memory over very many calls that end badly.
+//! Memory over many calls that trap or run out of time.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -20,22 +20,22 @@ use crate::{
     report::Report,
 };
 
-/// What `soak traps` takes.
+/// The options of `soak traps`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     common: Common,
 
-    /// How many calls trap
+    /// The number of calls that trap
     #[arg(long, default_value_t = 100_000, value_name = "N")]
     traps: u64,
 
-    /// How many calls run out of time
+    /// The number of calls that run out of time
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     expired: u64,
 }
 
-/// How the calls of a run end.
+/// The end of a run's calls.
 #[derive(Clone, Copy)]
 struct End {
     name: &'static str,
@@ -61,7 +61,7 @@ const EXPIRED: End = End {
 pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
     let threads = options.common.threads();
     let mut report = Report::new(
-        format!("Memory over calls that end badly, {threads} threads"),
+        format!("Memory over calls that trap or run out of time, {threads} threads"),
         HEAD,
     );
     let mut of_traps = charts("traps");
@@ -95,7 +95,7 @@ fn soak(
     let began = Instant::now();
     let next = AtomicU64::new(0);
     let sample_every = calls.div_ceil(SAMPLES);
-    // The threads end by themselves when all calls are done.
+    // The threads end when all calls are done.
     let (done, ()) = under_load(
         threads,
         |_, _| {
@@ -139,7 +139,7 @@ fn soak(
         .extend(notes.map(|words| format!("{engine}: {words}")));
 }
 
-/// Makes a call that must end so.
+/// Makes a call that must have this end.
 fn end_badly(host: &WapcHost, end: End) -> Result<(), String> {
     let ended = match end.timeout {
         Some(timeout) => {

@@ -1,5 +1,5 @@
-//! Memory over runs in small: in a process of its own, and one after the
-//! other, since all that a process does shows in its memory.
+//! Memory over short runs. In a process of its own, and one after the other, since
+//! other work of the process would show in its memory.
 
 use clap::Parser;
 use soak::Arguments;

@@ -1,4 +1,4 @@
-//! Each kind of run in small, on each engine.
+//! A short run of each kind, on each engine.
 
 use clap::Parser;
 use soak::{Arguments, Report};
@@ -11,17 +11,17 @@ fn run(arguments: &str) -> Report {
 }
 
 #[test]
-fn no_call_fails_across_swaps() {
+fn no_call_fails_during_swaps() {
     run("swaps --threads 3 --calls 20000 --swaps 100");
 }
 
 #[test]
-fn bad_swaps_are_refused_and_the_old_version_serves() {
+fn refused_swaps_leave_the_old_version_in_service() {
     run("bad-swaps --threads 2 --rounds 5");
 }
 
 #[test]
-fn two_tiers_answer_sooner_and_become_as_fast() {
+fn two_tiers_answer_sooner_than_the_compiler_and_become_as_fast() {
     run("tiers --threads 1 --length 4000");
 }
 
