@@ -10,13 +10,11 @@ use wapc_host::{BoxError, Tier, Tiers, WapcHost};
 fn main() -> Result<(), BoxError> {
     let start = Instant::now();
     let tiers = Tiers::new(
-        guest_fixtures::HELLO_RUST,
         |module| Ok(Box::new(WasmiEngineProvider::new(module)?)),
         |module| Ok(Box::new(WasmtimeEngineProvider::new(module)?)),
-    )?;
-    let host = WapcHost::new(Box::new(tiers), |_, _, _, _, _| {
-        Err("this host answers nothing".into())
-    })?;
+    );
+    let host = WapcHost::tiered(guest_fixtures::HELLO_RUST, tiers)?
+        .build(|_, _, _, _, _| Err("this host answers nothing".into()))?;
 
     let answer = |engine| -> Result<(), BoxError> {
         let answer = String::from_utf8(host.call("hello", b"World")?)?;
@@ -26,11 +24,11 @@ fn main() -> Result<(), BoxError> {
 
     answer("wasmi")?;
     // No call waits for the compiler.
-    while matches!(host.stats().tier, Tier::First) {
+    while matches!(host.stats().tier, Tier::Baseline) {
         host.call("hello", b"World")?;
     }
     match host.stats().tier {
-        Tier::FirstOnly(why) => println!("wasmi serves on: {why}"),
+        Tier::BaselineOnly(why) => println!("wasmi serves on: {why}"),
         _ => answer("wasmtime")?,
     }
     Ok(())

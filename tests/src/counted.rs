@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use parking_lot::{Condvar, Mutex};
 use wapc_host::{
     AsyncCall, BoxFuture, EngineError, GuestInstance, GuestReturn, Interruption, ModuleState,
-    Promotion, Tier, WebAssemblyEngineProvider,
+    WebAssemblyEngineProvider,
 };
 
 /// How many providers and instances were made and dropped. Clones count
@@ -194,14 +194,6 @@ impl WebAssemblyEngineProvider for Counted {
 
     fn interruption(&self) -> Interruption {
         self.provider.interruption()
-    }
-
-    fn promote(&self, promotion: Promotion) {
-        self.provider.promote(promotion);
-    }
-
-    fn tier(&self) -> Tier {
-        self.provider.tier()
     }
 }
 

@@ -7,4 +7,3 @@ pub(crate) mod provider;
 #[cfg(any(test, feature = "testing"))]
 pub mod scripted;
 pub(crate) mod threaded;
-pub(crate) mod tier;

@@ -9,11 +9,13 @@ mod failure;
 mod generation;
 mod instances;
 mod lease;
+mod publish;
 mod retire;
 mod service;
 mod settings;
 mod shared;
 mod stats;
+mod tiers;
 mod wait;
 
 pub use self::{
@@ -23,12 +25,9 @@ pub use self::{
     service::{CallWith, WapcHost},
     settings::Reuse,
     stats::Stats,
+    tiers::{CompileTier, Tier, Tiers},
 };
-pub(crate) use self::{
-    generation::{Generation, Swapping},
-    lease::Lease,
-    shared::HostShared,
-};
+pub(crate) use self::{generation::Generation, lease::Lease, shared::HostShared, tiers::Code};
 
 #[cfg(all(test, not(shuttle)))]
 mod tests;

@@ -64,19 +64,18 @@ mod pool;
 mod protocol;
 mod swap;
 mod sync;
-mod tiers;
 mod wasi;
 
 pub use engine::guest_call::GuestCall;
 pub use engine::outcome::{CallEnd, GuestReturn};
 pub use engine::provider::{AsyncCall, GuestInstance, WebAssemblyEngineProvider};
-pub use engine::tier::{Promotion, Tier};
 pub use error::{
     BoxError, EngineError, Error, ErrorKind, Frame, ProtocolError, Spent, StopReason, Trap,
     TrapCode,
 };
 pub use host::{
-    CallWith, CheckedOut, CheckedOutAsync, ErrorCounts, HostBuilder, Reuse, Stats, WapcHost,
+    CallWith, CheckedOut, CheckedOutAsync, CompileTier, ErrorCounts, HostBuilder, Reuse, Stats,
+    Tier, Tiers, WapcHost,
 };
 pub use limits::call::CallOptions;
 pub use limits::cancel::CancelHandle;
@@ -90,7 +89,6 @@ pub use protocol::host_call::{BoxFuture, HostCall, OwnedHostCall};
 pub use protocol::pending::{HostCallResult, HostCallStart, PendingHostCall};
 pub use protocol::state::ModuleState;
 pub use swap::Swap;
-pub use tiers::{MakeTier, Tiers};
 pub use wasi::{Capture, DirAccess, MappedDir, Stdin, Stdout, WasiSettings};
 
 /// The example in the README compiles.

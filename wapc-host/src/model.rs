@@ -22,8 +22,8 @@ use std::{
 use shuttle::{future, sync::atomic::AtomicUsize, thread};
 
 use crate::{
-    EngineError, GuestInstance, GuestReturn, Interruption, Limits, ModuleState, WapcHost,
-    WebAssemblyEngineProvider,
+    EngineError, Error, GuestInstance, GuestReturn, HostBuilder, Interruption, Limits, ModuleState,
+    Tier, Tiers, WapcHost, WebAssemblyEngineProvider,
     engine::scripted::{ScriptedGuest, ScriptedProvider, answer},
     pool::Pool,
     sync::atomic::Ordering,
@@ -129,7 +129,7 @@ fn waiting_futures_are_woken_and_one_that_gives_up_lets_the_next_in() {
     });
 }
 
-/// A guest that answers with the number of its code, and is counted.
+/// A guest that is counted.
 struct Counted {
     guest: Box<dyn GuestInstance>,
     alive: Arc<AtomicUsize>,
@@ -152,19 +152,25 @@ impl Drop for Counted {
     }
 }
 
+/// An engine whose guests answer with the number of their code, which is one
+/// more after each swap.
 struct Numbered {
+    number: u64,
     scripted: ScriptedProvider,
     alive: Arc<AtomicUsize>,
 }
 
 impl Numbered {
-    fn new(alive: &Arc<AtomicUsize>) -> Self {
+    fn new(number: u64, alive: &Arc<AtomicUsize>) -> Self {
         let alive = Arc::clone(alive);
-        let scripted = ScriptedProvider::new(|guest: &mut ScriptedGuest, _, _| {
-            let generation = guest.state.generation();
-            guest.respond(generation.to_string().as_bytes())
+        let scripted = ScriptedProvider::new(move |guest: &mut ScriptedGuest, _, _| {
+            guest.respond(number.to_string().as_bytes())
         });
-        Self { scripted, alive }
+        Self {
+            number,
+            scripted,
+            alive,
+        }
     }
 }
 
@@ -178,7 +184,7 @@ impl WebAssemblyEngineProvider for Numbered {
     }
 
     fn replace(&self, _: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
-        Ok(Box::new(Self::new(&self.alive)))
+        Ok(Box::new(Self::new(self.number + 1, &self.alive)))
     }
 
     fn interruption(&self) -> Interruption {
@@ -186,29 +192,37 @@ impl WebAssemblyEngineProvider for Numbered {
     }
 }
 
+/// Calls `host`, and returns the number of the code that answers.
+fn number(host: &WapcHost) -> u64 {
+    let answer = String::from_utf8(host.call("", b"").unwrap());
+    answer.unwrap().parse().unwrap()
+}
+
 /// Calls `host`; the answer must be of the code that was published before, or
 /// of later code.
 fn call(host: &WapcHost) {
     let published = host.generation();
-    let ran: u64 = String::from_utf8(host.call("", b"").unwrap())
-        .unwrap()
-        .parse()
-        .unwrap();
+    let ran = number(host);
     assert!(ran >= published, "{ran} ran after {published} was there");
     assert!(ran <= host.generation());
 }
 
-/// Two callers and `swappers`, on two slots; then nothing is left over.
-fn calls_beside(swappers: &[fn(&WapcHost)]) {
-    let alive = Arc::new(AtomicUsize::new(0));
-    let host = WapcHost::builder(Box::new(Numbered::new(&alive)))
+/// A host of two instances, which waits for nothing by time.
+fn two_slots(builder: HostBuilder) -> Arc<WapcHost> {
+    let host = builder
         .limits(Limits::unlimited())
         .max_instances(2)
         .idle_timeout(None)
         .wait_limit(None)
         .build(answer)
         .unwrap();
-    let host = Arc::new(host);
+    Arc::new(host)
+}
+
+/// Two callers and `swappers`, on two slots; then nothing is left over.
+fn calls_beside(swappers: &[fn(&WapcHost)]) {
+    let alive = Arc::new(AtomicUsize::new(0));
+    let host = two_slots(WapcHost::builder(Box::new(Numbered::new(1, &alive))));
     let mut threads: Vec<_> = (0..2)
         .map(|_| {
             let host = Arc::clone(&host);
@@ -225,8 +239,16 @@ fn calls_beside(swappers: &[fn(&WapcHost)]) {
     }
     threads.into_iter().for_each(|it| it.join().unwrap());
 
+    assert_eq!(host.generation(), 1 + swappers.len() as u64);
+    assert_tidy(&host, &alive);
+    call(&host);
+    drop(host);
+    assert_eq!(alive.load(Ordering::SeqCst), 0, "instances leak");
+}
+
+/// Asserts that all instances are of the current code, and known to the host.
+fn assert_tidy(host: &WapcHost, alive: &AtomicUsize) {
     let generation = host.generation();
-    assert_eq!(generation, 1 + swappers.len() as u64);
     let slots = host.shared.pool.slots();
     assert!(
         !slots.iter().any(|slot| slot.holds_before(generation)),
@@ -235,9 +257,6 @@ fn calls_beside(swappers: &[fn(&WapcHost)]) {
     let ready = host.shared.published().current.ready.lock().len();
     let live = host.stats().live;
     assert_eq!(alive.load(Ordering::SeqCst), live + ready);
-    call(&host);
-    drop(host);
-    assert_eq!(alive.load(Ordering::SeqCst), 0, "instances leak");
 }
 
 #[test]
@@ -259,14 +278,7 @@ fn calls_beside_two_swaps_run_what_was_published_and_leave_no_old_code() {
 fn after_draining_no_call_runs_the_old_code() {
     check(|| {
         let alive = Arc::new(AtomicUsize::new(0));
-        let host = WapcHost::builder(Box::new(Numbered::new(&alive)))
-            .limits(Limits::unlimited())
-            .max_instances(2)
-            .idle_timeout(None)
-            .wait_limit(None)
-            .build(answer)
-            .unwrap();
-        let host = Arc::new(host);
+        let host = two_slots(WapcHost::builder(Box::new(Numbered::new(1, &alive))));
         let threads = [(); 2].map(|()| {
             let host = Arc::clone(&host);
             thread::spawn(move || call(&host))
@@ -279,5 +291,65 @@ fn after_draining_no_call_runs_the_old_code() {
         let slots = host.shared.pool.slots();
         assert!(slots.iter().all(|slot| !slot.holds_before(2)));
         threads.into_iter().for_each(|it| it.join().unwrap());
+    });
+}
+
+/// Added to the number of a module by its optimized tier.
+const OPTIMIZED: u64 = 100;
+
+/// Tiers whose modules are one byte, their number, and which count how often
+/// they optimize.
+fn numbered_tiers(alive: &Arc<AtomicUsize>, optimized: &Arc<AtomicUsize>) -> Tiers {
+    let number = |module: &[u8]| u64::from(*module.first().unwrap());
+    let (counted, count) = (Arc::clone(alive), Arc::clone(optimized));
+    let alive = Arc::clone(alive);
+    Tiers::new(
+        move |module| Ok(Box::new(Numbered::new(number(module), &alive))),
+        move |module| {
+            count.fetch_add(1, Ordering::SeqCst);
+            thread::yield_now();
+            Ok(Box::new(Numbered::new(
+                OPTIMIZED + number(module),
+                &counted,
+            )))
+        },
+    )
+}
+
+#[test]
+fn after_a_tier_up_a_swap_and_a_rollback_the_optimized_tier_of_the_last_code_serves() {
+    check(|| {
+        let (alive, optimized) = (Arc::default(), Arc::default());
+        let builder = WapcHost::tiered(&[1], numbered_tiers(&alive, &optimized));
+        let host = two_slots(builder.unwrap());
+        let swap = {
+            let host = Arc::clone(&host);
+            thread::spawn(move || host.replace_module(&[2]).unwrap())
+        };
+        let rollback = {
+            let host = Arc::clone(&host);
+            thread::spawn(move || match host.rollback() {
+                Ok(()) => true,
+                Err(Error::NoPrevious) => false,
+                Err(error) => panic!("{error}"),
+            })
+        };
+        let first = number(&host);
+        assert!([1, 2].contains(&(first % OPTIMIZED)), "{first}");
+        swap.join().unwrap();
+        let serving = match rollback.join().unwrap() {
+            true => 1,
+            false => 2,
+        };
+        while !host.shared.tier_queue.is_idle() {
+            thread::yield_now();
+        }
+
+        assert!(matches!(host.stats().tier, Tier::Optimized));
+        assert_eq!(number(&host), OPTIMIZED + serving);
+        assert!(optimized.load(Ordering::SeqCst) <= 2, "compiled again");
+        assert_tidy(&host, &alive);
+        drop(host);
+        assert_eq!(alive.load(Ordering::SeqCst), 0, "instances leak");
     });
 }

@@ -8,11 +8,9 @@ use std::{
 
 use crate::{
     engine::provider::WebAssemblyEngineProvider,
-    engine::tier::Promote,
     error::{BoxError, Error},
-    host::{CheckedOut, Generation, HostShared, Lease, Swapping, WapcHost},
+    host::{CheckedOut, Code, Generation, HostShared, Lease, Tiers, WapcHost},
     pool::Pool,
-    sync::Mutex,
 };
 
 impl WapcHost {
@@ -28,6 +26,8 @@ impl WapcHost {
     ///
     /// It blocks until all that is done. In async code, call it on a thread that
     /// may block, as those of tokio's `spawn_blocking`.
+    ///
+    /// A host of [`Tiers`] begins on the baseline again.
     ///
     /// [`WapcHost::swap`] does more: a probe, waiting for calls on the old code.
     ///
@@ -47,6 +47,9 @@ impl WapcHost {
 
     /// Replaces the guest's code by that of another provider, of another
     /// engine too, like [`WapcHost::replace_module`].
+    ///
+    /// A host of [`Tiers`] has one tier from then on, until a rollback or
+    /// [`Swap::tiered`] brings tiers back.
     ///
     /// # Errors
     ///
@@ -144,10 +147,7 @@ impl<'h> Swap<'h> {
     /// As [`WapcHost::replace_module`], and if the probe panics; nothing has
     /// changed then.
     pub fn module(self, module: &[u8]) -> Result<(), Error> {
-        self.to(|current, _| {
-            let provider = current.provider.replace(module).map_err(Error::Init)?;
-            Ok(provider.into())
-        })
+        self.to(|current, _| current.code().replace(module).map_err(Error::Init))
     }
 
     /// Swaps to `provider` as [`WapcHost::swap_provider`] does.
@@ -160,7 +160,21 @@ impl<'h> Swap<'h> {
     ///
     /// As [`Swap::module`].
     pub fn provider(self, provider: Box<dyn WebAssemblyEngineProvider>) -> Result<(), Error> {
-        self.to(|_, _| Ok(provider.into()))
+        self.to(|_, _| Ok(Code::single(provider)))
+    }
+
+    /// Swaps to the baseline of `module` (binary or text), and later to its
+    /// optimized tier; see [`Tiers`]. The host has these tiers from then on.
+    ///
+    /// # Errors
+    ///
+    /// As [`WapcHost::swap_provider`], and as [`Swap::module`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Swap::module`].
+    pub fn tiered(self, module: &[u8], tiers: impl Into<Arc<Tiers>>) -> Result<(), Error> {
+        self.to(|_, _| Code::baseline(module, tiers.into()).map_err(Error::Init))
     }
 
     /// Goes back as [`WapcHost::rollback`] does.
@@ -174,20 +188,17 @@ impl<'h> Swap<'h> {
     /// As [`Swap::module`].
     pub fn rollback(self) -> Result<(), Error> {
         self.to(|_, previous| match previous {
-            Some(previous) => Ok(Arc::clone(&previous.provider)),
+            Some(previous) => Ok(previous.code()),
             None => Err(Error::NoPrevious),
         })
     }
 
     fn to(
         self,
-        provider: impl FnOnce(
-            &Generation,
-            Option<&Generation>,
-        ) -> Result<Arc<dyn WebAssemblyEngineProvider>, Error>,
+        choose: impl FnOnce(&Generation, Option<&Generation>) -> Result<Code, Error>,
     ) -> Result<(), Error> {
         let host = &*self.host.shared;
-        host.swap(provider, self.probe)
+        host.swap(choose, self.probe)
             .and_then(|number| match self.drain {
                 Some(limit) => host.drain(number, limit),
                 None => Ok(()),
@@ -210,55 +221,17 @@ impl HostShared {
     /// Makes all that may fail, then publishes it. Returns its number.
     fn swap(
         &self,
-        provider: impl FnOnce(
-            &Generation,
-            Option<&Generation>,
-        ) -> Result<Arc<dyn WebAssemblyEngineProvider>, Error>,
+        choose: impl FnOnce(&Generation, Option<&Generation>) -> Result<Code, Error>,
         probe: Option<Box<Probe<'_>>>,
     ) -> Result<u64, Error> {
         let _swapping = self.begin_swap()?;
         let (current, previous) = self.current_and_previous();
-        let provider = provider(&current, previous.as_deref())?;
-        self.move_over(provider, probe, &current, Some(Arc::clone(&current)))
-    }
-
-    fn begin_swap(&self) -> Result<Swapping<'_>, Error> {
-        self.swaps.begin().ok_or_else(|| Error::Reentrant {
-            operation: "(swap)".to_owned(),
-            host_id: self.id(),
-        })
-    }
-
-    fn current_and_previous(&self) -> (Arc<Generation>, Option<Arc<Generation>>) {
-        let published = self.published();
-        (Arc::clone(&published.current), published.previous.clone())
-    }
-
-    fn move_over(
-        &self,
-        provider: Arc<dyn WebAssemblyEngineProvider>,
-        probe: Option<Box<Probe<'_>>>,
-        current: &Generation,
-        previous: Option<Arc<Generation>>,
-    ) -> Result<u64, Error> {
-        let number = current.number + 1;
-        let candidate = Arc::new(Generation {
-            number,
-            provider,
-            ready: Mutex::default(),
-        });
-        self.await_promotion(&candidate);
+        let code = choose(&current, previous.as_deref())?;
+        let candidate = current.next(code);
         if let Some(probe) = probe {
             self.try_out(&candidate, probe)?;
         }
-        let instances = self.stats().live.max(1);
-        for slot in 0..instances {
-            let instance = self.instance(&candidate, slot, None)?;
-            candidate.ready.lock().push(instance);
-        }
-        self.publish(candidate, previous);
-        self.retire_all_before(number);
-        Ok(number)
+        self.publish(candidate, Some(current))
     }
 
     /// Lets `probe` call an instance of `candidate`, in a slot that no other
@@ -297,22 +270,6 @@ impl HostShared {
             }
         }
         Ok(())
-    }
-}
-
-impl Promote for HostShared {
-    /// It is the same code, so what a rollback goes back to stays.
-    fn make_anew(&self, generation: u64) -> Result<(), Error> {
-        let anew = || {
-            let _swapping = self.begin_swap()?;
-            let (current, previous) = self.current_and_previous();
-            if current.number == generation {
-                let provider = Arc::clone(&current.provider);
-                self.move_over(provider, None, &current, previous)?;
-            }
-            Ok(())
-        };
-        anew().map_err(|error| self.count_error(error))
     }
 }
 

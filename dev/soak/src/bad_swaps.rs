@@ -10,8 +10,8 @@ use conformance::counted::Counts;
 use wapc_host::{BoxError, EngineError, Error, Limits, ModuleError, StopReason, WapcHost};
 
 use crate::{
-    common::{Common, Failures, chain, no_host_calls, wait_for_promotion},
-    engine::{self, Engine},
+    common::{Common, Failures, chain, no_host_calls, wait_for_tier_up},
+    engine::Engine,
     guests,
     load::{Stop, under_load},
     report::Report,
@@ -109,12 +109,12 @@ pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
 
 fn soak(report: &mut Report, engine: Engine, rounds: u64, threads: usize) -> Result<(), BoxError> {
     let counts = Counts::default();
-    let provider = engine.provider(&guests::version(0), &counts)?;
-    let host = engine::host(provider, threads)
+    let host = engine
+        .host(&guests::version(0), threads, &counts)?
         .limits(Limits::default().start_timeout(START_TIMEOUT))
         .build(no_host_calls)?;
-    if engine == Engine::Tiered && !wait_for_promotion(&host, 1) {
-        return Err("the second tier is not ready in time".into());
+    if engine == Engine::Tiered && !wait_for_tier_up(&host, 1) {
+        return Err("the optimized tier is not ready in time".into());
     }
     let generation = host.generation();
 

@@ -73,9 +73,9 @@ pub(crate) fn chain(error: &dyn Error) -> String {
     words
 }
 
-/// Waits until a tiered host runs the second tier. Returns `false` if that takes
+/// Waits until a tiered host runs the optimized tier. Returns `false` if that takes
 /// longer than [`PATIENCE`].
-pub(crate) fn wait_for_promotion(host: &WapcHost, from: u64) -> bool {
+pub(crate) fn wait_for_tier_up(host: &WapcHost, from: u64) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while host.generation() == from {
         if Instant::now() > deadline {

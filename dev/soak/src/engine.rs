@@ -6,7 +6,9 @@ use charts::Line;
 use conformance::counted::Counts;
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{EngineError, HostBuilder, Tiers, WapcHost, WebAssemblyEngineProvider};
+use wapc_host::{
+    CompileTier, EngineError, Error, HostBuilder, Tiers, WapcHost, WebAssemblyEngineProvider,
+};
 
 /// An engine, or two in tiers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,36 +68,68 @@ impl Engine {
         }
     }
 
-    /// Compiles `module` to a provider that `counts` counts.
+    /// Returns the settings of every run over `module`, which `counts` counts:
+    /// default limits, and one instance for each of `threads` threads.
     ///
     /// # Errors
     ///
-    /// The engine's error, if it refuses the module.
-    pub(crate) fn provider(self, module: &[u8], counts: &Counts) -> Provider {
-        self.compiled(module, Compilation::Normal, counts)
-    }
-
-    /// Compiles `module` with this priority, to a provider that `counts` counts.
-    pub(crate) fn compiled(
+    /// [`Error::Init`] if the engine refuses the module.
+    pub(crate) fn host(
         self,
         module: &[u8],
+        threads: usize,
+        counts: &Counts,
+    ) -> Result<HostBuilder, Error> {
+        self.host_compiled(module, threads, Compilation::Normal, counts)
+    }
+
+    /// Returns the same settings, over a module compiled with this priority.
+    pub(crate) fn host_compiled(
+        self,
+        module: &[u8],
+        threads: usize,
         compilation: Compilation,
         counts: &Counts,
-    ) -> Provider {
+    ) -> Result<HostBuilder, Error> {
+        let builder = match self.code(compilation, counts) {
+            Code::Single(compile) => WapcHost::builder(compile(module).map_err(Error::Init)?),
+            Code::Tiered(tiers) => WapcHost::tiered(module, tiers)?,
+        };
+        Ok(builder.max_instances(threads))
+    }
+
+    /// Swaps a host to `module` on this engine.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Init`] if the engine refuses the module.
+    pub(crate) fn swap(self, host: &WapcHost, module: &[u8], counts: &Counts) -> Result<(), Error> {
+        match self.code(Compilation::Normal, counts) {
+            Code::Single(compile) => host.swap_provider(compile(module).map_err(Error::Init)?),
+            Code::Tiered(tiers) => host.swap().tiered(module, tiers),
+        }
+    }
+
+    fn code(self, compilation: Compilation, counts: &Counts) -> Code {
+        let (first, second) = (counts.clone(), counts.clone());
+        let interpret = move |module: &[u8]| wasmi(module, &first);
+        let compile = move |module: &[u8]| wasmtime(module, compilation, &second);
         match self {
-            Self::Wasmtime => wasmtime(module, compilation, counts),
-            Self::Wasmi => wasmi(module, counts),
+            Self::Wasmtime => Code::Single(Box::new(compile)),
+            Self::Wasmi => Code::Single(Box::new(interpret)),
             Self::Tiered => {
-                let (first, second) = (counts.clone(), counts.clone());
-                let tiers = Tiers::new(
-                    module,
-                    move |module| wasmi(module, &first),
-                    move |module| second.compiling(|| wasmtime(module, compilation, &second)),
-                )?;
-                Ok(Box::new(tiers))
+                let counts = counts.clone();
+                let compile = move |module: &[u8]| counts.compiling(|| compile(module));
+                Code::Tiered(Tiers::new(interpret, compile))
             }
         }
     }
+}
+
+/// How an engine compiles a module.
+enum Code {
+    Single(Box<dyn CompileTier>),
+    Tiered(Tiers),
 }
 
 fn wasmtime(module: &[u8], compilation: Compilation, counts: &Counts) -> Provider {
@@ -107,12 +141,6 @@ fn wasmtime(module: &[u8], compilation: Compilation, counts: &Counts) -> Provide
 
 fn wasmi(module: &[u8], counts: &Counts) -> Provider {
     Ok(counts.count(Box::new(WasmiEngineProvider::new(module)?)))
-}
-
-/// Starts a host with the settings of all runs: default limits, and one instance for
-/// each of `threads` threads.
-pub(crate) fn host(provider: Box<dyn WebAssemblyEngineProvider>, threads: usize) -> HostBuilder {
-    WapcHost::builder(provider).max_instances(threads)
 }
 
 impl fmt::Display for Engine {

@@ -12,8 +12,8 @@ use conformance::counted::Counts;
 use wapc_host::{BoxError, WapcHost};
 
 use crate::{
-    common::{Common, Failures, chain, no_host_calls, wait_for_promotion},
-    engine::{self, Compilation, Engine},
+    common::{Common, Failures, chain, no_host_calls, wait_for_tier_up},
+    engine::{Compilation, Engine},
     guests,
     histogram::Histogram,
     load::{Stop, under_load},
@@ -134,8 +134,8 @@ fn soak(
     };
     let counts = Counts::default();
     let [first, second] = [guests::large(1), guests::large(2)];
-    let provider = engine.compiled(&first, compilation, &counts)?;
-    let host = engine::host(provider, threads).build(no_host_calls)?;
+    let builder = engine.host_compiled(&first, threads, compilation, &counts)?;
+    let host = builder.build(no_host_calls)?;
     let phase = AtomicUsize::new(Phase::WarmUp as usize);
     let progress: Vec<Progress> = (0..threads).map(|_| Progress::default()).collect();
 
@@ -147,7 +147,7 @@ fn soak(
             let mut swaps = Vec::new();
             thread::sleep(length);
             if engine == Engine::Tiered && host.generation() == 1 {
-                wait_for_promotion(&host, 1);
+                wait_for_tier_up(&host, 1);
             }
             for _ in 0..options.rounds {
                 phase.store(Phase::Steady as usize, Ordering::Relaxed);
@@ -166,8 +166,8 @@ fn soak(
                     next = next.max(Instant::now());
                 }
                 phase.store(Phase::WarmUp as usize, Ordering::Relaxed);
-                if engine == Engine::Tiered && !wait_for_promotion(&host, host.generation()) {
-                    return Err("the second tier is not ready in time".into());
+                if engine == Engine::Tiered && !wait_for_tier_up(&host, host.generation()) {
+                    return Err("the optimized tier is not ready in time".into());
                 }
             }
             Ok(swaps)

@@ -9,7 +9,7 @@ use wapc_host::BoxError;
 
 use crate::{
     common::{Common, Failures, PATIENCE, chain, no_host_calls},
-    engine::{self, Engine},
+    engine::Engine,
     guests,
     load::under_load,
     process::{ADDRESS_SLACK, Course, Memory, RESIDENT_SLACK, is_flat},
@@ -54,9 +54,10 @@ fn soak(
         modules.get(nth).map_or(&[][..], Vec::as_slice)
     };
     let counts = Counts::default();
-    let host = engine::host(engine.provider(module(0), &counts)?, threads).build(no_host_calls)?;
+    let builder = engine.host(module(0), threads, &counts)?;
+    let host = builder.build(no_host_calls)?;
     let swap = median(|number| host.replace_module(module(number)))?;
-    let compile = median(|number| engine.provider(module(number), &counts))?;
+    let compile = median(|number| engine.host(module(number), threads, &counts))?;
     report.notes.push(format!(
         "{engine}: without load a swap takes {swap:.0} µs; making the provider alone takes {compile:.0} µs",
     ));

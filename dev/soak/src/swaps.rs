@@ -11,7 +11,7 @@ use wapc_host::{BoxError, WapcHost};
 
 use crate::{
     common::{Common, Failures, PATIENCE, chain, no_host_calls},
-    engine::{self, Engine},
+    engine::Engine,
     guests,
     load::{Stop, under_load},
     report::Report,
@@ -72,8 +72,8 @@ fn soak(
     threads: usize,
 ) -> Result<(), BoxError> {
     let counts = Counts::default();
-    let provider = engine.provider(&guests::version(0), &counts)?;
-    let host = engine::host(provider, threads).build(no_host_calls)?;
+    let builder = engine.host(&guests::version(0), threads, &counts)?;
+    let host = builder.build(no_host_calls)?;
     let began = Instant::now();
     let (published, called) = (AtomicU64::new(0), AtomicU64::new(0));
     let (outcomes, swaps) = under_load(
@@ -150,9 +150,9 @@ fn swap(host: &WapcHost, engine: Engine, number: u64, counts: &Counts) -> Result
     let module = || guests::version(version_after(number));
     match number % 4 {
         1 => host.replace_module(&module())?,
-        2 => host.swap_provider(engine.other().provider(&module(), counts)?)?,
+        2 => engine.other().swap(host, &module(), counts)?,
         3 => host.rollback()?,
-        _ => host.swap_provider(engine.provider(&module(), counts)?)?,
+        _ => engine.swap(host, &module(), counts)?,
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use wapc_host::{BoxError, WapcHost};
 
 use crate::{
     common::{Common, Failures, chain, no_host_calls},
-    engine::{self, Engine},
+    engine::Engine,
     guests,
     load::{Stop, under_load},
     report::Report,
@@ -37,7 +37,7 @@ pub(crate) struct Options {
 struct Course {
     engine: Engine,
     first_answer: Duration,
-    /// When the host moved over to the second tier.
+    /// When the host moved over to the optimized tier.
     moved: Option<Duration>,
     /// How many calls ended in each bucket of time.
     buckets: Vec<u64>,
@@ -161,7 +161,8 @@ fn course(engine: Engine, options: &Options, threads: usize) -> Result<Course, B
     let length = Duration::from_millis(options.length);
 
     let began = Instant::now();
-    let host = engine::host(engine.provider(&module, &counts)?, threads).build(no_host_calls)?;
+    let builder = engine.host(&module, threads, &counts)?;
+    let host = builder.build(no_host_calls)?;
     let answer = host.call("compute", &options.rounds.to_le_bytes())?;
     let first_answer = began.elapsed();
     let mut failures = Failures::default();

@@ -12,7 +12,7 @@ use wapc_host::{BoxError, CallOptions, ErrorKind, WapcHost};
 
 use crate::{
     common::{Common, Failures, PATIENCE, chain, no_host_calls},
-    engine::{self, Engine},
+    engine::Engine,
     guests,
     load::under_load,
     memory::{HEAD, SAMPLES, charts, judge},
@@ -68,8 +68,8 @@ pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
     let mut of_expired = charts("calls that run out of time");
     for engine in options.common.engines() {
         let counts = Counts::default();
-        let provider = engine.provider(&guests::unruly(), &counts)?;
-        let host = engine::host(provider, threads).build(no_host_calls)?;
+        let builder = engine.host(&guests::unruly(), threads, &counts)?;
+        let host = builder.build(no_host_calls)?;
         let mut soak = |charts: &mut [Chart; 2], end: End, calls| {
             soak(&mut report, charts, engine, (&host, threads), end, calls)
         };

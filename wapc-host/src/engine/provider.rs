@@ -5,7 +5,6 @@ use std::{fmt, future::ready};
 use crate::{
     engine::guest_call::GuestCall,
     engine::outcome::{CallEnd, GuestReturn},
-    engine::tier::{Promotion, Tier},
     error::EngineError,
     limits::interruption::Interruption,
     protocol::host_call::BoxFuture,
@@ -62,19 +61,6 @@ pub trait WebAssemblyEngineProvider: Send + Sync {
         state: ModuleState,
     ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
         Box::pin(ready(self.init(state)))
-    }
-
-    /// Hears that a host is about to run this provider's code, and may move it
-    /// over to new instances when it makes better ones. By default it never
-    /// does. To be returned from at once: a swap waits for it.
-    fn promote(&self, promotion: Promotion) {
-        drop(promotion);
-    }
-
-    /// Which of its tiers this provider is on: by default it has one only.
-    /// HostCallStart whenever somebody asks the host for its numbers.
-    fn tier(&self) -> Tier {
-        Tier::Only
     }
 }
 

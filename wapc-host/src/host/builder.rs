@@ -1,11 +1,16 @@
 //! The settings of a host.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use super::{
     service::WapcHost,
     settings::{Reuse, Settings},
     shared::HostShared,
+    tiers::{Code, TierQueue, Tiers},
 };
 use crate::{
     engine::provider::WebAssemblyEngineProvider,
@@ -56,19 +61,27 @@ impl WapcHost {
     /// long callers wait.
     #[must_use]
     pub fn builder(provider: Box<dyn WebAssemblyEngineProvider>) -> HostBuilder {
-        HostBuilder::new(provider)
+        HostBuilder::new(Code::single(provider))
     }
 
-    pub(crate) fn without_instance(
-        provider: Box<dyn WebAssemblyEngineProvider>,
-        callback: Callback,
-        settings: Settings,
-        limits: Limits,
-    ) -> Self {
-        let shared = HostShared::new(provider, callback, settings, limits);
-        let first = Arc::clone(&shared.published().current);
-        shared.await_promotion(&first);
-        Self { shared }
+    /// Settings for a host that answers with the baseline of `module` (binary or
+    /// text) at once, and moves over to its optimized tier when that is ready;
+    /// see [`Tiers`].
+    ///
+    /// The baseline is compiled before this returns, and the optimized tier from
+    /// then on, on a thread of its own. A host that is built after that is
+    /// compiled begins on it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Init`] if the baseline refuses the module.
+    pub fn tiered(module: &[u8], tiers: impl Into<Arc<Tiers>>) -> Result<HostBuilder, Error> {
+        let code = Code::baseline(module, tiers.into()).map_err(Error::Init)?;
+        let builder = HostBuilder::new(code);
+        if let Some(tier_up) = builder.code.tier.tier_up() {
+            builder.tier_queue.push(tier_up);
+        }
+        Ok(builder)
     }
 }
 
@@ -87,15 +100,17 @@ impl WapcHost {
 /// # }
 /// ```
 pub struct HostBuilder {
-    provider: Box<dyn WebAssemblyEngineProvider>,
+    pub(super) code: Code,
+    tier_queue: Arc<TierQueue>,
     limits: Limits,
     settings: Settings,
 }
 
 impl HostBuilder {
-    pub(crate) fn new(provider: Box<dyn WebAssemblyEngineProvider>) -> Self {
+    fn new(code: Code) -> Self {
         Self {
-            provider,
+            code,
+            tier_queue: Arc::default(),
             limits: Limits::default(),
             settings: Settings::default(),
         }
@@ -192,14 +207,27 @@ impl HostBuilder {
     ///
     /// As [`HostBuilder::build`].
     pub fn build_with(self, callback: impl HostCallback + 'static) -> Result<WapcHost, Error> {
-        let host = WapcHost::without_instance(
-            self.provider,
-            Callback::Blocking(Arc::new(callback)),
+        let host = self.without_instance(Callback::Blocking(Arc::new(callback)));
+        host.shared.first_instance()?;
+        Ok(host)
+    }
+
+    fn without_instance(self, callback: Callback) -> WapcHost {
+        let shared = HostShared::new(
+            self.code.best(),
+            self.tier_queue,
+            callback,
             self.settings,
             self.limits,
         );
-        host.shared.first_instance()?;
-        Ok(host)
+        let weak: Weak<HostShared> = Arc::downgrade(&shared);
+        shared.tier_queue.set_host(weak);
+        // Again: it may have been compiled since, with no host to move over.
+        let current = Arc::clone(&shared.published().current);
+        if let Some(tier_up) = current.tier.tier_up() {
+            shared.tier_queue.push(tier_up);
+        }
+        WapcHost { shared }
     }
 }
 
@@ -224,12 +252,7 @@ impl HostBuilder {
         self,
         callback: impl AsyncHostCallback + 'static,
     ) -> Result<WapcHost, Error> {
-        let host = WapcHost::without_instance(
-            self.provider,
-            Callback::Async(Arc::new(callback)),
-            self.settings,
-            self.limits,
-        );
+        let host = self.without_instance(Callback::Async(Arc::new(callback)));
         host.shared.first_instance_async().await?;
         Ok(host)
     }

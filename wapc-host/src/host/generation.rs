@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::tiers::{Code, CodeTier};
 use crate::{
     engine::provider::{GuestInstance, WebAssemblyEngineProvider},
     sync::{Mutex, MutexGuard, ThreadId, thread},
@@ -17,11 +18,37 @@ pub(crate) struct Published {
 pub(crate) struct Generation {
     pub(crate) number: u64,
     pub(crate) provider: Arc<dyn WebAssemblyEngineProvider>,
+    pub(crate) tier: CodeTier,
     /// Instances that were made before the version was published.
     pub(crate) ready: Mutex<Vec<Box<dyn GuestInstance>>>,
 }
 
 impl Generation {
+    pub(super) fn first(code: Code) -> Arc<Self> {
+        Self::new(FIRST_GENERATION, code)
+    }
+
+    /// The generation that follows this one.
+    pub(crate) fn next(&self, code: Code) -> Arc<Self> {
+        Self::new(self.number + 1, code)
+    }
+
+    fn new(number: u64, code: Code) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            provider: code.provider,
+            tier: code.tier,
+            ready: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn code(&self) -> Code {
+        Code {
+            provider: Arc::clone(&self.provider),
+            tier: self.tier.clone(),
+        }
+    }
+
     /// An instance that was made before.
     pub(crate) fn ready(&self) -> Option<Box<dyn GuestInstance>> {
         self.ready.lock().pop()

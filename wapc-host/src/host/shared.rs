@@ -1,7 +1,7 @@
 //! The part of a host that its calls, its swaps and the clock share.
 
 use std::{
-    fmt, mem,
+    fmt,
     num::NonZeroU64,
     sync::{Arc, Weak},
     time::Instant,
@@ -12,11 +12,10 @@ use super::{
     counters::ErrorCounters,
     generation::{FIRST_GENERATION, Generation, Published, SwapRight},
     settings::Settings,
+    tiers::{Code, TierQueue},
 };
 use crate::{
     clock,
-    engine::provider::WebAssemblyEngineProvider,
-    engine::tier::Promotion,
     error::Error,
     limits::guest::Limits,
     pool::Pool,
@@ -51,7 +50,8 @@ pub(crate) struct HostShared {
     pub(super) working: AtomicUsize,
     pub(super) errors: ErrorCounters,
     pub(super) idle: Mutex<Vec<Idle>>,
-    own: Weak<Self>,
+    /// Compiles optimized tiers.
+    pub(crate) tier_queue: Arc<TierQueue>,
 }
 
 /// Since when a slot's number of calls has not changed.
@@ -73,12 +73,13 @@ impl fmt::Debug for HostShared {
 impl HostShared {
     /// A host that the clock looks after; it has no instance yet.
     pub(super) fn new(
-        provider: Box<dyn WebAssemblyEngineProvider>,
+        code: Code,
+        tier_queue: Arc<TierQueue>,
         callback: Callback,
         settings: Settings,
         limits: Limits,
     ) -> Arc<Self> {
-        let shared = Arc::new_cyclic(|own| Self {
+        let shared = Arc::new(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             callback,
             timed: limits.timeout.is_some(),
@@ -87,11 +88,7 @@ impl HostShared {
             max_request: limits.max_inbound_bytes.min(MAX_REQUEST_BYTES),
             limits: Arc::new(limits),
             published: Mutex::new(Published {
-                current: Arc::new(Generation {
-                    number: FIRST_GENERATION,
-                    provider: provider.into(),
-                    ready: Mutex::default(),
-                }),
+                current: Generation::first(code),
                 previous: None,
             }),
             generation: AtomicU64::new(FIRST_GENERATION),
@@ -101,7 +98,7 @@ impl HostShared {
             errors: ErrorCounters::default(),
             idle: Mutex::default(),
             settings,
-            own: own.clone(),
+            tier_queue,
         });
         let clocked: Weak<Self> = Arc::downgrade(&shared);
         clock::register(clocked);
@@ -114,32 +111,6 @@ impl HostShared {
 
     pub(crate) fn published(&self) -> MutexGuard<'_, Published> {
         self.published.lock()
-    }
-
-    pub(crate) const fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Offers the provider of `generation` to move over to better instances. To
-    /// be called before it makes any, so that none is left behind.
-    pub(crate) fn await_promotion(&self, generation: &Arc<Generation>) {
-        let own: Weak<Self> = self.own.clone();
-        generation
-            .provider
-            .promote(Promotion::new(own, generation.number));
-    }
-
-    /// Makes `generation` what calls run on from now on, and `previous` what a
-    /// rollback goes back to.
-    pub(crate) fn publish(&self, generation: Arc<Generation>, previous: Option<Arc<Generation>>) {
-        let number = generation.number;
-        let mut published = self.published();
-        let old = mem::replace(&mut published.current, generation);
-        let older = mem::replace(&mut published.previous, previous);
-        self.generation.store(number, Ordering::SeqCst);
-        drop(published);
-        let unused = mem::take(&mut *old.ready.lock());
-        drop((old, older, unused));
     }
 
     /// Counts an error that a caller is about to get.

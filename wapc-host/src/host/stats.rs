@@ -2,10 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{counters::ErrorCounts, generation::FIRST_GENERATION, shared::HostShared};
+use super::{counters::ErrorCounts, generation::FIRST_GENERATION, shared::HostShared, tiers::Tier};
 use crate::{
     clock,
-    engine::tier::Tier,
     pool::Slot,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -17,11 +16,12 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// The number of the code that calls run on: 1, and one more for each swap
-    /// and rollback.
+    /// The number of the code that calls run on: 1, and one more for each swap,
+    /// rollback and move to an optimized tier.
     pub generation: u64,
-    /// Which tier of their provider calls run on, whether another is to come,
-    /// and if not, why.
+    /// The tier that calls run on. On the baseline of
+    /// [`Tiers`](crate::Tiers) it says whether the optimized tier is still to
+    /// come, and if not, why.
     pub tier: Tier,
     /// How many instances there are.
     pub live: usize,
@@ -31,7 +31,8 @@ pub struct Stats {
     pub waiting: usize,
     /// How many calls have reached a guest and ended, well or badly.
     pub calls: u64,
-    /// How many swaps and rollbacks have taken effect.
+    /// How many swaps, rollbacks and moves to an optimized tier have taken
+    /// effect.
     pub swaps: u64,
     /// How long guests have run in timed calls, host calls included. Counted
     /// in ticks of 2 ms: right in the sum of many calls.
@@ -60,10 +61,10 @@ impl HostShared {
                 idle += 1;
             }
         }
-        let code = Arc::clone(&self.published().current);
+        let current = Arc::clone(&self.published().current);
         Stats {
             generation,
-            tier: code.provider.tier(),
+            tier: current.tier.report(),
             live,
             idle,
             waiting: self.pool.waiting(),

@@ -27,6 +27,7 @@ use crate::{
 };
 use crate::{
     engine::provider::WebAssemblyEngineProvider, error::BoxError, protocol::callback::HostCallback,
+    protocol::host_call::HostCall,
 };
 
 /// Compiles if a `WapcHost` may be shared between threads.
@@ -700,7 +701,7 @@ fn messages_and_host_calls_are_counted_and_bounded() {
 fn a_callback_sees_the_context_of_its_own_call() {
     struct Whose;
     impl HostCallback for Whose {
-        fn call(&self, call: crate::HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError> {
+        fn call(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError> {
             assert_eq!(call.context::<u8>(), None);
             assert_eq!(call.generation, 1);
             assert!(call.time_left().unwrap() <= Duration::from_secs(10));

@@ -91,11 +91,6 @@ impl ModuleState {
         self.host_id
     }
 
-    /// The number of the guest's code.
-    pub(crate) const fn generation(&self) -> u64 {
-        self.generation
-    }
-
     /// A sharding hint: instances that tend to run concurrently get different
     /// values.
     #[must_use]

@@ -194,12 +194,22 @@ fn a_guest_that_has_outlived_its_caller_ends_with_its_time() {
     until(|| ended.load(Ordering::SeqCst));
 }
 
-/// An engine whose guests answer with the number of their code, and which
-/// counts how many there are. In async calls, every other one suspends.
+/// An engine whose guests answer with what [`TellsGeneration`] tells them, and
+/// which counts how many there are. In async calls, every other one suspends.
 struct Numbered {
     scripted: ScriptedProvider,
     made: Arc<AtomicUsize>,
     alive: Arc<AtomicI64>,
+}
+
+/// A callback that tells guests the number of their code.
+struct TellsGeneration;
+
+impl HostCallback for TellsGeneration {
+    fn call(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError> {
+        response.extend(call.generation.to_string().into_bytes());
+        Ok(())
+    }
 }
 
 struct NumberedGuest {
@@ -220,8 +230,10 @@ impl Numbered {
                 },
                 _ => {}
             }
-            let generation = guest.state.generation();
-            guest.respond(generation.to_string().as_bytes())
+            match guest.ask(b"")? {
+                Ok(generation) => guest.respond(&generation),
+                Err(error) => guest.fail(&error),
+            }
         });
         Self {
             scripted,
@@ -310,7 +322,7 @@ fn callers_swaps_cancelling_and_dropped_futures_leave_nothing_behind() {
     let (made, alive) = (Arc::clone(&provider.made), Arc::clone(&provider.alive));
     let host = WapcHost::builder(Box::new(provider))
         .max_instances(3)
-        .build(answer)
+        .build_with(TellsGeneration)
         .unwrap();
     let begin = Barrier::new(callers + 3);
     thread::scope(|scope| {

@@ -1,0 +1,92 @@
+//! Publishing other code, once its instances are made.
+
+use std::{mem, sync::Arc};
+
+use super::{
+    generation::{Generation, Swapping},
+    shared::HostShared,
+    tiers::{Code, TierUp, TieredHost},
+};
+use crate::{engine::provider::WebAssemblyEngineProvider, error::Error, sync::atomic::Ordering};
+
+impl HostShared {
+    /// Waits for the right to swap.
+    pub(crate) fn begin_swap(&self) -> Result<Swapping<'_>, Error> {
+        self.swaps.begin().ok_or_else(|| Error::Reentrant {
+            operation: "(swap)".to_owned(),
+            host_id: self.id,
+        })
+    }
+
+    pub(crate) fn current_and_previous(&self) -> (Arc<Generation>, Option<Arc<Generation>>) {
+        let published = self.published();
+        (Arc::clone(&published.current), published.previous.clone())
+    }
+
+    /// Makes as many instances of `candidate` as there are, then publishes it,
+    /// with `previous` for a rollback. Returns its number.
+    ///
+    /// A failure leaves everything as it was. The caller holds the right to
+    /// swap.
+    pub(crate) fn publish(
+        &self,
+        candidate: Arc<Generation>,
+        previous: Option<Arc<Generation>>,
+    ) -> Result<u64, Error> {
+        let instances = self.stats().live.max(1);
+        for slot in 0..instances {
+            let instance = self.instance(&candidate, slot, None)?;
+            candidate.ready.lock().push(instance);
+        }
+        let number = candidate.number;
+        let tier_up = candidate.tier.tier_up().cloned();
+        self.set_published(candidate, previous);
+        if let Some(tier_up) = tier_up {
+            self.tier_queue.push(&tier_up);
+        }
+        self.retire_all_before(number);
+        Ok(number)
+    }
+
+    /// Makes `generation` what calls run on from now on, and `previous` what a
+    /// rollback goes back to.
+    fn set_published(&self, generation: Arc<Generation>, previous: Option<Arc<Generation>>) {
+        let number = generation.number;
+        let mut published = self.published();
+        let old = mem::replace(&mut published.current, generation);
+        let older = mem::replace(&mut published.previous, previous);
+        self.generation.store(number, Ordering::SeqCst);
+        drop(published);
+        let unused = mem::take(&mut *old.ready.lock());
+        drop((old, older, unused));
+    }
+}
+
+impl TieredHost for HostShared {
+    fn serves(&self, tier_up: &Arc<TierUp>) -> bool {
+        is_baseline_of(&self.published().current, tier_up)
+    }
+
+    /// It is the same code, so a rollback still goes back to the code before.
+    fn rebuild_instances(
+        &self,
+        tier_up: &Arc<TierUp>,
+        optimized: Arc<dyn WebAssemblyEngineProvider>,
+    ) -> Result<(), Error> {
+        let rebuild = || {
+            let _swapping = self.begin_swap()?;
+            let (current, previous) = self.current_and_previous();
+            if is_baseline_of(&current, tier_up) {
+                let code = Code::optimized(optimized, Arc::clone(tier_up.tiers()));
+                self.publish(current.next(code), previous)?;
+            }
+            Ok(())
+        };
+        rebuild().map_err(|error| self.count_error(error))
+    }
+}
+
+fn is_baseline_of(generation: &Generation, tier_up: &Arc<TierUp>) -> bool {
+    let own = generation.tier.tier_up();
+    own.is_some_and(|own| Arc::ptr_eq(own, tier_up))
+}

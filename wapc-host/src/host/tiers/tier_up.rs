@@ -1,0 +1,112 @@
+//! The optimized tier of one module, until a host runs it.
+
+use std::{error::Error as StdError, mem, sync::Arc};
+
+use super::{Tier, Tiers};
+use crate::{
+    engine::provider::WebAssemblyEngineProvider, error::EngineError,
+    limits::interruption::Interruption, sync::Mutex,
+};
+
+pub(crate) struct TierUp {
+    pub(super) tiers: Arc<Tiers>,
+    /// The baseline's, which the host's limits may rest on.
+    required: Interruption,
+    progress: Mutex<Progress>,
+}
+
+enum Progress {
+    Outstanding(Arc<[u8]>),
+    Compiled(Arc<dyn WebAssemblyEngineProvider>),
+    Failed(Arc<dyn StdError + Send + Sync>),
+}
+
+impl TierUp {
+    pub(super) fn new(module: &[u8], required: Interruption, tiers: Arc<Tiers>) -> Self {
+        Self {
+            tiers,
+            required,
+            progress: Mutex::new(Progress::Outstanding(module.into())),
+        }
+    }
+
+    pub(crate) fn tiers(&self) -> &Arc<Tiers> {
+        &self.tiers
+    }
+
+    pub(super) fn report(&self) -> Tier {
+        match &*self.progress.lock() {
+            Progress::Outstanding(_) | Progress::Compiled(_) => Tier::Baseline,
+            Progress::Failed(reason) => Tier::BaselineOnly(Arc::clone(reason)),
+        }
+    }
+
+    pub(super) fn compiled(&self) -> Option<Arc<dyn WebAssemblyEngineProvider>> {
+        match &*self.progress.lock() {
+            Progress::Compiled(provider) => Some(Arc::clone(provider)),
+            Progress::Outstanding(_) | Progress::Failed(_) => None,
+        }
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(&*self.progress.lock(), Progress::Failed(_))
+    }
+
+    /// Compiles the module, unless that was done before. Returns `None` if it
+    /// has failed. To be called by one thread at a time.
+    pub(super) fn compile(&self) -> Option<Arc<dyn WebAssemblyEngineProvider>> {
+        let module = match &*self.progress.lock() {
+            Progress::Outstanding(module) => Arc::clone(module),
+            Progress::Compiled(provider) => return Some(Arc::clone(provider)),
+            Progress::Failed(_) => return None,
+        };
+        let compiled = (self.tiers.optimized)(&module)
+            .and_then(|provider| ensure_interruptible(provider, self.required));
+        match compiled {
+            Ok(provider) => {
+                (self.tiers.observer)(Ok(()));
+                let provider: Arc<dyn WebAssemblyEngineProvider> = provider.into();
+                self.set(Progress::Compiled(Arc::clone(&provider)));
+                Some(provider)
+            }
+            Err(error) => {
+                (self.tiers.observer)(Err(&error));
+                self.fail(error);
+                None
+            }
+        }
+    }
+
+    /// Leaves the module to the baseline.
+    pub(super) fn fail(&self, error: impl StdError + Send + Sync + 'static) {
+        let error = Arc::new(error);
+        self.set(Progress::Failed(Arc::clone(&error) as _));
+        let cause = error.source().map(|cause| format!(": {cause}"));
+        log::warn!(
+            "there is no optimized tier, the baseline serves on: {error}{}",
+            cause.unwrap_or_default()
+        );
+    }
+
+    fn set(&self, progress: Progress) {
+        let old = mem::replace(&mut *self.progress.lock(), progress);
+        // Outside the lock: it may be the last owner of a provider.
+        drop(old);
+    }
+}
+
+/// Refuses an optimized tier that cannot keep the limits that the baseline
+/// keeps.
+fn ensure_interruptible(
+    provider: Box<dyn WebAssemblyEngineProvider>,
+    required: Interruption,
+) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+    let can = provider.interruption();
+    if required.by_time() && !can.by_time() || required.by_fuel() && !can.by_fuel() {
+        let reason = format!(
+            "the baseline can be interrupted by {required:?}, the optimized tier by {can:?}"
+        );
+        return Err(EngineError::Other(reason.into()));
+    }
+    Ok(provider)
+}
