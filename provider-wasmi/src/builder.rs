@@ -13,6 +13,28 @@ use wasmi::{Engine, Module};
 use crate::{WasmiEngineProvider, engine::EngineSettings, sharded_module::ShardedModule};
 
 /// The settings of a [`WasmiEngineProvider`].
+///
+/// ```
+/// use provider_wasmi::WasmiEngineProvider;
+/// use wapc_host::{Interruption, ModuleLimits, WapcHost};
+///
+/// let guest = br#"(module
+///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+///     (memory (export "memory") 1)
+///     (data (i32.const 0) "hello")
+///     (func (export "__guest_call") (param i32 i32) (result i32)
+///         (call $respond (i32.const 0) (i32.const 5))
+///         (i32.const 1)))"#;
+///
+/// let provider = WasmiEngineProvider::builder()
+///     .interruption(Interruption::TimeAndFuel)
+///     .stack_bytes(1 << 20)
+///     .module_limits(ModuleLimits::default().max_bytes(100_000))
+///     .build(guest)?;
+/// let host = WapcHost::new(Box::new(provider), |_, _, _, _, _| Ok(vec![]))?;
+/// assert_eq!(host.call("greet", b"")?, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct Builder {
     engine: Option<Engine>,
@@ -24,91 +46,195 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Translates for this engine of yours, with its settings. By default each
-    /// provider has engines of its own, which take the WebAssembly features
-    /// that [`wapc_host::module`] lists and no others.
+    /// Translates on this engine, with its settings. By default each provider has
+    /// engines of its own, which accept the WebAssembly features that
+    /// [`wapc_host::module`] lists and no others.
     ///
-    /// If its `Config` has [`consume_fuel`](wasmi::Config::consume_fuel) on, say
-    /// by [`Builder::interruption`] what it is to be used for. Then its
-    /// functions must be translated eagerly, or without fuel
-    /// ([`fuel_cost`](wasmi::Config::fuel_cost)), since a call cannot go on
-    /// whose fuel runs out in a translation. Threads that run guests of one
-    /// engine at the same time wait for a lock in it.
+    /// If the engine meters fuel ([`consume_fuel`](wasmi::Config::consume_fuel)),
+    /// [`Builder::interruption`] must say how fuel is used. Its functions must
+    /// then be translated eagerly, or without fuel
+    /// ([`fuel_cost`](wasmi::Config::fuel_cost)), because wasmi cannot resume a
+    /// call whose fuel runs out in a translation. Threads that run guests of one
+    /// engine contend for a lock in it.
+    ///
+    /// ```
+    /// use provider_wasmi::{
+    ///     WasmiEngineProvider,
+    ///     wasmi::{CompilationMode, Config, Engine},
+    /// };
+    /// use wapc_host::{Interruption, WebAssemblyEngineProvider};
+    ///
+    /// let guest = br#"(module
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (call $respond (i32.const 0) (i32.const 0))
+    ///         (i32.const 1)))"#;
+    ///
+    /// let mut config = Config::default();
+    /// config.consume_fuel(true).compilation_mode(CompilationMode::Eager);
+    /// let provider = WasmiEngineProvider::builder()
+    ///     .engine(Engine::new(&config))
+    ///     .interruption(Interruption::Fuel)
+    ///     .build(guest)?;
+    /// assert_eq!(provider.interruption(), Interruption::Fuel);
+    /// # Ok::<(), wapc_host::ModuleError>(())
+    /// ```
     #[must_use]
     pub fn engine(mut self, engine: Engine) -> Self {
         self.engine = Some(engine);
         self
     }
 
-    /// How many engines of its own the provider deals its instances out to:
-    /// different ones to the places of a host, and to hosts.
+    /// Sets the number of engines that the provider makes for itself. By default
+    /// one per hardware thread, at most 8.
     ///
-    /// Each holds its own translation of the module, made when it is first
-    /// needed, and threads whose guests are on different engines do not wait
-    /// for each other. By default as many as the machine runs threads at once,
-    /// up to 8. Without effect beside [`Builder::engine`] and for
+    /// Slots of a host, and hosts, are spread over the engines, so that threads
+    /// do not contend for the lock in one. Each engine holds its own translation
+    /// of the module, made on first use. Ignored with [`Builder::engine`] and by
     /// [`Builder::build_compiled`].
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    ///
+    /// use provider_wasmi::WasmiEngineProvider;
+    ///
+    /// let guest = br#"(module
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (call $respond (i32.const 0) (i32.const 0))
+    ///         (i32.const 1)))"#;
+    ///
+    /// // The least memory: one translation of the module.
+    /// let provider = WasmiEngineProvider::builder()
+    ///     .engines(NonZeroUsize::MIN)
+    ///     .build(guest)?;
+    /// # Ok::<(), wapc_host::ModuleError>(())
+    /// ```
     #[must_use]
     pub const fn engines(mut self, engines: NonZeroUsize) -> Self {
         self.engines = Some(engines);
         self
     }
 
-    /// How guests can be interrupted. By default by time
-    /// ([`Interruption::Time`]); on an engine of yours ([`Builder::engine`],
-    /// [`Builder::build_compiled`]) not at all ([`Interruption::Off`]).
+    /// Sets how guests can be interrupted. The default is
+    /// [`Interruption::Time`]; for an engine of the program's own
+    /// ([`Builder::engine`], [`Builder::build_compiled`]) it is
+    /// [`Interruption::Off`].
     ///
-    /// Each way but `Off` needs an engine that meters fuel, which makes guests
-    /// that compute slower. By time, a guest runs in slices
-    /// of fuel, and each is followed by a look at the clock and the cancel
-    /// handle; a single instruction that fills, copies or grows a memory or
-    /// table is not interrupted. By fuel, a unit is about one instruction, or
-    /// 64 bytes of such a bulk operation.
+    /// All but `Off` need an engine that meters fuel, which slows down guests
+    /// that compute. By time, a guest runs in slices of fuel; after each, the host
+    /// checks the clock and the cancel handle. A single instruction that fills,
+    /// copies or grows a memory or table is not interrupted. By fuel, a unit is
+    /// about one instruction, or 64 bytes of such a bulk operation.
+    ///
+    /// ```
+    /// use provider_wasmi::WasmiEngineProvider;
+    /// use wapc_host::{Error, Interruption, Limits, WapcHost};
+    ///
+    /// let guest = br#"(module
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (loop $forever (br $forever))
+    ///         (unreachable)))"#;
+    ///
+    /// let provider = WasmiEngineProvider::builder()
+    ///     .interruption(Interruption::Fuel)
+    ///     .build(guest)?;
+    /// let host = WapcHost::builder(Box::new(provider))
+    ///     .limits(Limits::unlimited().fuel(100_000))
+    ///     .build(|_, _, _, _, _| Ok(vec![]))?;
+    /// assert!(matches!(host.call("loop", b""), Err(Error::Limit { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn interruption(mut self, interruption: Interruption) -> Self {
         self.interruption = Some(interruption);
         self
     }
 
-    /// How much stack the calls of a guest may take together, in bytes. By
-    /// default 512 KiB. A guest that needs more traps
-    /// ([`TrapCode::StackOverflow`](wapc_host::TrapCode::StackOverflow)).
+    /// Sets the stack that the nested calls of a guest may use, in bytes. By
+    /// default 512 KiB. A guest that needs more traps with
+    /// [`TrapCode::StackOverflow`](wapc_host::TrapCode::StackOverflow).
     ///
-    /// It is the interpreter's stack, on the heap: a call takes 8 bytes for
-    /// each of its parameters, locals and operands (16 for a vector), and
-    /// counts for 64 bytes at least. That makes 8,192 calls by default, as
-    /// compiled code could do about as many with such a stack, though not to
-    /// the call. Without effect beside [`Builder::engine`] and for
+    /// This is the interpreter's stack, on the heap. A call takes 8 bytes for
+    /// each parameter, local and operand (16 for a vector), and counts for at
+    /// least 64 bytes. By default that allows 8,192 calls, about as many as
+    /// compiled code with such a stack. Ignored with [`Builder::engine`] and by
     /// [`Builder::build_compiled`].
+    ///
+    /// ```
+    /// use provider_wasmi::WasmiEngineProvider;
+    /// use wapc_host::{Error, TrapCode, WapcHost};
+    ///
+    /// let guest = br#"(module
+    ///     (memory (export "memory") 1)
+    ///     (func $call (export "__guest_call") (param i32 i32) (result i32)
+    ///         (call $call (local.get 0) (local.get 1))))"#;
+    ///
+    /// let provider = WasmiEngineProvider::builder()
+    ///     .stack_bytes(64 << 10)
+    ///     .build(guest)?;
+    /// let host = WapcHost::new(Box::new(provider), |_, _, _, _, _| Ok(vec![]))?;
+    /// match host.call("recurse", b"") {
+    ///     Err(Error::Trapped { trap, .. }) => assert_eq!(trap.code, TrapCode::StackOverflow),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn stack_bytes(mut self, bytes: usize) -> Self {
         self.stack_bytes = Some(bytes);
         self
     }
 
-    /// What a module may cost to translate. By default
-    /// [`ModuleLimits::default`]. Without effect for
-    /// [`Builder::build_compiled`].
+    /// Bounds the cost of translating a module. By default
+    /// [`ModuleLimits::default`]. Ignored by [`Builder::build_compiled`].
     #[must_use]
     pub const fn module_limits(mut self, limits: ModuleLimits) -> Self {
         self.module_limits = limits;
         self
     }
 
-    /// What guests get of the outside world. By default nothing.
+    /// Sets the files, streams, arguments and environment that guests get through
+    /// WASI. By default none.
+    ///
+    /// ```
+    /// use provider_wasmi::WasmiEngineProvider;
+    /// use wapc_host::{DirAccess, Stdout, WasiSettings};
+    ///
+    /// let guest = br#"(module
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (call $respond (i32.const 0) (i32.const 0))
+    ///         (i32.const 1)))"#;
+    ///
+    /// let provider = WasmiEngineProvider::builder()
+    ///     .wasi(
+    ///         WasiSettings::new()
+    ///             .arg("guest")
+    ///             .env("LANG", "C")
+    ///             .dir("/tmp", "/data", DirAccess::ReadOnly)
+    ///             .stdout(Stdout::Inherited),
+    ///     )
+    ///     .build(guest)?;
+    /// # Ok::<(), wapc_host::ModuleError>(())
+    /// ```
     #[must_use]
     pub fn wasi(mut self, wasi: WasiSettings) -> Self {
         self.wasi = Arc::new(wasi);
         self
     }
 
-    /// Translates `module`, binary or text.
+    /// Translates `module`, in binary or text format.
     ///
     /// # Errors
     ///
-    /// [`ModuleError`]: the bytes are no module, or the module is no guest.
-    /// [`ModuleError::Refused`] if the engine is one of yours and cannot
-    /// interrupt guests as [`Builder::interruption`] says.
+    /// [`ModuleError`] if the bytes are not a module or the module is not a
+    /// guest, and [`ModuleError::Refused`] if an engine of the program's own
+    /// cannot interrupt guests as [`Builder::interruption`] says.
     pub fn build(self, module: &[u8]) -> Result<WasmiEngineProvider, ModuleError> {
         let binary = module::binary(module)?;
         self.module_limits.check(&binary)?;
@@ -127,17 +253,39 @@ impl Builder {
         Ok(self.provider(module))
     }
 
-    /// Takes a module that you have translated; its own engine is used.
+    /// Takes a module that the program has translated, and uses its engine.
     ///
-    /// What is left of wasmi's own manners then: a start section is not
-    /// interrupted by time, but gets as much fuel as a guest uses up in about
-    /// the time that it may take; and a guest that is interrupted in
-    /// `table.grow` cannot go on, and fails with [`EngineError::Other`](wapc_host::EngineError::Other).
+    /// Such a module is not rewritten. Its start section cannot be interrupted
+    /// by time; it gets the fuel that a guest uses in about that time. A guest
+    /// that is interrupted in `table.grow` cannot be resumed, and fails with
+    /// [`EngineError::Other`](wapc_host::EngineError::Other). Instructions that
+    /// wasmi 2.0 miscompiles stay as they are, and one of them takes a guest out
+    /// of its sandbox: use this for trusted modules only.
+    ///
+    /// ```
+    /// use provider_wasmi::{
+    ///     WasmiEngineProvider,
+    ///     wasmi::{Engine, Module},
+    /// };
+    ///
+    /// let guest = br#"(module
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (call $respond (i32.const 0) (i32.const 0))
+    ///         (i32.const 1)))"#;
+    ///
+    /// let binary = wapc_host::module::binary(guest)?;
+    /// let module = Module::new(&Engine::default(), &binary)?;
+    /// let provider = WasmiEngineProvider::builder().build_compiled(module)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ModuleError`]: the module is no guest. [`ModuleError::Refused`] if its
-    /// engine cannot interrupt guests as [`Builder::interruption`] says.
+    /// [`ModuleError`] if the module is not a guest, and
+    /// [`ModuleError::Refused`] if its engine cannot interrupt guests as
+    /// [`Builder::interruption`] says.
     pub fn build_compiled(mut self, module: Module) -> Result<WasmiEngineProvider, ModuleError> {
         self.engine = Some(module.engine().clone());
         let interruption = self.interruption_of_engine();
@@ -174,17 +322,16 @@ impl fmt::Debug for Builder {
     }
 }
 
-/// Enough for guests that recurse as programs do, and little enough for many
-/// instances; the same on each engine.
+/// The same default as in `provider-wasmtime`.
 const DEFAULT_STACK_BYTES: usize = 512 << 10;
 
-/// As many as there are threads to keep apart, within reason: each costs a
-/// translation of the module in memory.
+/// One engine per hardware thread, bounded because each holds a translation of
+/// the module.
 fn default_engines() -> NonZeroUsize {
-    const MOST: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
-    // Asking takes longer than translating a small module.
+    const MAX: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
+    // Cached: the query takes longer than translating a small module.
     static ENGINES: LazyLock<NonZeroUsize> = LazyLock::new(|| {
-        available_parallelism().map_or(NonZeroUsize::MIN, |threads| threads.min(MOST))
+        available_parallelism().map_or(NonZeroUsize::MIN, |threads| threads.min(MAX))
     });
     *ENGINES
 }

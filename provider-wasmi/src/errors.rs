@@ -1,4 +1,4 @@
-//! Translates wasmi's errors to the host's, and the host's to wasmi's.
+//! Translates errors between wasmi and the host.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Makes and calls live guests.
+//! Guest instances: instantiation, start functions and calls.
 
 use std::ops::ControlFlow;
 
@@ -17,7 +17,7 @@ use crate::{
     run::{drive_async, run, run_async, run_first_slice},
 };
 
-/// A module with everything that is the same for each of its instances.
+/// A module on one engine, with everything that its instances share.
 pub(crate) struct Template {
     module: Module,
     linker: Linker<Data>,
@@ -63,7 +63,7 @@ impl Template {
     }
 }
 
-/// One live guest.
+/// One guest instance.
 pub(crate) struct WasmiInstance {
     store: Store<Data>,
     instance: Instance,
@@ -72,10 +72,10 @@ pub(crate) struct WasmiInstance {
 }
 
 impl WasmiInstance {
-    /// A guest whose start functions have not run, and the fuel that they all
-    /// share; a start section that a module brings from elsewhere has had some.
+    /// Creates an instance whose start functions have not run, and the meter that
+    /// they share.
     ///
-    /// In a box at once, since a store is large.
+    /// Boxed at once, because a store is large.
     pub(crate) fn new(
         template: &Template,
         wasi: &WasiSettings,
@@ -109,7 +109,7 @@ impl WasmiInstance {
         Ok((made, meter))
     }
 
-    /// Runs the start functions. Awaits only in an async call.
+    /// Runs the start functions. Awaits only if the callback is async.
     pub(crate) async fn start(
         &mut self,
         template: &Template,
@@ -137,7 +137,7 @@ impl WasmiInstance {
 }
 
 impl GuestInstance for WasmiInstance {
-    // Into `drive`, which is what the host calls.
+    // Inlined into `drive`, the method that the host calls.
     #[inline(always)]
     fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         let mut meter = Meter::new(self.interruption, &self.store.data().state);
@@ -166,8 +166,8 @@ impl GuestInstance for WasmiInstance {
     }
 }
 
-/// Makes the instance, and runs the start section of a module that was
-/// translated elsewhere.
+/// Instantiates the module. Runs the start section of a module that the user has
+/// translated.
 fn instantiate(
     store: &mut Store<Data>,
     meter: &mut Meter,

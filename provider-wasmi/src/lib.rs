@@ -1,5 +1,5 @@
 //! Runs waPC guests on [wasmi](https://docs.rs/wasmi), an interpreter: an
-//! engine for [`wapc_host`] that needs no code generation, starts at once and
+//! engine for [`wapc_host`] that generates no machine code, starts at once and
 //! builds in seconds.
 //!
 //! ```
@@ -19,6 +19,39 @@
 //! assert_eq!(host.call("greet", b"")?, b"hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Interruption
+//!
+//! A guest can be stopped by time, by default, or by fuel
+//! ([`Builder::interruption`]). Either needs an engine that meters fuel: a call
+//! runs in slices of fuel, and the host checks time and cancellation between
+//! them.
+//!
+//! # Several engines
+//!
+//! Threads that run guests of the same [`wasmi::Engine`] contend for a lock in
+//! it. A provider therefore spreads its instances over several engines
+//! ([`Builder::engines`]).
+//!
+//! # Rewritten modules
+//!
+//! A module is rewritten before translation where wasmi 2.0 could not interrupt
+//! it or would miscompile it. The rewritten module behaves in the same way; only
+//! [`WasmiEngineProvider::module`] shows the difference. A module that the
+//! program has translated itself ([`Builder::build_compiled`]) is not rewritten.
+//!
+//! # Features
+//!
+//! - `portable-dispatch` (default): the interpreter is a loop. Without it, wasmi
+//!   dispatches by tail calls, which is faster where the compiler optimises all of
+//!   them; where it does not (debug assertions, several codegen units), a guest
+//!   that loops overflows the stack of its thread and aborts the process.
+//!
+//! # Types of wasmi
+//!
+//! [`wasmi`] is re-exported: [`wasmi::Engine`] and [`wasmi::Module`] are part of
+//! this crate's API, and programs should take them from here to get the same
+//! version.
 
 #![forbid(unsafe_code)]
 
@@ -46,49 +79,52 @@ use wapc_host::{
 };
 use wasmi::{Engine, Module};
 
+pub use wasmi;
+
 pub use crate::builder::Builder;
 use crate::{instance::WasmiInstance, sharded_module::ShardedModule};
 
-/// A guest module, translated for wasmi: the source of instances for a
-/// [`WapcHost`](wapc_host::WapcHost).
+/// A guest module, translated by wasmi, from which a
+/// [`WapcHost`](wapc_host::WapcHost) makes its instances.
 ///
-/// A clone shares the translated code.
+/// Clones share the translated code.
 #[derive(Clone)]
 pub struct WasmiEngineProvider {
     module: Arc<ShardedModule>,
-    /// What `replace` builds with.
+    /// The settings that `replace` builds with.
     builder: Builder,
 }
 
 impl WasmiEngineProvider {
     /// Translates `module` (binary or text) with default settings: engines of
-    /// its own ([`Builder::engines`]), guests that can be interrupted by time,
-    /// and a WASI that grants nothing.
+    /// its own ([`Builder::engines`]), interruption by time, and a WASI that
+    /// grants nothing.
     ///
     /// # Errors
     ///
-    /// [`ModuleError`], as [`Builder::build`].
+    /// [`ModuleError`] if the bytes are not a module or the module is not a
+    /// guest.
     pub fn new(module: &[u8]) -> Result<Self, ModuleError> {
         Self::builder().build(module)
     }
 
-    /// Settings other than the default.
+    /// Returns the default settings, to be changed before a module is built.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// The engine that the module was translated for; the first of several.
+    /// Returns the engine that the module was translated on, the first of
+    /// several.
     #[must_use]
     pub fn engine(&self) -> &Engine {
         self.module().engine()
     }
 
-    /// The translated module; that of the first of several engines.
+    /// Returns the translated module on the first of several engines.
     ///
-    /// Where the provider translated it, the function of a start section is an
-    /// export like the other start functions, since wasmi could not interrupt
-    /// it otherwise.
+    /// If the provider has translated it, a start section is an export, since
+    /// wasmi cannot interrupt start sections.
     #[must_use]
     pub fn module(&self) -> &Module {
         self.module.first_shard().module()

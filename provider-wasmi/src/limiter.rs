@@ -1,4 +1,4 @@
-//! Asks the host's limits when memories and tables grow.
+//! Enforces the host's limits when memories and tables grow.
 
 use wasmi::{
     ResourceLimiter,
@@ -18,7 +18,8 @@ impl ResourceLimiter for Data {
         Ok(self.state.grow_memory(current, desired, maximum))
     }
 
-    /// Comes too when the slice of fuel is used up: then the guest asks again.
+    /// Called also if the slice of fuel is used up: then the guest grows again
+    /// once it has been resumed.
     fn memory_grow_failed(&mut self, _error: &MemoryError) -> Result<(), LimiterError> {
         self.state.memory_growth_failed();
         Ok(())

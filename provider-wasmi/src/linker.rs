@@ -1,4 +1,4 @@
-//! Links the functions that the host exports to guests.
+//! Links the functions that the host provides to guests.
 
 use wapc_host::{
     HostCallStart, ModuleState, PendingHostCall, ProtocolError, for_each_import,
@@ -9,13 +9,13 @@ use wasmi::{Caller, Error, Extern, Linker, Memory, Module, ValType};
 
 use crate::errors::{no_return, suspend, trap};
 
-/// What a store holds beside the guest.
+/// The data of a store.
 pub(crate) struct Data {
     pub(crate) state: ModuleState,
-    /// The guest's memory, which would be slow to look up by name. `None`
-    /// while the start section of a module runs that was translated elsewhere.
+    /// The guest's memory, cached because a look-up by name is slow. `None` while
+    /// the start section of a module that the user has translated runs.
     pub(crate) memory: Option<Memory>,
-    /// There if the module imports WASI.
+    /// `Some` if the module imports WASI.
     pub(crate) wasi: Option<Wasi>,
     /// The answer to the host call that has suspended the guest.
     pub(crate) pending: Option<PendingHostCall>,
@@ -41,7 +41,7 @@ macro_rules! link {
             "wapc",
             stringify!($import),
             |mut caller: Caller<'_, Data>, $($number: i32),*| -> Result<$result, Error> {
-                let (memory, data) = conversation(&mut caller, stringify!($import))?;
+                let (memory, data) = memory_and_data(&mut caller, stringify!($import))?;
                 data.state.$method(memory, $($number),*).map_err(trap)
             },
         )?;)*
@@ -66,14 +66,15 @@ macro_rules! link_wasi {
             $import_module,
             stringify!($function),
             |mut caller: Caller<'_, Data>, $($number: $type),*| -> Result<$result, Error> {
-                let (memory, data) = conversation(&mut caller, stringify!($function))?;
+                let (memory, data) = memory_and_data(&mut caller, stringify!($function))?;
                 wapc_wasi::$module::$function(wasi(data), memory, $($number),*).map_err(no_return)
             },
         )?;)*
     };
 }
 
-/// A linker of all that a guest may import; of WASI only if it does.
+/// Returns a linker of everything that a guest may import, with WASI only if
+/// `wasi` is set.
 pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error> {
     let mut linker = Linker::new(module.engine());
     for_each_import!(link!(linker));
@@ -83,7 +84,7 @@ pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error>
         "env",
         "abort",
         |mut caller: Caller<'_, Data>, message: i32, file: i32, line: i32, column: i32| {
-            let (memory, data) = conversation(&mut caller, "abort")?;
+            let (memory, data) = memory_and_data(&mut caller, "abort")?;
             data.state.abort(memory, message, file, line, column);
             Ok::<(), Error>(())
         },
@@ -94,7 +95,7 @@ pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error>
     Ok(linker)
 }
 
-/// `__host_call`, which suspends the guest where the callback awaits.
+/// Links `__host_call`, which suspends the guest while an async callback runs.
 fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
     linker.func_wrap(
         "wapc",
@@ -109,7 +110,7 @@ fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
          g: i32,
          h: i32|
          -> Result<i32, Error> {
-            let (memory, data) = conversation(&mut caller, "__host_call")?;
+            let (memory, data) = memory_and_data(&mut caller, "__host_call")?;
             match data.state.start_host_call(memory, [a, b, c, d, e, f, g, h]) {
                 Ok(HostCallStart::Ready(answered)) => Ok(answered),
                 Ok(HostCallStart::Pending(answer)) => {
@@ -123,13 +124,12 @@ fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The two sides of a conversation: the guest's memory, and its state in the
-/// store's data.
+/// Returns the guest's memory and the store's data.
 ///
-/// Refuses a guest whose time is over: what it makes the host do may take much
-/// longer than the fuel of the call says.
+/// Checks the call's time first: work that a guest causes in the host takes no
+/// fuel.
 #[inline(always)]
-fn conversation<'c>(
+fn memory_and_data<'c>(
     caller: &'c mut Caller<'_, Data>,
     import: &'static str,
 ) -> Result<(&'c mut [u8], &'c mut Data), Error> {
@@ -141,7 +141,7 @@ fn conversation<'c>(
     Ok(memory.data_and_store_mut(caller))
 }
 
-/// The guest's memory before its instance exists for the host.
+/// Looks up the memory of a guest whose start section runs.
 #[cold]
 fn look_up_memory(caller: &Caller<'_, Data>, import: &'static str) -> Result<Memory, Error> {
     match caller.get_export("memory") {
@@ -156,7 +156,7 @@ fn wasi(data: &mut Data) -> &mut Wasi {
         .expect("WASI is linked only for a module that imports it, whose data has a context")
 }
 
-/// An import's or export's type in the host's terms.
+/// Translates the type of an import or export.
 pub(crate) fn extern_type(extern_type: &wasmi::ExternType) -> ExternType {
     match extern_type {
         wasmi::ExternType::Func(function) => ExternType::Function(
