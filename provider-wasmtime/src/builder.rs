@@ -11,179 +11,318 @@ use wasmtime::{Engine, Module};
 
 use crate::{
     Pooling, Precompiled, PrecompiledError, WasmtimeEngineProvider,
-    engine::{self, Settings},
+    engine::{self, EngineSettings},
     instance::Template,
     low_priority, precompiled,
 };
 
 /// The settings of a [`WasmtimeEngineProvider`].
+///
+/// ```
+/// use provider_wasmtime::WasmtimeEngineProvider;
+/// use wapc_host::{Interruption, ModuleLimits, WapcHost};
+///
+/// let guest = br#"(module
+///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+///     (memory (export "memory") 1)
+///     (data (i32.const 0) "hello")
+///     (func (export "__guest_call") (param i32 i32) (result i32)
+///         (call $respond (i32.const 0) (i32.const 5))
+///         (i32.const 1)))"#;
+///
+/// let provider = WasmtimeEngineProvider::builder()
+///     .interruption(Interruption::TimeAndFuel)
+///     .stack_bytes(256 << 10)
+///     .module_limits(ModuleLimits::default().max_bytes(100_000))
+///     .build(guest)?;
+/// let host = WapcHost::new(Box::new(provider), |_, _, _, _, _| Ok(vec![]))?;
+/// assert_eq!(host.call("greet", b"")?, b"hello");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct Builder {
-    engine: Option<Origin>,
+    engine: Option<EngineSource>,
     interruption: Option<Interruption>,
-    settings: Settings,
+    engine_settings: EngineSettings,
     module_limits: ModuleLimits,
-    gentle: bool,
+    low_priority: bool,
     wasi: Arc<WasiSettings>,
 }
 
-/// Where an engine comes from.
+/// The origin of a builder's engine.
 #[derive(Clone)]
-enum Origin {
-    /// It is the user's.
+enum EngineSource {
+    /// The program has passed it.
     User(Engine),
-    /// It was made with the builder's settings.
+    /// It was made from the builder's settings.
     Settings(Engine),
 }
 
 impl Builder {
-    /// Compiles on this engine of yours, with its settings. By default all
-    /// providers in the process that can be interrupted in the same way share
-    /// one engine, which takes the WebAssembly features that
-    /// [`wapc_host::module`] lists and no others.
+    /// Compiles on this engine, with its settings. By default all providers in
+    /// the process with the same kind of interruption share one engine, which
+    /// accepts the WebAssembly features that [`wapc_host::module`] lists and no
+    /// others.
     ///
-    /// Its guests can be interrupted in the ways that its `Config` was made
-    /// for: by time with `epoch_interruption`, by fuel with `consume_fuel`. With
-    /// neither, the host's [`Limits`](wapc_host::Limits) must be without
-    /// timeouts.
+    /// Guests can be interrupted in the ways that its `Config` enables: by time
+    /// with `epoch_interruption`, by fuel with `consume_fuel`. With neither, the
+    /// host's [`Limits`](wapc_host::Limits) must not have timeouts.
     ///
-    /// While timed calls run, the provider increments the epoch of such an
-    /// engine every 2 ms ([`wapc_host::clock::TICK`]); if you count its epochs
-    /// for stores of your own, say [`Interruption::Off`] or
-    /// [`Interruption::Fuel`] to [`Builder::interruption`], and it does not.
+    /// While timed calls run, the provider increments the engine's epoch every
+    /// 2 ms ([`wapc_host::clock::TICK`]). If the program counts epochs itself for
+    /// other stores, set [`Builder::interruption`] to [`Interruption::Off`] or
+    /// [`Interruption::Fuel`], which prevents that.
     ///
-    /// Where address space is scarce, mind that each memory reserves 4 GiB of
-    /// it and guard pages, so that its bounds need not be checked at each
-    /// access. `memory_reservation`, `memory_guard_size` and
-    /// `signals_based_traps` of a `Config` trade speed for space.
+    /// Each memory reserves 4 GiB of address space and guard pages, so that
+    /// bounds need no check at each access. Where address space is scarce,
+    /// `memory_reservation`, `memory_guard_size` and `signals_based_traps` of a
+    /// `Config` trade speed for space.
+    ///
+    /// ```
+    /// use provider_wasmtime::{
+    ///     WasmtimeEngineProvider,
+    ///     wasmtime::{Config, Engine},
+    /// };
+    /// use wapc_host::{Interruption, WebAssemblyEngineProvider};
+    ///
+    /// let guest = br#"(module
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (call $respond (i32.const 0) (i32.const 0))
+    ///         (i32.const 1)))"#;
+    ///
+    /// let mut config = Config::new();
+    /// config.consume_fuel(true).memory_reservation(64 << 20);
+    /// let provider = WasmtimeEngineProvider::builder()
+    ///     .engine(Engine::new(&config)?)
+    ///     .build(guest)?;
+    /// assert_eq!(provider.interruption(), Interruption::Fuel);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn engine(mut self, engine: Engine) -> Self {
-        self.engine = Some(Origin::User(engine));
+        self.engine = Some(EngineSource::User(engine));
         self
     }
 
-    /// How guests can be interrupted. By default by time; on an engine of
-    /// yours in each way that it was made for.
+    /// Sets how guests can be interrupted. The default is
+    /// [`Interruption::Time`]; for an engine of the program's own it is every way
+    /// that the engine was configured for.
     ///
-    /// An engine that was not made for what is wanted here is used without it:
-    /// a host whose limits need it is refused with
+    /// If the engine was not configured for an interruption that is set here, it
+    /// is used without: a host whose limits need it is refused with
     /// [`Error::NotInterruptible`](wapc_host::Error::NotInterruptible).
     ///
-    /// By time, a guest looks at a counter at the beginning of each function
-    /// and at each turn of a loop. By fuel, it counts its instructions as
-    /// well; the same guest and call always use the same fuel. One bulk
-    /// instruction (`memory.fill` and its like) is not interrupted.
+    /// By time, a guest checks a counter at each function entry and loop
+    /// iteration. By fuel, it also counts its instructions, and the same call of
+    /// the same guest always uses the same fuel. A single bulk instruction such as
+    /// `memory.fill` is not interrupted.
+    ///
+    /// ```
+    /// use provider_wasmtime::WasmtimeEngineProvider;
+    /// use wapc_host::{Error, Interruption, Limits, WapcHost};
+    ///
+    /// let guest = br#"(module
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (loop $forever (br $forever))
+    ///         (unreachable)))"#;
+    ///
+    /// let provider = WasmtimeEngineProvider::builder()
+    ///     .interruption(Interruption::Fuel)
+    ///     .build(guest)?;
+    /// let host = WapcHost::builder(Box::new(provider))
+    ///     .limits(Limits::unlimited().fuel(100_000))
+    ///     .build(|_, _, _, _, _| Ok(vec![]))?;
+    /// assert!(matches!(host.call("loop", b""), Err(Error::Limit { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn interruption(mut self, interruption: Interruption) -> Self {
         self.interruption = Some(interruption);
         self
     }
 
-    /// How much of the calling thread's stack a guest may use. By default
-    /// 512 KiB.
+    /// Sets how many bytes of the calling thread's stack a guest may use. By
+    /// default 512 KiB.
     ///
-    /// A guest that calls too deep ends in a trap, with
-    /// [`TrapCode::StackOverflow`](wapc_host::TrapCode::StackOverflow). How
-    /// deep that is depends on the size of its functions' frames. Every thread
-    /// that calls the guest must have that much stack left, and what the host
-    /// callback needs: running out of it aborts the process. Threads of Rust
-    /// have 2 MiB by default.
+    /// A guest that recurses deeper traps with
+    /// [`TrapCode::StackOverflow`](wapc_host::TrapCode::StackOverflow). The depth
+    /// depends on the frames of its functions. Every thread that calls the guest
+    /// must have that much stack left, and enough for the host callback: a thread
+    /// that runs out of stack aborts the process. Rust's threads have 2 MiB by
+    /// default.
     ///
-    /// In an async call (feature `async`) the guest, the host's functions and
-    /// its callback run on a stack of the guest's own instead, in either form
-    /// of callback. It is 512 KiB larger than what the guest may use, and 2 MiB
-    /// at the least, so that the host has 1.5 MiB of it by default. It takes
-    /// address space from the first such call until the instance is dropped,
-    /// and memory as far as it was used.
+    /// In an async call (feature `async`) the guest, the host's functions and the
+    /// callback run on a separate stack, with a blocking callback too. It is
+    /// 512 KiB larger than the guest's limit and at least 2 MiB, so that the host
+    /// has 1.5 MiB by default. It takes address space from the first async call
+    /// until the instance is dropped, and memory as far as it was used.
     ///
-    /// Another value than the default makes an engine for this provider alone.
-    /// Without effect beside [`Builder::engine`] and for
-    /// [`Builder::build_compiled`]. For 0, [`Builder::build`] answers
-    /// [`ModuleError::Refused`].
+    /// Any value but the default makes an engine for this provider alone. Ignored
+    /// with [`Builder::engine`] and by [`Builder::build_compiled`]. With 0,
+    /// [`Builder::build`] fails with [`ModuleError::Refused`].
+    ///
+    /// ```
+    /// use provider_wasmtime::WasmtimeEngineProvider;
+    /// use wapc_host::{Error, TrapCode, WapcHost};
+    ///
+    /// let guest = br#"(module
+    ///     (memory (export "memory") 1)
+    ///     (func $call (export "__guest_call") (param i32 i32) (result i32)
+    ///         (i32.add (i32.const 1) (call $call (local.get 0) (local.get 1)))))"#;
+    ///
+    /// let provider = WasmtimeEngineProvider::builder()
+    ///     .stack_bytes(64 << 10)
+    ///     .build(guest)?;
+    /// let host = WapcHost::new(Box::new(provider), |_, _, _, _, _| Ok(vec![]))?;
+    /// match host.call("recurse", b"") {
+    ///     Err(Error::Trapped { trap, .. }) => assert_eq!(trap.code, TrapCode::StackOverflow),
+    ///     other => panic!("{other:?}"),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn stack_bytes(mut self, bytes: usize) -> Self {
-        self.settings.stack_bytes = bytes;
+        self.engine_settings.stack_bytes = bytes;
         self
     }
 
-    /// Takes instances from memory that is set out in advance: for guests that
-    /// live short. By default memory is mapped for each instance.
+    /// Takes instances from preallocated slots, for guests that live briefly. By
+    /// default memory is mapped for each instance. [`Pooling`] has an example.
     ///
-    /// It makes an engine for this provider and its successors in a swap. What
-    /// its address space has no room for is [`ModuleError::Refused`] by
-    /// [`Builder::build`]. Without effect beside [`Builder::engine`], whose
-    /// `Config` has such a setting of its own, and for
-    /// [`Builder::build_compiled`].
+    /// It makes an engine for this provider and its successors in a swap. If the
+    /// slots do not fit the address space, [`Builder::build`] fails with
+    /// [`ModuleError::Refused`]. Ignored with [`Builder::engine`], whose `Config`
+    /// has such a setting of its own, and by [`Builder::build_compiled`].
     #[must_use]
     pub const fn pooling(mut self, pooling: Pooling) -> Self {
-        self.settings.pooling = Some(pooling);
+        self.engine_settings.pooling = Some(pooling);
         self
     }
 
-    /// Compiles by Winch, wasmtime's baseline compiler, in place of Cranelift:
-    /// five times as fast, for code that takes about twice the time.
+    /// Compiles with Winch, wasmtime's baseline compiler, instead of Cranelift.
+    /// It compiles five times as fast, to code that takes about twice the time.
     ///
     /// It makes an engine for this provider and its successors in a swap. Winch
-    /// is there for x86-64 (with AVX, if the guest uses SIMD) and AArch64. It
-    /// compiles neither tail calls nor `externref`: modules with them are
-    /// [`ModuleError::Refused`]. All limits are in force as with Cranelift.
-    /// Without effect beside [`Builder::engine`] and for
-    /// [`Builder::build_compiled`].
+    /// exists for x86-64 (with AVX, if the guest uses SIMD) and AArch64. It
+    /// supports neither tail calls nor `externref`: modules with them fail with
+    /// [`ModuleError::Refused`]. All limits apply as with Cranelift. Ignored with
+    /// [`Builder::engine`] and by [`Builder::build_compiled`].
+    ///
+    /// ```
+    /// use provider_wasmtime::WasmtimeEngineProvider;
+    ///
+    /// let guest = br#"(module
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (call $respond (i32.const 0) (i32.const 0))
+    ///         (i32.const 1)))"#;
+    ///
+    /// let provider = WasmtimeEngineProvider::builder().winch().build(guest)?;
+    /// # Ok::<(), wapc_host::ModuleError>(())
+    /// ```
     #[cfg(feature = "winch")]
     #[must_use]
     pub const fn winch(mut self) -> Self {
-        self.settings.winch = true;
+        self.engine_settings.winch = true;
         self
     }
 
-    /// What a module may cost to compile. By default
-    /// [`ModuleLimits::default`]. Without effect for
-    /// [`Builder::build_compiled`].
+    /// Bounds the cost of compiling a module. By default
+    /// [`ModuleLimits::default`]. Ignored by [`Builder::build_compiled`].
     #[must_use]
     pub const fn module_limits(mut self, limits: ModuleLimits) -> Self {
         self.module_limits = limits;
         self
     }
 
-    /// Compiles on one thread, of low priority where threads have one each
-    /// (Linux), so that calls keep their pace while a module is swapped in. By
-    /// default on all cores, which is ready soonest.
+    /// Compiles on one thread of low priority, so that calls keep their latency
+    /// while a module is swapped in. By default compiling uses all cores, which is
+    /// ready soonest.
     ///
-    /// All providers in the process that do so share the thread. The price is
-    /// time: as many times longer as there are cores, and where calls keep all
-    /// of them busy, about ten times longer again. Replacements
+    /// All providers of the process share the thread. Its priority is low on
+    /// Linux, where threads have priorities of their own. Compiling takes as many
+    /// times longer as there are cores, and about ten times longer again while
+    /// calls keep all cores busy. Replacements
     /// ([`WapcHost::replace_module`](wapc_host::WapcHost::replace_module)) are
-    /// compiled in the same way. Without effect for [`Builder::build_compiled`].
+    /// compiled in the same way. Ignored by [`Builder::build_compiled`].
     ///
-    /// For other bounds, swap on the threads of a `rayon` pool of yours:
-    /// wasmtime compiles on the threads of the pool that it is called in.
+    /// For another bound, call [`Builder::build`] or swap inside a `rayon` pool:
+    /// wasmtime compiles on the threads of the current pool.
+    ///
+    /// ```
+    /// use provider_wasmtime::WasmtimeEngineProvider;
+    /// use wapc_host::WapcHost;
+    ///
+    /// let guest = br#"(module
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (call $respond (i32.const 0) (i32.const 0))
+    ///         (i32.const 1)))"#;
+    ///
+    /// let provider = WasmtimeEngineProvider::builder()
+    ///     .low_priority_compilation(true)
+    ///     .build(guest)?;
+    /// let host = WapcHost::new(Box::new(provider), |_, _, _, _, _| Ok(vec![]))?;
+    /// host.replace_module(guest)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
-    pub const fn gentle_compilation(mut self, gentle: bool) -> Self {
-        self.gentle = gentle;
+    pub const fn low_priority_compilation(mut self, low_priority: bool) -> Self {
+        self.low_priority = low_priority;
         self
     }
 
-    /// What guests get of the outside world. By default nothing.
+    /// Sets the files, streams, arguments and environment that guests get through
+    /// WASI. By default none.
+    ///
+    /// ```
+    /// use provider_wasmtime::WasmtimeEngineProvider;
+    /// use wapc_host::{DirAccess, Stdout, WasiSettings};
+    ///
+    /// let guest = br#"(module
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (call $respond (i32.const 0) (i32.const 0))
+    ///         (i32.const 1)))"#;
+    ///
+    /// let provider = WasmtimeEngineProvider::builder()
+    ///     .wasi(
+    ///         WasiSettings::new()
+    ///             .arg("guest")
+    ///             .env("LANG", "C")
+    ///             .dir("/tmp", "/data", DirAccess::ReadOnly)
+    ///             .stdout(Stdout::Inherited),
+    ///     )
+    ///     .build(guest)?;
+    /// # Ok::<(), wapc_host::ModuleError>(())
+    /// ```
     #[must_use]
     pub fn wasi(mut self, wasi: WasiSettings) -> Self {
         self.wasi = Arc::new(wasi);
         self
     }
 
-    /// Compiles `module`, binary or text.
+    /// Compiles `module`, in binary or text format.
     ///
     /// # Errors
     ///
-    /// [`ModuleError`]: the bytes are no module, or the module is no guest.
+    /// [`ModuleError`] if the bytes are not a module or the module is not a
+    /// guest.
     pub fn build(self, module: &[u8]) -> Result<WasmtimeEngineProvider, ModuleError> {
         let binary = module::binary(module)?;
         self.module_limits.check(&binary)?;
-        let gentle = self.gentle;
+        let low_priority = self.low_priority;
         let (builder, engine) = self
             .with_engine()
             .map_err(|error| ModuleError::Refused(error.into()))?;
         let compile = || Module::from_binary(&engine, &binary);
-        let compiled = match gentle {
+        let compiled = match low_priority {
             true => low_priority::compile(compile)
                 .map_err(|error| ModuleError::Refused(error.into()))?,
             false => compile(),
@@ -192,27 +331,71 @@ impl Builder {
         builder.link(compiled)
     }
 
-    /// Takes a module that you have compiled; its own engine is used, as
-    /// [`Builder::engine`] says.
+    /// Takes a module that the program has compiled, and uses its engine, as
+    /// [`Builder::engine`] describes.
+    ///
+    /// ```
+    /// use provider_wasmtime::{
+    ///     WasmtimeEngineProvider,
+    ///     wasmtime::{Engine, Module},
+    /// };
+    ///
+    /// let guest = br#"(module
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (call $respond (i32.const 0) (i32.const 0))
+    ///         (i32.const 1)))"#;
+    ///
+    /// let binary = wapc_host::module::binary(guest)?;
+    /// let module = Module::new(&Engine::default(), &binary)?;
+    /// let provider = WasmtimeEngineProvider::builder().build_compiled(module)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`ModuleError`]: the module is no guest.
+    /// [`ModuleError`] if the module is not a guest.
     pub fn build_compiled(self, module: Module) -> Result<WasmtimeEngineProvider, ModuleError> {
         let engine = module.engine().clone();
         self.engine(engine).link(module)
     }
 
-    /// Compiles `module`, binary or text, ahead of time: an artefact to be
-    /// loaded later, by a provider with the same settings, on the same kind of
-    /// processor. [`Precompiled`] says how.
+    /// Compiles `module`, in binary or text format, ahead of time. Returns an
+    /// artefact to be loaded later, by a provider with the same settings, on the
+    /// same kind of processor. [`Precompiled`] shows how to load it.
     ///
-    /// The artefact is what wasmtime's `Module::serialize` gives, with 64 bytes
-    /// behind it that tell what it was made of.
+    /// The artefact is the output of wasmtime's `Module::serialize`, followed by
+    /// 64 bytes that identify its source and its engine.
+    ///
+    /// ```
+    /// use std::io::Cursor;
+    ///
+    /// use provider_wasmtime::{PrecompiledError, WasmtimeEngineProvider};
+    ///
+    /// let guest = br#"(module
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (call $respond (i32.const 0) (i32.const 0))
+    ///         (i32.const 1)))"#;
+    ///
+    /// let settings = WasmtimeEngineProvider::builder();
+    /// let artefact = settings.precompile(guest)?;
+    /// let check = |module: &[u8]| {
+    ///     settings
+    ///         .clone()
+    ///         .check_precompiled(Cursor::new(&artefact), Some(module))
+    /// };
+    /// assert!(check(guest).is_ok());
+    /// assert!(matches!(check(b"new code"), Err(PrecompiledError::Stale)));
+    /// # Ok::<(), wapc_host::ModuleError>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`Builder::build`].
+    /// [`ModuleError`] if the bytes are not a module or the module is not a
+    /// guest.
     pub fn precompile(&self, module: &[u8]) -> Result<Vec<u8>, ModuleError> {
         let compiled = self.clone().build(module)?;
         let code = compiled.module().serialize();
@@ -220,18 +403,18 @@ impl Builder {
         Ok(precompiled::seal(code, compiled.engine(), module))
     }
 
-    /// Checks, before any of it is loaded, that `artefact` is what
-    /// [`Builder::precompile`] has written for the same settings, version of
-    /// wasmtime and kind of processor; and of the bytes of `module`, unless
-    /// that is `None`.
+    /// Checks that `artefact` was written by [`Builder::precompile`] for the same
+    /// settings, version of wasmtime and kind of processor, before any of it is
+    /// loaded. If `module` is `Some`, checks also that the artefact was compiled
+    /// from those bytes.
     ///
     /// The artefact is a `File`, or a `Cursor` over bytes. It is read from its
-    /// beginning, whatever its position; that is unspecified afterwards.
-    /// [`Builder::module_limits`] are without effect.
+    /// beginning, whatever its position, which is unspecified afterwards.
+    /// [`Builder::module_limits`] are ignored.
     ///
     /// # Errors
     ///
-    /// [`PrecompiledError`]; each kind of wrong artefact has its own.
+    /// [`PrecompiledError`], with one variant for each kind of wrong artefact.
     pub fn check_precompiled(
         self,
         artefact: impl Read + Seek,
@@ -244,13 +427,14 @@ impl Builder {
         Ok(Precompiled::new(engine, builder))
     }
 
-    /// The engine, which all that is built with the builder is on from now on.
+    /// Returns the engine, and the builder with that engine fixed.
     fn with_engine(mut self) -> wasmtime::Result<(Self, Engine)> {
         let engine = match &self.engine {
-            Some(Origin::User(engine) | Origin::Settings(engine)) => engine.clone(),
+            Some(EngineSource::User(engine) | EngineSource::Settings(engine)) => engine.clone(),
             None => {
-                let engine = engine::engine(self.interruption.unwrap_or_default(), &self.settings)?;
-                self.engine = Some(Origin::Settings(engine.clone()));
+                let engine =
+                    engine::engine(self.interruption.unwrap_or_default(), &self.engine_settings)?;
+                self.engine = Some(EngineSource::Settings(engine.clone()));
                 engine
             }
         };
@@ -261,7 +445,7 @@ impl Builder {
         &self.wasi
     }
 
-    /// The provider of a module that is on the builder's engine.
+    /// Returns the provider of a module on the builder's engine.
     pub(crate) fn link(mut self, module: Module) -> Result<WasmtimeEngineProvider, ModuleError> {
         let interruption = engine::interruption(module.engine(), self.interruption);
         self.interruption = Some(interruption);
@@ -269,8 +453,8 @@ impl Builder {
             engine::tick(module.engine());
         }
         let pooling = match self.engine {
-            Some(Origin::Settings(_)) => self.settings.pooling.clone(),
-            Some(Origin::User(_)) | None => None,
+            Some(EngineSource::Settings(_)) => self.engine_settings.pooling.clone(),
+            Some(EngineSource::User(_)) | None => None,
         };
         let template = Template::new(module, interruption, pooling, Arc::clone(&self.wasi))?;
         Ok(WasmtimeEngineProvider {
@@ -284,8 +468,8 @@ impl fmt::Debug for Builder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Builder")
             .field("interruption", &self.interruption)
-            .field("settings", &self.settings)
-            .field("gentle", &self.gentle)
+            .field("engine_settings", &self.engine_settings)
+            .field("low_priority", &self.low_priority)
             .field("wasi", &self.wasi)
             .finish_non_exhaustive()
     }

@@ -1,4 +1,4 @@
-//! The engines that code is compiled on, and the ticks that they need.
+//! Engines: their settings, sharing and epochs.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -7,8 +7,8 @@ use wasmtime::{Config, Engine, EngineWeak, Error};
 
 use crate::Pooling;
 
-/// The process's engine for all providers that bring none of their own and
-/// want this kind: code and settings are then in the process once.
+/// Returns the engine that all providers of the process with default settings
+/// and this kind of interruption share.
 fn shared(interruption: Interruption) -> Engine {
     static OFF: OnceLock<Engine> = OnceLock::new();
     static TIME: OnceLock<Engine> = OnceLock::new();
@@ -28,17 +28,17 @@ fn shared(interruption: Interruption) -> Engine {
     engine.get_or_init(new).clone()
 }
 
-/// What an engine of one provider's own is made with.
+/// The settings of an engine that a provider makes for itself.
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// What guests get of the stack.
+pub(crate) struct EngineSettings {
+    /// The stack that a guest may use.
     pub(crate) stack_bytes: usize,
     pub(crate) pooling: Option<Pooling>,
     #[cfg(feature = "winch")]
     pub(crate) winch: bool,
 }
 
-impl Default for Settings {
+impl Default for EngineSettings {
     fn default() -> Self {
         Self {
             stack_bytes: DEFAULT_STACK_BYTES,
@@ -49,14 +49,14 @@ impl Default for Settings {
     }
 }
 
-/// What wasmtime gives guests of the stack.
+/// wasmtime's default.
 const DEFAULT_STACK_BYTES: usize = 512 << 10;
 
-/// What host functions get of the stack of an asynchronous call.
+/// The stack that host functions may use in an async call, beyond the guest's.
 const HOST_STACK_BYTES: usize = 512 << 10;
 
-impl Settings {
-    /// Whether the process's engine has them.
+impl EngineSettings {
+    /// Returns whether the process's shared engine has these settings.
     const fn are_default(&self) -> bool {
         #[cfg(feature = "winch")]
         if self.winch {
@@ -66,15 +66,18 @@ impl Settings {
     }
 }
 
-/// The process's engine for the default settings, or one for these.
-pub(crate) fn engine(interruption: Interruption, settings: &Settings) -> Result<Engine, Error> {
+/// Returns the shared engine for default settings, or else a new one.
+pub(crate) fn engine(
+    interruption: Interruption,
+    settings: &EngineSettings,
+) -> Result<Engine, Error> {
     if settings.are_default() {
         return Ok(shared(interruption));
     }
     let mut config = config(interruption);
     config
         .max_wasm_stack(settings.stack_bytes)
-        // The engine wants the stacks of asynchronous calls to be larger.
+        // wasmtime requires async stacks to be larger than the guest's.
         .async_stack_size(
             settings
                 .stack_bytes
@@ -106,7 +109,7 @@ fn config(interruption: Interruption) -> Config {
     config
 }
 
-/// What of `wanted` the engine was made for.
+/// Returns the subset of `wanted` that the configuration of `engine` supports.
 pub(crate) fn interruption(engine: &Engine, wanted: Option<Interruption>) -> Interruption {
     let wanted = wanted.unwrap_or(Interruption::TimeAndFuel);
     match (
@@ -120,7 +123,7 @@ pub(crate) fn interruption(engine: &Engine, wanted: Option<Interruption>) -> Int
     }
 }
 
-/// Lets the epoch of `engine` advance with the host's clock, for as long as
+/// Increments the epoch of `engine` at each tick of the host's clock, as long as
 /// the engine lives.
 pub(crate) fn tick(engine: &Engine) {
     static TICKING: Mutex<Vec<EngineWeak>> = Mutex::new(Vec::new());

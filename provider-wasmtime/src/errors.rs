@@ -1,16 +1,16 @@
-//! Translates wasmtime's errors to the host's, and the host's to wasmtime's.
+//! Translates errors between wasmtime and the host.
 
 use wapc_host::{EngineError, Frame, ModuleState, StopReason, Trap, TrapCode};
 use wapc_wasi::NoReturn;
 use wasmtime::{Error, WasmBacktrace};
 
-/// Ends the guest's call because it must not go on.
+/// Returns the error by which an import ends the guest's call.
 #[cold]
 pub(crate) fn trap(error: StopReason) -> Error {
     error.into()
 }
 
-/// Ends the guest's call because a function of WASI does not return.
+/// Returns the error by which a function of WASI ends the guest's call.
 #[cold]
 pub(crate) fn no_return(end: NoReturn) -> Error {
     match end {
@@ -19,7 +19,7 @@ pub(crate) fn no_return(end: NoReturn) -> Error {
     }
 }
 
-/// Why the guest of `state` did not return.
+/// Translates the error of a guest function.
 #[cold]
 pub(crate) fn engine_error(error: Error, state: &ModuleState) -> EngineError {
     if let Some(error) = error.downcast_ref::<StopReason>() {
@@ -35,10 +35,10 @@ pub(crate) fn engine_error(error: Error, state: &ModuleState) -> EngineError {
     }
 }
 
-/// Why an instance could not be made.
+/// Translates the error of an instantiation.
 pub(crate) fn instantiation_error(error: Error, state: &ModuleState) -> EngineError {
-    // A failure before the guest has run has no backtrace. If something was
-    // refused by then, that was the end of it.
+    // Without a backtrace the guest has not run. If a limit has refused something
+    // by then, that is the cause.
     let has_run = error.is::<WasmBacktrace>();
     match (engine_error(error, state), state.refused()) {
         (EngineError::Other(_), Some(refused)) if !has_run => {

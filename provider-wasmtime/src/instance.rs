@@ -1,4 +1,4 @@
-//! Makes and calls live guests.
+//! Guest instances: instantiation, start functions and calls.
 
 use std::sync::Arc;
 #[cfg(feature = "async")]
@@ -29,7 +29,7 @@ use crate::{
     metering::Meter,
 };
 
-/// A module with everything that is the same for each of its instances.
+/// A module with everything that its instances share.
 pub(crate) struct Template {
     linked: InstancePre<Data>,
     shape: GuestShape,
@@ -38,11 +38,10 @@ pub(crate) struct Template {
     memories: usize,
     tables: usize,
     interruption: Interruption,
-    /// Where instances are, if that is a pool of this crate's making.
+    /// The pool that instances come from, if this crate has configured one.
     pooling: Option<Pooling>,
     wasi: Arc<WasiSettings>,
-    /// The same as `linked` for hosts whose callback may await; made when there
-    /// is one.
+    /// Like `linked`, for hosts with an async callback. Created on first use.
     #[cfg(feature = "async")]
     linked_awaiting: OnceLock<InstancePre<Data>>,
 }
@@ -98,7 +97,7 @@ impl Template {
     }
 }
 
-/// One live guest.
+/// One guest instance.
 pub(crate) struct WasmtimeInstance {
     store: Store<Data>,
     guest_call: TypedFunc<(i32, i32), i32>,
@@ -109,17 +108,17 @@ impl WasmtimeInstance {
     pub(crate) fn new(template: &Template, state: ModuleState) -> Result<Self, EngineError> {
         let (mut store, meter) = template.store(state)?;
         let made = template.linked.instantiate(&mut store);
-        let instance = template.made(&mut store, made)?;
+        let instance = template.finish_instantiation(&mut store, made)?;
         for start in &template.shape.start_functions {
             if let Some(function) = start_function(&mut store, instance, *start)? {
                 let outcome = function.call(&mut store, ());
                 start_ended(&store, *start, outcome)?;
             }
         }
-        template.started(store, meter, instance)
+        template.finish_start(store, meter, instance)
     }
 
-    /// As `new`, where start functions may await the host.
+    /// Creates an instance whose start functions may await the host.
     #[cfg(feature = "async")]
     pub(crate) async fn new_async(
         template: &Template,
@@ -128,19 +127,19 @@ impl WasmtimeInstance {
         let linked = template.linked_for(&state)?;
         let (mut store, meter) = template.store(state)?;
         let made = linked.instantiate_async(&mut store).await;
-        let instance = template.made(&mut store, made)?;
+        let instance = template.finish_instantiation(&mut store, made)?;
         for start in &template.shape.start_functions {
             if let Some(function) = start_function(&mut store, instance, *start)? {
                 let outcome = function.call_async(&mut store, ()).await;
                 start_ended(&store, *start, outcome)?;
             }
         }
-        template.started(store, meter, instance)
+        template.finish_start(store, meter, instance)
     }
 }
 
 impl Template {
-    /// A store for a guest, under its limits.
+    /// Creates a store with the limits of a guest.
     fn store(&self, mut state: ModuleState) -> Result<(Store<Data>, Meter), EngineError> {
         state.admit(self.memories, self.tables)?;
         if let Some(pooling) = &self.pooling {
@@ -161,8 +160,8 @@ impl Template {
         Ok((store, meter))
     }
 
-    /// The instance, whose memory is looked up once.
-    fn made(
+    /// Translates the outcome of an instantiation, and caches the memory.
+    fn finish_instantiation(
         &self,
         store: &mut Store<Data>,
         made: wasmtime::Result<Instance>,
@@ -179,7 +178,7 @@ impl Template {
         Ok(instance)
     }
 
-    fn started(
+    fn finish_start(
         &self,
         mut store: Store<Data>,
         meter: Meter,
@@ -198,7 +197,7 @@ impl Template {
         })
     }
 
-    /// What instances are made from whose host may await, or may not.
+    /// Returns the linked module for the kind of callback that the host has.
     #[cfg(feature = "async")]
     fn linked_for(&self, state: &ModuleState) -> Result<&InstancePre<Data>, EngineError> {
         if !state.has_async_callback() {
@@ -236,8 +235,9 @@ fn start_ended(
 
 #[cfg(feature = "async")]
 impl WasmtimeInstance {
-    /// A blocking call of a guest whose host may await: the engine runs such
-    /// guests on stacks of their own alone. The state refuses what would wait.
+    /// Calls a guest, linked for an async callback, from a blocking caller.
+    /// wasmtime requires the async API for such guests. It never suspends: the
+    /// state refuses host calls that would have to be awaited.
     #[cold]
     fn run_without_waiting(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         let call = pin!(self.run_async((op_length, msg_length)));
@@ -253,11 +253,11 @@ impl WasmtimeInstance {
             guest_call,
             meter,
         } = self;
-        if let Err(error) = meter.give_fuel(store) {
+        if let Err(error) = meter.refuel(store) {
             return Err(error).into();
         }
         let returned = guest_call.call_async(&mut *store, params).await;
-        meter.count_fuel(store);
+        meter.settle(store);
         returned
             .map_err(|error| engine_error(error, &store.data().state))
             .into()
@@ -265,7 +265,7 @@ impl WasmtimeInstance {
 }
 
 impl GuestInstance for WasmtimeInstance {
-    // Into `drive`, which is what the host calls.
+    // Inlined into `drive`, the method that the host calls.
     #[inline(always)]
     fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         #[cfg(feature = "async")]
@@ -277,12 +277,12 @@ impl GuestInstance for WasmtimeInstance {
             guest_call,
             meter,
         } = self;
-        if let Err(error) = meter.give_fuel(store) {
+        if let Err(error) = meter.refuel(store) {
             return Err(error).into();
         }
         let returned = guest_call.call(&mut *store, (op_length, msg_length));
-        meter.count_fuel(store);
-        // By `map_err` the two ways would be joined, and parted again.
+        meter.settle(store);
+        // `map_err` would merge the two paths, and cost a second branch.
         match returned {
             Ok(returned) => Ok(returned).into(),
             Err(error) => Err(engine_error(error, &store.data().state)).into(),
@@ -291,7 +291,7 @@ impl GuestInstance for WasmtimeInstance {
 
     #[cfg(feature = "async")]
     fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
-        // The future is large: to make it elsewhere would be to move it here.
+        // The future is large, so it is constructed in its box instead of moved.
         let place = Box::new_uninit();
         let call = Box::write(place, self.run_async((op_length, msg_length)));
         AsyncCall::Running(Box::into_pin(call))

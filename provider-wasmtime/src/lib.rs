@@ -18,6 +18,32 @@
 //! assert_eq!(host.call("greet", b"")?, b"hello");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Interruption
+//!
+//! A guest can be stopped by time, by default, or by fuel
+//! ([`Builder::interruption`]). By time, compiled code checks an epoch counter at
+//! each function and loop, which the host's clock increments every 2 ms.
+//!
+//! # Time to the first answer
+//!
+//! Compiling takes milliseconds to seconds. Code can be compiled ahead of time
+//! ([`Builder::precompile`]), by a baseline compiler ([`Builder::winch`], feature
+//! `winch`), or on a thread of low priority while calls run
+//! ([`Builder::low_priority_compilation`]). Instances of short-lived guests can
+//! come from a pool ([`Builder::pooling`]).
+//!
+//! # Features
+//!
+//! - `async` (default): guests are suspended in async calls. Without it, async
+//!   calls are a typed error.
+//! - `winch`: the baseline compiler.
+//!
+//! # Types of wasmtime
+//!
+//! [`wasmtime`] is re-exported: [`wasmtime::Engine`] and [`wasmtime::Module`] are
+//! part of this crate's API, and programs should take them from here to get the
+//! same version.
 
 #![forbid(unsafe_code)]
 
@@ -39,6 +65,7 @@ use wapc_host::BoxFuture;
 use wapc_host::{
     EngineError, GuestInstance, Interruption, ModuleError, ModuleState, WebAssemblyEngineProvider,
 };
+pub use wasmtime;
 use wasmtime::{Engine, Module};
 
 use crate::instance::{Template, WasmtimeInstance};
@@ -48,14 +75,14 @@ pub use crate::{
     precompiled::{Precompiled, PrecompiledError},
 };
 
-/// A guest module, compiled by wasmtime: the source of instances for a
-/// [`WapcHost`](wapc_host::WapcHost).
+/// A guest module, compiled by wasmtime, from which a
+/// [`WapcHost`](wapc_host::WapcHost) makes its instances.
 ///
-/// A clone shares the compiled code.
+/// Clones share the compiled code.
 #[derive(Clone)]
 pub struct WasmtimeEngineProvider {
     template: Arc<Template>,
-    /// What `replace` builds with.
+    /// The settings that `replace` builds with.
     builder: Builder,
 }
 
@@ -66,24 +93,25 @@ impl WasmtimeEngineProvider {
     ///
     /// # Errors
     ///
-    /// [`ModuleError`], as [`Builder::build`].
+    /// [`ModuleError`] if the bytes are not a module or the module is not a
+    /// guest.
     pub fn new(module: &[u8]) -> Result<Self, ModuleError> {
         Self::builder().build(module)
     }
 
-    /// Settings other than the default.
+    /// Returns the default settings, to be changed before a module is built.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// The engine that the module was compiled on.
+    /// Returns the engine that the module was compiled on.
     #[must_use]
     pub fn engine(&self) -> &Engine {
         self.module().engine()
     }
 
-    /// The compiled module.
+    /// Returns the compiled module.
     #[must_use]
     pub fn module(&self) -> &Module {
         self.template.module()

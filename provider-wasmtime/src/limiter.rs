@@ -1,4 +1,4 @@
-//! Asks the host's limits when memories and tables grow.
+//! Enforces the host's limits when memories and tables grow.
 
 use wasmtime::{Error, ResourceLimiter};
 

@@ -1,4 +1,4 @@
-//! Links the functions that the host exports to guests.
+//! Links the functions that the host provides to guests.
 
 #[cfg(feature = "async")]
 use wapc_host::HostCallStart;
@@ -11,13 +11,13 @@ use wasmtime::{Caller, Extern, Linker, Memory, Module, ValType};
 
 use crate::errors::{no_return, trap};
 
-/// What a store holds beside the guest.
+/// The data of a store.
 pub(crate) struct Data {
     pub(crate) state: ModuleState,
-    /// The guest's memory: looking it up by name would cost more than the rest
-    /// of a call. `None` while the module's start section runs.
+    /// The guest's memory, cached because a look-up by name costs more than the
+    /// rest of a call. `None` while the module's start section runs.
     pub(crate) memory: Option<Memory>,
-    /// There if the module imports WASI.
+    /// `Some` if the module imports WASI.
     pub(crate) wasi: Option<Wasi>,
 }
 
@@ -75,8 +75,8 @@ macro_rules! link_wasi {
     };
 }
 
-/// A linker of what a guest imports: each function takes a microsecond or two
-/// to link.
+/// Returns a linker of the functions that `module` imports. Unused functions are
+/// left out, since each takes one to two microseconds to link.
 pub(crate) fn linker(module: &Module) -> wasmtime::Result<Linker<Data>> {
     let imports: Vec<_> = module
         .imports()
@@ -100,8 +100,8 @@ pub(crate) fn linker(module: &Module) -> wasmtime::Result<Linker<Data>> {
     Ok(linker)
 }
 
-/// As [`linker`], for hosts whose callback may await: only `__host_call`
-/// differs.
+/// Returns a linker for hosts with an async callback, in which `__host_call` is
+/// async.
 #[cfg(feature = "async")]
 pub(crate) fn awaiting_linker(module: &Module) -> wasmtime::Result<Linker<Data>> {
     let mut linker = linker(module)?;
@@ -129,8 +129,7 @@ pub(crate) fn awaiting_linker(module: &Module) -> wasmtime::Result<Linker<Data>>
     Ok(linker)
 }
 
-/// The two sides of a conversation: the guest's memory, and its state in the
-/// store's data.
+/// Returns the guest's memory and the store's data.
 #[inline(always)]
 fn memory_and_data<'c>(
     caller: Caller<'c, Data>,
@@ -138,7 +137,7 @@ fn memory_and_data<'c>(
 ) -> wasmtime::Result<(&'c mut [u8], &'c mut Data)> {
     match caller.data().memory {
         Some(memory) => Ok(memory.data_and_store_mut(caller)),
-        // In a box, so that others' need not be in memory at all.
+        // Boxed on the cold path, so that the hot path keeps `Caller` in registers.
         None => look_up_memory_and_data(Box::new(caller), import),
     }
 }
@@ -152,7 +151,7 @@ fn look_up_memory_and_data<'c>(
     Ok(memory.data_and_store_mut(*caller))
 }
 
-/// The guest's memory, also before its instance exists for the host.
+/// Returns the guest's memory, also while its start section runs.
 fn memory(caller: &mut Caller<'_, Data>, import: &'static str) -> wasmtime::Result<Memory> {
     if let Some(memory) = caller.data().memory {
         return Ok(memory);
@@ -169,7 +168,7 @@ fn wasi(data: &mut Data) -> &mut Wasi {
         .expect("WASI is linked only for a module that imports it, whose data has a context")
 }
 
-/// An import's or export's type in the host's terms.
+/// Translates the type of an import or export.
 pub(crate) fn extern_type(extern_type: &wasmtime::ExternType) -> ExternType {
     match extern_type {
         wasmtime::ExternType::Func(function) => ExternType::Function(

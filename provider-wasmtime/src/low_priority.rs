@@ -1,23 +1,22 @@
-//! Compiling while others need the processor more.
+//! Compilation on one thread of low priority.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
-/// Runs `compile` on the one thread that all gentle compilations of the process
-/// share, which is of low priority. wasmtime compiles in parallel on the threads
-/// of the pool that it is called in, so it stays on that thread.
+/// Runs `compile` on the process's thread of low priority. wasmtime compiles on
+/// the threads of the current pool, so it does not leave that thread.
 ///
 /// # Errors
 ///
-/// The system refuses the thread.
+/// The system cannot start the thread.
 pub(crate) fn compile<T: Send>(
     compile: impl FnOnce() -> T + Send,
 ) -> Result<T, ThreadPoolBuildError> {
     Ok(pool()?.install(compile))
 }
 
-/// The process's, made when it is first needed.
+/// Returns the process's pool of one thread, created on first use.
 fn pool() -> Result<Arc<ThreadPool>, ThreadPoolBuildError> {
     static POOL: Mutex<Option<Arc<ThreadPool>>> = Mutex::new(None);
 
@@ -36,17 +35,18 @@ fn one_thread() -> Result<ThreadPool, ThreadPoolBuildError> {
         .build()
 }
 
-/// Gives this thread about a tenth of a core that others want as well, and all
-/// of one that nobody wants.
+/// Lowers the priority of this thread: it gets about a tenth of a busy core, and
+/// all of an idle one.
 #[cfg(target_os = "linux")]
 fn lower_priority() {
-    // Of this thread alone, on Linux. Without it, compiling is still bounded.
+    // On Linux this affects only the current thread. If it fails, compilation is
+    // still bound to one thread.
     if let Err(error) = rustix::process::nice(10) {
         log::debug!("guests are compiled at normal priority: {error}");
     }
 }
 
-/// Elsewhere the priority is the whole process's.
+/// On other systems the priority belongs to the process, and is kept.
 #[cfg(not(target_os = "linux"))]
 const fn lower_priority() {}
 
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_is_done_on_one_thread() {
+    fn all_compilation_is_on_one_thread() {
         let own = || (thread::current().id(), rayon::current_num_threads());
         let (first, threads) = compile(own).unwrap();
         assert_eq!(threads, 1);
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_thread_is_of_lower_priority_and_no_other_is() {
+    fn only_the_compiling_thread_has_low_priority() {
         let nice = || rustix::process::getpriority_process(None).unwrap();
         let before = nice();
         assert_eq!(compile(nice).unwrap(), (before + 10).min(19));

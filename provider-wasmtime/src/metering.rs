@@ -1,27 +1,27 @@
-//! Time and fuel: how a running guest is interrupted.
+//! Epochs and fuel: the interruption of guests by time and by a budget.
 
 use wapc_host::{EngineError, Interruption};
 use wasmtime::{Error, Store, UpdateDeadline};
 
 use crate::linker::Data;
 
-/// How the guest in a store can be interrupted.
+/// The interruption of the guest in one store.
 pub(crate) struct Meter {
     interruption: Interruption,
 }
 
 impl Meter {
-    /// Puts a new store under its limits, before anything runs in it.
+    /// Configures a new store, before anything runs in it.
     pub(crate) fn install(
         store: &mut Store<Data>,
         interruption: Interruption,
     ) -> Result<Self, EngineError> {
         store.limiter(|data| data);
-        // An engine may have been made for more than the provider uses. Its
-        // guests would then end at once.
+        // The engine may support more than the provider uses. The defaults of
+        // wasmtime, epoch 0 and no fuel, would end its guests at once.
         if store.engine().get_epoch_interruption() {
-            // A guest asks at each tick, in calls that are not timed too: then
-            // it is told to go on, and no call needs to ask for the epoch.
+            // The guest calls back at each tick, in untimed calls too, so that no
+            // call has to set the epoch's deadline.
             let ticks = if interruption.by_time() { 1 } else { FAR };
             store.set_epoch_deadline(ticks);
             store.epoch_deadline_callback(|mut store| {
@@ -38,14 +38,14 @@ impl Meter {
             store.set_fuel(u64::MAX).map_err(other)?;
         }
         let meter = Self { interruption };
-        meter.give_fuel(store)?;
+        meter.refuel(store)?;
         Ok(meter)
     }
 
-    /// Gives the call that begins the fuel that it may use, or the start
-    /// functions.
+    /// Gives the store the fuel of the call, or of the start functions, that is
+    /// about to begin.
     #[inline]
-    pub(crate) fn give_fuel(&self, store: &mut Store<Data>) -> Result<(), EngineError> {
+    pub(crate) fn refuel(&self, store: &mut Store<Data>) -> Result<(), EngineError> {
         if self.interruption.by_fuel() {
             let fuel = store.data().state.fuel().unwrap_or(u64::MAX);
             store.set_fuel(fuel).map_err(other)?;
@@ -53,9 +53,9 @@ impl Meter {
         Ok(())
     }
 
-    /// Tells the state what is used up of that.
+    /// Ends the metering of a call: tells the state how much fuel was used.
     #[inline]
-    pub(crate) fn count_fuel(&self, store: &mut Store<Data>) {
+    pub(crate) fn settle(&self, store: &mut Store<Data>) {
         if self.interruption.by_fuel()
             && let Ok(left) = store.get_fuel()
         {
@@ -66,7 +66,7 @@ impl Meter {
     }
 }
 
-/// An epoch that does not come: the engine adds the present one to it.
+/// An epoch that is never reached. wasmtime adds the current epoch to it.
 const FAR: u64 = u64::MAX / 2;
 
 fn other(error: Error) -> EngineError {

@@ -256,15 +256,15 @@ fn a_stack_of_nothing_is_refused() {
 }
 
 #[test]
-fn what_is_compiled_gently_runs_and_is_refused_like_anything_else() {
-    let builder = WasmtimeEngineProvider::builder().gentle_compilation(true);
+fn a_module_compiled_at_low_priority_behaves_like_any_other() {
+    let builder = WasmtimeEngineProvider::builder().low_priority_compilation(true);
     let host = echoes(builder.clone().build(ECHO.as_bytes()).expect("a guest"));
     host.replace_module(ECHO.as_bytes()).expect("a swap");
     assert_eq!(host.call("any", b"payload").expect("an answer"), b"payload");
 
     let default = WasmtimeEngineProvider::new(ECHO.as_bytes()).expect("a guest");
-    let gentle = builder.clone().build(ECHO.as_bytes()).expect("a guest");
-    assert!(Engine::same(gentle.engine(), default.engine()));
+    let low_priority = builder.clone().build(ECHO.as_bytes()).expect("a guest");
+    assert!(Engine::same(low_priority.engine(), default.engine()));
     assert!(matches!(
         builder.build(b"\0asm\x01\0\0\0\x01\x01\xff"),
         Err(ModuleError::Invalid { .. })

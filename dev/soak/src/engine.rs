@@ -134,7 +134,7 @@ enum Code {
 
 fn wasmtime(module: &[u8], compilation: Compilation, counts: &Counts) -> Provider {
     let provider = WasmtimeEngineProvider::builder()
-        .gentle_compilation(compilation == Compilation::LowPriority)
+        .low_priority_compilation(compilation == Compilation::LowPriority)
         .build(module)?;
     Ok(counts.count(Box::new(provider)))
 }
