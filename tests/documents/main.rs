@@ -158,8 +158,9 @@ fn files_that_the_documents_name_exist() {
 }
 
 #[test]
-fn contributing_says_where_ten_kinds_of_change_begin() {
+fn contributing_says_where_ten_kinds_of_change_begin_and_architecture_leads_there() {
     let text = read(&root().join("CONTRIBUTING.md"));
+    let architecture = read(&root().join("ARCHITECTURE.md"));
     let table = text.split("## Where to begin").nth(1).unwrap();
     let table = table.split("\n## ").next().unwrap();
     let rows: Vec<&str> = table
@@ -173,7 +174,14 @@ fn contributing_says_where_ten_kinds_of_change_begin() {
         let file = files_named(begin)
             .into_iter()
             .find(|file| file.ends_with(".rs"));
-        assert!(file.is_some_and(exists), "no file to begin in: {row}");
+        let file = file.filter(|file| exists(file));
+        let file = file.unwrap_or_else(|| panic!("no file to begin in: {row}"));
+        let short = file.strip_prefix("wapc-host/src/").unwrap_or(file);
+        let named = format!("`{short}`");
+        assert!(
+            architecture.contains(&named),
+            "ARCHITECTURE.md does not name {short}"
+        );
     }
 }
 
