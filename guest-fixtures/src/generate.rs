@@ -23,7 +23,10 @@ use wasm_encoder::{
     TypeSection, ValType,
 };
 
-use self::{functions::WORD, random::Random};
+use self::{
+    functions::{BINARY, TABLE_SIZE, WORD},
+    random::Random,
+};
 
 /// The function that the host calls in a [`large_guest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,8 +244,7 @@ fn compute(code: &mut InstructionSink<'_>, first: u32, count: u32) {
     code.i32_const(1);
 }
 
-// The indices of the types.
-const BINARY: u32 = 0;
+// The indices of the types; that of `BINARY` is 0.
 const CONSUMER: u32 = 1;
 const LONG_SOURCE: u32 = 2;
 const LONG_CONSUMER: u32 = 3;
@@ -254,7 +256,6 @@ const DATA_START: i32 = 1024;
 /// The operation's name is written to the fifth page, behind the data.
 const REQUEST: i32 = 4 << 16;
 const PAYLOAD: i32 = REQUEST + 1024;
-const TABLE_SIZE: u32 = 128;
 const STEPS: u32 = 1000;
 const FACTOR: u32 = 0x0193_0001;
 

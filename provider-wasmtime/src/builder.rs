@@ -1,19 +1,15 @@
 //! The settings of a provider.
 
-use std::{
-    fmt,
-    io::{Read, Seek},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use wapc_host::{Interruption, ModuleError, ModuleLimits, WasiSettings, module};
 use wasmtime::{Engine, Module};
 
 use crate::{
-    Pooling, Precompiled, PrecompiledError, WasmtimeEngineProvider,
+    Pooling, WasmtimeEngineProvider,
     engine::{self, EngineSettings},
     instance::Template,
-    low_priority, precompiled,
+    low_priority,
 };
 
 /// The settings of a [`WasmtimeEngineProvider`].
@@ -361,74 +357,8 @@ impl Builder {
         self.engine(engine).link(module)
     }
 
-    /// Compiles `module`, in binary or text format, ahead of time. Returns an
-    /// artefact to be loaded later, by a provider with the same settings, on the
-    /// same kind of processor. [`Precompiled`] shows how to load it.
-    ///
-    /// The artefact is the output of wasmtime's `Module::serialize`, followed by
-    /// 64 bytes that identify its source and its engine.
-    ///
-    /// ```
-    /// use std::io::Cursor;
-    ///
-    /// use provider_wasmtime::{PrecompiledError, WasmtimeEngineProvider};
-    ///
-    /// let guest = br#"(module
-    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
-    ///     (memory (export "memory") 1)
-    ///     (func (export "__guest_call") (param i32 i32) (result i32)
-    ///         (call $respond (i32.const 0) (i32.const 0))
-    ///         (i32.const 1)))"#;
-    ///
-    /// let settings = WasmtimeEngineProvider::builder();
-    /// let artefact = settings.precompile(guest)?;
-    /// let check = |module: &[u8]| {
-    ///     settings
-    ///         .clone()
-    ///         .check_precompiled(Cursor::new(&artefact), Some(module))
-    /// };
-    /// assert!(check(guest).is_ok());
-    /// assert!(matches!(check(b"new code"), Err(PrecompiledError::Stale)));
-    /// # Ok::<(), wapc_host::ModuleError>(())
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`ModuleError`] if the bytes are not a module or the module is not a
-    /// guest.
-    pub fn precompile(&self, module: &[u8]) -> Result<Vec<u8>, ModuleError> {
-        let compiled = self.clone().build(module)?;
-        let code = compiled.module().serialize();
-        let code = code.map_err(|error| ModuleError::Refused(error.into()))?;
-        Ok(precompiled::seal(code, compiled.engine(), module))
-    }
-
-    /// Checks that `artefact` was written by [`Builder::precompile`] for the same
-    /// settings, version of wasmtime and kind of processor, before any of it is
-    /// loaded. If `module` is `Some`, checks also that the artefact was compiled
-    /// from those bytes.
-    ///
-    /// The artefact is a `File`, or a `Cursor` over bytes. It is read from its
-    /// beginning, whatever its position, which is unspecified afterwards.
-    /// [`Builder::module_limits`] are ignored.
-    ///
-    /// # Errors
-    ///
-    /// [`PrecompiledError`], with one variant for each kind of wrong artefact.
-    pub fn check_precompiled(
-        self,
-        artefact: impl Read + Seek,
-        module: Option<&[u8]>,
-    ) -> Result<Precompiled, PrecompiledError> {
-        let (builder, engine) = self
-            .with_engine()
-            .map_err(|error| PrecompiledError::Engine(error.into()))?;
-        precompiled::check(artefact, &engine, module)?;
-        Ok(Precompiled::new(engine, builder))
-    }
-
     /// Returns the engine, and the builder with that engine fixed.
-    fn with_engine(mut self) -> wasmtime::Result<(Self, Engine)> {
+    pub(crate) fn with_engine(mut self) -> wasmtime::Result<(Self, Engine)> {
         let engine = match &self.engine {
             Some(EngineSource::User(engine) | EngineSource::Settings(engine)) => engine.clone(),
             None => {

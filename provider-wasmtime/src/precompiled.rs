@@ -13,6 +13,74 @@ use wasmtime::{Engine, Module};
 
 use crate::{Builder, WasmtimeEngineProvider};
 
+impl Builder {
+    /// Compiles `module`, in binary or text format, ahead of time. Returns an
+    /// artefact to be loaded later, by a provider with the same settings, on the
+    /// same kind of processor. [`Precompiled`] shows how to load it.
+    ///
+    /// The artefact is the output of wasmtime's `Module::serialize`, followed by
+    /// 64 bytes that identify its source and its engine.
+    ///
+    /// ```
+    /// use std::io::Cursor;
+    ///
+    /// use provider_wasmtime::{PrecompiledError, WasmtimeEngineProvider};
+    ///
+    /// let guest = br#"(module
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (call $respond (i32.const 0) (i32.const 0))
+    ///         (i32.const 1)))"#;
+    ///
+    /// let settings = WasmtimeEngineProvider::builder();
+    /// let artefact = settings.precompile(guest)?;
+    /// let check = |module: &[u8]| {
+    ///     settings
+    ///         .clone()
+    ///         .check_precompiled(Cursor::new(&artefact), Some(module))
+    /// };
+    /// assert!(check(guest).is_ok());
+    /// assert!(matches!(check(b"new code"), Err(PrecompiledError::Stale)));
+    /// # Ok::<(), wapc_host::ModuleError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ModuleError`] if the bytes are not a module or the module is not a
+    /// guest.
+    pub fn precompile(&self, module: &[u8]) -> Result<Vec<u8>, ModuleError> {
+        let compiled = self.clone().build(module)?;
+        let code = compiled.module().serialize();
+        let code = code.map_err(|error| ModuleError::Refused(error.into()))?;
+        Ok(seal(code, compiled.engine(), module))
+    }
+
+    /// Checks that `artefact` was written by [`Builder::precompile`] for the same
+    /// settings, version of wasmtime and kind of processor, before any of it is
+    /// loaded. If `module` is `Some`, checks also that the artefact was compiled
+    /// from those bytes.
+    ///
+    /// The artefact is a `File`, or a `Cursor` over bytes. It is read from its
+    /// beginning, whatever its position, which is unspecified afterwards.
+    /// [`Builder::module_limits`] are ignored.
+    ///
+    /// # Errors
+    ///
+    /// [`PrecompiledError`], with one variant for each kind of wrong artefact.
+    pub fn check_precompiled(
+        self,
+        artefact: impl Read + Seek,
+        module: Option<&[u8]>,
+    ) -> Result<Precompiled, PrecompiledError> {
+        let (builder, engine) = self
+            .with_engine()
+            .map_err(|error| PrecompiledError::Engine(error.into()))?;
+        check(artefact, &engine, module)?;
+        Ok(Precompiled::new(engine, builder))
+    }
+}
+
 /// An artefact of [`Builder::precompile`] that has been found whole, fresh and
 /// made for this engine: made by [`Builder::check_precompiled`].
 ///

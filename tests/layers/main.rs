@@ -56,7 +56,7 @@ fn crates() -> Vec<String> {
     let (members, _) = members.split_once(']').unwrap();
     let members = members.split(',').map(|it| it.trim().trim_matches('"'));
     members
-        .filter(|it| !it.is_empty())
+        .filter(|it| root().join(it).join("src").is_dir())
         .map(str::to_owned)
         .collect()
 }

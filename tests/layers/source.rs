@@ -8,9 +8,9 @@ use std::{
     path::Path,
 };
 
-/// Files that stand outside of the layers: the engine of closures and the
-/// models are for tests.
-const FOR_TESTS: [&str; 3] = ["tests", "scripted", "model"];
+/// Files of the core that stand outside of the layers, since they are for
+/// tests: the engine of closures, and the models.
+const FOR_TESTS: [&str; 2] = ["wapc-host/engine/scripted", "wapc-host/model"];
 
 /// One file uses a name of another.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -66,7 +66,7 @@ impl Source {
                 let is_rust = path.extension().is_some_and(|it| it == "rs");
                 if path.is_dir() {
                     folders.push(path);
-                } else if is_rust && !parts.iter().any(|part| FOR_TESTS.contains(part)) {
+                } else if is_rust && !parts.contains(&"tests") && !is_for_tests(folder, &parts) {
                     let name = parts.join("::");
                     let name = if name == "lib" { String::new() } else { name };
                     files.insert(name, File::parse(&fs::read_to_string(&path).unwrap()));
@@ -115,7 +115,12 @@ impl Source {
         let (mut module, mut rest) = (from, path);
         if let Some(own) = rest.strip_prefix("self::") {
             rest = own;
-        } else if rest.starts_with("super::") {
+        } else if let Some(outer) = rest.strip_prefix("super::") {
+            let inline = outer.split("::").next()?;
+            if self.files[from].defined.contains(inline) {
+                // From one inline module of the file to another.
+                return None;
+            }
             while let Some(outer) = rest.strip_prefix("super::") {
                 module = module.rsplit_once("::").map_or("", |(outer, _)| outer);
                 rest = outer;
@@ -152,6 +157,11 @@ impl Source {
         }
         None
     }
+}
+
+fn is_for_tests(folder: &str, parts: &[&str]) -> bool {
+    let file = format!("{folder}/{}", parts.join("/"));
+    FOR_TESTS.contains(&file.as_str())
 }
 
 fn join(module: &str, rest: &str) -> String {
@@ -227,6 +237,7 @@ impl File {
             "const",
             "static",
             "macro_rules!",
+            "mod",
         ];
         let defined = words
             .windows(2)

@@ -9,12 +9,9 @@ mod sections;
 
 use wapc_host::ModuleError;
 
-pub use self::{
-    languages::Language,
-    report::{
-        CustomSection, Export, Form, Functions, Import, ImportGroup, ImportStatus, Kind, Limits,
-        Memory, Producer, Report, StartEntry, Table, TargetFeature, Verdict, WasiKind,
-    },
+pub use self::report::{
+    CustomSection, Export, Form, Functions, Import, ImportGroup, ImportStatus, Kind, Language,
+    Limits, Memory, Producer, Report, StartEntry, Table, TargetFeature, Verdict, WasiKind,
 };
 use crate::{
     arguments::InspectArguments,

@@ -7,6 +7,8 @@
 use wasi_common::{WasiCtx, snapshots::preview_1::types::Errno};
 use wiggle::{GuestMemory, anyhow};
 
+use crate::bounds::is_in_bounds;
+
 /// The most vectors that one call reads or writes, as on Linux.
 const MAX_VECTORS: u32 = 1024;
 const VECTOR_BYTES: u64 = 8;
@@ -141,17 +143,6 @@ pub(crate) mod unstable {
     };
     pub(crate) use crate::poll::unstable as poll_oneoff;
     pub(crate) use wasi_common::snapshots::preview_0::wasi_unstable::*;
-}
-
-/// Returns whether `len` bytes from `pointer` on are in the memory.
-pub(crate) fn is_in_bounds(memory: &GuestMemory<'_>, pointer: i32, len: u64) -> bool {
-    let size = match memory {
-        GuestMemory::Unshared(bytes) => bytes.len(),
-        GuestMemory::Shared(bytes) => bytes.len(),
-    };
-    u64::from(pointer.cast_unsigned())
-        .checked_add(len)
-        .is_some_and(|end| end <= size as u64)
 }
 
 /// Returns how many of a guest's vectors to process, or `None` if they are not

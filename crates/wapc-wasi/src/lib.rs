@@ -45,6 +45,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod functions;
 mod guarded;
 mod input;

@@ -6,7 +6,7 @@ use wasi_common::{
 };
 use wiggle::{GuestMemory, anyhow};
 
-use crate::guarded::is_in_bounds;
+use crate::bounds::is_in_bounds;
 
 /// The most subscriptions of one poll: more than a guest has files and timers.
 const MAX_SUBSCRIPTIONS: u32 = 1024;

@@ -2,7 +2,7 @@
 
 use wasm_encoder::{BlockType, Function, InstructionSink, MemArg, MemArgTarget, ValType};
 
-use super::{BINARY, TABLE_SIZE, random::Random};
+use super::random::Random;
 
 /// A first argument with which no generated function calls another.
 pub(super) const LEAF: i32 = 7;
@@ -121,6 +121,11 @@ fn target(random: &mut Random) -> u32 {
 }
 
 const COUNTER: u32 = 5;
+
+/// The index of the type of functions with two numbers and a result.
+pub(super) const BINARY: u32 = 0;
+
+pub(super) const TABLE_SIZE: u32 = 128;
 
 /// Access to an aligned `i32` of the first memory.
 pub(super) const WORD: MemArg = MemArg {

@@ -1,18 +1,6 @@
 //! Guesses of the languages that a module was written in.
 
-use serde::Serialize;
-
-use super::report::Producer;
-
-/// A language that a module may have been written in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct Language {
-    /// Its name.
-    pub name: &'static str,
-    /// The entry of the producers section that names it.
-    pub evidence: String,
-}
+use super::report::{Language, Producer};
 
 /// Guesses languages from `producers`. Each language is named once.
 pub(super) fn guess(producers: &[Producer]) -> Vec<Language> {

@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::languages::Language;
-
 /// A description of a module. Its `Display` is for people,
 /// [`Report::json`] for programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -52,6 +50,16 @@ pub struct Report {
     pub engines: Vec<Verdict>,
     /// Notes on sections that cannot be decoded.
     pub notes: Vec<String>,
+}
+
+/// A language that a module may have been written in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Language {
+    /// Its name.
+    pub name: &'static str,
+    /// The entry of the producers section that names it.
+    pub evidence: String,
 }
 
 /// The kinds of modules.

@@ -4,7 +4,7 @@
 use arbitrary::Unstructured;
 use wasm_smith::{Config, InstructionKind, InstructionKinds, MemoryOffsetChoices, Module};
 
-use super::softener::softened;
+use super::softener::{Soft, softened};
 use crate::random::Random;
 
 /// The settings from which a module is generated.
@@ -17,18 +17,6 @@ pub(super) struct Plan {
     metered: bool,
     /// Set for modules that are softened.
     soft: Option<Soft>,
-}
-
-/// Changes that keep a guest's numbers within its memory, so that its calls
-/// succeed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Soft {
-    /// The mask of pointers.
-    pub(super) pointer_mask: i32,
-    /// `true` if each call responds with a part of the memory.
-    pub(super) responds: bool,
-    /// `true` if each call returns 1, whatever the module returns.
-    pub(super) succeeds: bool,
 }
 
 impl Plan {

@@ -17,7 +17,17 @@ use wasmparser::{
     CodeSectionReader, Export, FunctionSectionReader, Parser, Payload, TypeRef, ValType,
 };
 
-use super::plan::Soft;
+/// Changes that keep a guest's numbers within its memory, so that its calls
+/// succeed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Soft {
+    /// The mask of pointers.
+    pub(super) pointer_mask: i32,
+    /// `true` if each call responds with a part of the memory.
+    pub(super) responds: bool,
+    /// `true` if each call returns 1, whatever the module returns.
+    pub(super) succeeds: bool,
+}
 
 /// The module, softened; it must have all imports.
 pub(super) fn softened(binary: &[u8], soft: Soft) -> Vec<u8> {
