@@ -1,4 +1,4 @@
-//! Bytes that are no guests: refused in the same words on every engine.
+//! Bytes that are no guests, refused with the same text by every engine.
 
 use conformance::{Engine, chain};
 use guest_fixtures::HELLO_RUST;
@@ -17,12 +17,12 @@ pub(crate) fn cases() -> Vec<Case> {
             })
         })
         .collect();
-    cases.push(Case::new("cut_short_anywhere", cut_short_anywhere));
+    cases.push(Case::new("truncated", truncated));
     cases.push(Case::new("a_failed_swap_changes_nothing", failed_swap));
     cases
 }
 
-/// A name, the bytes, and how the error begins.
+/// A name, the bytes, and the beginning of the error.
 const REFUSED: &[(&str, &[u8], &str)] = &[
     ("empty", b"", "the module is empty"),
     (
@@ -72,10 +72,9 @@ const REFUSED: &[(&str, &[u8], &str)] = &[
     ),
 ];
 
-/// Every prefix of a real guest: refused, and nothing worse.
-fn cut_short_anywhere(engine: &Engine) {
-    // Compiling hundreds of prefixes takes long, so this goes in steps that
-    // hit every section.
+/// Every prefix of a real guest is refused.
+fn truncated(engine: &Engine) {
+    // In steps that hit every section, since hundreds of prefixes take long.
     let step = HELLO_RUST.len() / 97;
     for length in (0..HELLO_RUST.len()).step_by(step) {
         let prefix = HELLO_RUST.get(..length).expect("a prefix");

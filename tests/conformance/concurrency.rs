@@ -1,4 +1,4 @@
-//! One host called from several threads at once.
+//! Calls of one host from several threads.
 
 use std::{
     sync::{
@@ -8,26 +8,30 @@ use std::{
     thread,
 };
 
-use conformance::Engine;
+use conformance::{Capability::AnyModule, Engine};
 use guest_fixtures::{HELLO_C, wat};
 
 use crate::Case;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        Case::new("eight_threads_take_turns", eight_threads_take_turns),
+        Case::new(
+            "eight_threads_share_an_instance",
+            eight_threads_share_an_instance,
+        ),
         Case::new("threads_call_while_one_swaps", threads_call_while_one_swaps),
         Case::new(
             "threads_call_while_guests_trap",
             threads_call_while_guests_trap,
-        ),
+        )
+        .needs(&[AnyModule]),
     ]
 }
 
 const THREADS: u64 = 8;
 const CALLS: u64 = 100_000;
 
-fn eight_threads_take_turns(engine: &Engine) {
+fn eight_threads_share_an_instance(engine: &Engine) {
     let host = engine.host(wat("echo").expect("the guest").as_bytes());
     let barrier = Barrier::new(usize::try_from(THREADS).expect("a small number"));
     let right = AtomicU64::new(0);

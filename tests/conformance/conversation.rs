@@ -1,29 +1,29 @@
-//! The host's side: swaps, panics, re-entrance, start functions, log lines.
+//! The host's side of a call: swaps, panics, re-entrancy, start functions, log lines.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
 };
 
-use conformance::{Engine, answer};
+use conformance::{Capability::AnyModule, Engine, answer};
 use guest_fixtures::{HELLO_C, HELLO_RUST, wat};
-use wapc_host::{Error, WapcHost, WasiSettings};
+use wapc_host::{Error, Limits, WapcHost, WasiSettings};
 
 use crate::{Case, log_lines};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("replace_module", replace_module),
-        Case::new("replace_during_a_check_out", replace_during_a_check_out),
-        Case::new("panic_in_the_callback", panic_in_the_callback),
-        Case::new("panic_in_the_reader", panic_in_the_reader),
+        Case::new("replace_during_a_check_out", replace_during_a_check_out).needs(&[AnyModule]),
+        Case::new("panic_in_the_callback", panic_in_the_callback).needs(&[AnyModule]),
+        Case::new("panic_in_the_reader", panic_in_the_reader).needs(&[AnyModule]),
         Case::new("panic_while_starting", panic_while_starting),
-        Case::new("reentrance", reentrance),
-        Case::new("another_host_from_the_callback", another_host),
+        Case::new("reentrancy", reentrancy).needs(&[AnyModule]),
+        Case::new("another_host_from_the_callback", another_host).needs(&[AnyModule]),
         Case::new("state_is_new_after_a_trap", state_is_new_after_a_trap),
-        Case::new("log_lines_carry_the_host_id", log_lines_carry_the_host_id),
+        Case::new("log_lines_carry_the_host_id", log_lines_carry_the_host_id).needs(&[AnyModule]),
         Case::new("guest_error_before_a_trap", guest_error_before_a_trap),
-        Case::new("assembly_script_abort", assembly_script_abort),
+        Case::new("assembly_script_abort", assembly_script_abort).needs(&[AnyModule]),
         Case::new("host_calls_in_order", host_calls_in_order),
     ]
 }
@@ -60,16 +60,17 @@ fn replace_during_a_check_out(engine: &Engine) {
     assert_eq!(host.call("count", b"").expect("an answer"), b"1");
 }
 
-/// A host whose callback panics unless it is asked something else than
-/// `panic`.
+/// Starts a host whose callback panics for the payloads `panic` and `start`.
 fn panicking(engine: &Engine, module: &[u8]) -> Result<WapcHost, Error> {
     let provider = engine
         .provider(module, WasiSettings::new())
         .expect("a guest");
-    WapcHost::new(provider, |_, _, _, _, payload| match payload {
-        b"panic" | b"start" => panic!("the callback panicked"),
-        payload => Ok(payload.to_vec()),
-    })
+    WapcHost::builder(provider)
+        .limits(engine.enforceable(Limits::default()))
+        .build(|_, _, _, _, payload| match payload {
+            b"panic" | b"start" => panic!("the callback panicked"),
+            payload => Ok(payload.to_vec()),
+        })
 }
 
 fn panic_in_the_callback(engine: &Engine) {
@@ -108,7 +109,7 @@ fn panic_while_starting(engine: &Engine) {
     }
 }
 
-fn reentrance(engine: &Engine) {
+fn reentrancy(engine: &Engine) {
     let host = Arc::new(OnceLock::<WapcHost>::new());
     let own = Arc::downgrade(&host);
     let provider = engine

@@ -1,9 +1,12 @@
-//! What an error says besides its kind: what was spent, where the guest was,
-//! and what it had reported.
+//! The details of errors: resources spent, the guest's functions, its report.
 
 use std::{thread, time::Duration};
 
-use conformance::{Engine, SHORT, chain, limits, outcome::outcome};
+use conformance::{
+    Capability::{self, Fuel, Wasi},
+    Engine, SHORT, chain, limits,
+    outcome::outcome,
+};
 use guest_fixtures::wat;
 use wapc_host::{
     CallOptions, CancelHandle, Error, ErrorKind, Interruption, Limits, Spent, TrapCode, WapcHost,
@@ -14,12 +17,21 @@ use crate::Case;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
-        Case::new("what_was_spent", what_was_spent),
-        Case::new("what_was_spent_until_a_cancel", spent_until_a_cancel),
-        Case::new("nothing_is_counted_unasked", nothing_is_counted_unasked),
-        Case::new("functions_by_name", functions_by_name),
-        Case::new("start_functions_by_name", start_functions_by_name),
-        Case::new("report_before_a_trap", report_before_a_trap),
+        Case::new("spent_until_the_end", spent_until_the_end).needs(&[Fuel, Wasi]),
+        Case::new("spent_until_a_cancel", spent_until_a_cancel).needs(&[Fuel]),
+        Case::new(
+            "nothing_is_counted_without_limits",
+            nothing_is_counted_without_limits,
+        ),
+        Case::new("backtrace_names_functions", backtrace_names_functions),
+        Case::new(
+            "backtrace_names_start_functions",
+            backtrace_names_start_functions,
+        ),
+        Case::new(
+            "guest_error_before_a_trap_is_kept",
+            guest_error_before_a_trap_is_kept,
+        ),
     ]
 }
 
@@ -34,7 +46,7 @@ fn host(engine: &Engine, module: &[u8], by: Interruption, limits: Limits) -> Wap
         .unwrap_or_else(|error| panic!("{}", chain(&error)))
 }
 
-/// The operation and what was spent.
+/// Returns the operation and the resources spent.
 fn parts(error: &Error) -> (&str, Spent) {
     match error {
         Error::Trapped {
@@ -53,13 +65,13 @@ fn parts(error: &Error) -> (&str, Spent) {
             operation, spent, ..
         }
         | Error::Cancelled { operation, spent } => (operation, *spent),
-        error => panic!("the instance lives on after {error:?}"),
+        error => panic!("the instance survives {error:?}"),
     }
 }
 
 const FUEL: u64 = 10_000_000;
 
-/// Each way to lose an instance, and with what.
+/// Guests that lose their instance, and the kind of error.
 const LOST: &[(&str, ErrorKind)] = &[
     ("trap_unreachable", ErrorKind::Trapped),
     ("recursion", ErrorKind::Trapped),
@@ -72,7 +84,7 @@ const LOST: &[(&str, ErrorKind)] = &[
     ("wasi_sleep", ErrorKind::TimedOut),
 ];
 
-fn what_was_spent(engine: &Engine) {
+fn spent_until_the_end(engine: &Engine) {
     for (guest, kind) in LOST {
         let module = text(&format!("hostile/{guest}"));
         let mut limits = limits().fuel(FUEL);
@@ -91,7 +103,7 @@ fn what_was_spent(engine: &Engine) {
             };
             assert!((1..=FUEL).contains(&fuel), "{guest}: {fuel}");
             if *kind == ErrorKind::TimedOut {
-                // The clock's ticks may come late, and then together.
+                // Ticks of the clock may be late, and then come together.
                 assert!(time >= SHORT / 2, "{guest}: {time:?}");
             }
             used.push(fuel);
@@ -109,7 +121,7 @@ fn spent_until_a_cancel(engine: &Engine) {
     let options = CallOptions::default().cancel(&cancel);
     let error = thread::scope(|scope| {
         let call = scope.spawn(|| host.with(&options).call("bad", b""));
-        // Long enough for the guest to begin, on most machines.
+        // Enough time for the guest to start, except on a very busy machine.
         thread::sleep(SHORT);
         cancel.cancel();
         call.join().expect("no panic").expect_err("it is cancelled")
@@ -117,19 +129,19 @@ fn spent_until_a_cancel(engine: &Engine) {
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     let (operation, spent) = parts(&error);
     assert_eq!(operation, "bad");
-    // Nothing, if the machine was too busy for it to begin.
+    // Nothing was spent if the guest did not start in time.
     if spent != Spent::default() {
         assert!(
             spent
                 .time
                 .is_some_and(|time| time < Duration::from_secs(60))
         );
-        // Which may be 0: see `Spent::fuel`.
+        // It may be 0: see `Spent::fuel`.
         assert!(spent.fuel.is_some(), "{spent:?}");
     }
 }
 
-fn nothing_is_counted_unasked(engine: &Engine) {
+fn nothing_is_counted_without_limits(engine: &Engine) {
     let module = text("hostile/trap_unreachable");
     let host = host(engine, module, Interruption::Off, Limits::unlimited());
     let error = host.call("bad", b"").expect_err("it traps");
@@ -149,15 +161,15 @@ fn trapping(declarations: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// The guest's functions, where the engine knows them.
-const fn trace(engine: &Engine, names: &'static str) -> &'static str {
-    match engine.name.as_bytes() {
-        b"wasmi" => "",
-        _ => names,
+/// Returns `names` for an engine that reports the functions of a trap.
+fn trace(engine: &Engine, names: &'static str) -> &'static str {
+    match engine.claims(&[Capability::Backtraces]) {
+        true => names,
+        false => "",
     }
 }
 
-fn functions_by_name(engine: &Engine) {
+fn backtrace_names_functions(engine: &Engine) {
     let module = trapping("");
     let host = host(engine, &module, Interruption::Time, Limits::default());
     let error = host.call("bad", b"").expect_err("it traps");
@@ -178,7 +190,7 @@ fn functions_by_name(engine: &Engine) {
     assert!(names.is_empty() == trace.is_empty());
 }
 
-fn start_functions_by_name(engine: &Engine) {
+fn backtrace_names_start_functions(engine: &Engine) {
     let module = trapping(r#"(func $init (export "wapc_init") (drop (call $outer)))"#);
     let provider = engine
         .provider(&module, WasiSettings::new())
@@ -195,7 +207,7 @@ fn start_functions_by_name(engine: &Engine) {
     assert_eq!(outcome(&Err(error)), "start divide-by-zero");
 }
 
-fn report_before_a_trap(engine: &Engine) {
+fn guest_error_before_a_trap_is_kept(engine: &Engine) {
     let host = host(
         engine,
         text("error_then_trap"),

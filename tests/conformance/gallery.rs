@@ -1,5 +1,5 @@
-//! The guests of `guest-fixtures/wat` that say what is to be expected of them,
-//! and that the host answers afterwards.
+//! The guests of `guest-fixtures/wat` whose comments give the expected outcome. The
+//! host must answer after each of them.
 
 use std::{
     fs,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use conformance::{
-    ENGINES, Engine, SHORT, limits,
+    BASIC_GUESTS, Capability, Engine, SHORT, engines, limits,
     outcome::{outcome, words},
     own_process, pause,
 };
@@ -24,31 +24,34 @@ pub(crate) fn cases() -> Vec<Case> {
     rows("gallery", check)
 }
 
-/// The same guests in async calls, with either kind of callback: each ends as
-/// it does in a blocking call.
+/// The same guests in async calls, with both kinds of callback. The outcomes must be
+/// those of blocking calls.
 pub(crate) fn async_cases() -> Vec<Case> {
     rows("gallery_async", check_async)
 }
 
-/// What is checked of one guest: its name, its text and what to expect.
+/// A check of a guest: the engine, the guest's name, its text, the expected outcome.
 type Check = fn(&Engine, &'static str, &'static str, &'static str);
 
 fn rows(subject: &'static str, check: Check) -> Vec<Case> {
     WAT.iter()
         .filter_map(|(name, text)| {
             let expected = line(text, "expect")?;
-            Some(Case::new(*name, move |engine| {
-                match needs(text).contains(SILENT_INPUT) && !own_process::has_silent_input() {
-                    true => with_silent_input(&format!("{}::{subject}::{name}", engine.name)),
-                    false => check(engine, name, text, expected),
-                }
-            }))
+            Some(
+                Case::new(*name, move |engine| {
+                    match needs(text).contains(SILENT_INPUT) && !own_process::has_silent_input() {
+                        true => with_silent_input(&format!("{}::{subject}::{name}", engine.name)),
+                        false => check(engine, name, text, expected),
+                    }
+                })
+                .needs(&capabilities(name, text)),
+            )
         })
         .collect()
 }
 
-/// Runs this one case in a process whose standard input is open and silent:
-/// that of the tests may be anything.
+/// Runs this case in a process whose standard input stays open and silent. The input
+/// of the tests may be anything.
 fn with_silent_input(case: &str) {
     let (mut again, open) = own_process::with_silent_input().expect("a pipe");
     let ran = again.args(["--exact", case]).output();
@@ -62,30 +65,46 @@ fn with_silent_input(case: &str) {
     );
 }
 
-/// What the host must be set up with.
+/// Returns the guest's line on its needs: directories, an operation, limits.
 fn needs(text: &str) -> &str {
     line(text, "needs").unwrap_or_default()
 }
 
 const SILENT_INPUT: &str = "fd 0 inherited from a pipe that stays open and silent";
 
-/// The rest of the line `;; KEY: …` among the comments that a guest begins
-/// with.
+/// Returns the rest of the line `;; KEY: …` in the comments at the start of a guest.
 fn line<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     text.lines()
         .map_while(|line| line.strip_prefix(";; "))
         .find_map(|line| line.strip_prefix(key)?.strip_prefix(": "))
 }
 
-/// The limits under which this guest does what is expected of it.
-fn limits_for(text: &str) -> Limits {
-    let mut limits = limits();
+/// Returns the capabilities that an engine needs to run the guest.
+fn capabilities(name: &str, text: &str) -> Vec<Capability> {
+    let mut needs = vec![];
+    if !BASIC_GUESTS.contains(&name) {
+        needs.push(Capability::AnyModule);
+    }
+    if text.contains(r#"(import "wasi_"#) {
+        needs.push(Capability::Wasi);
+    }
+    if line(text, "expect") == Some(TIMED_OUT) {
+        needs.push(Capability::Time);
+    }
+    needs
+}
+
+const TIMED_OUT: &str = "limit fuel-or-deadline";
+
+/// Returns the limits under which the guest has its expected outcome.
+fn limits_for(engine: &Engine, text: &str) -> Limits {
+    let mut limits = engine.enforceable(limits());
     if needs(text).contains("a memory limit above 1 GiB") {
         limits = limits
             .max_memory_bytes(3 << 29)
             .max_total_memory_bytes(3 << 29);
     }
-    if line(text, "expect") == Some("limit fuel-or-deadline") {
+    if line(text, "expect") == Some(TIMED_OUT) {
         limits = limits.timeout(SHORT).start_timeout(SHORT);
     }
     limits
@@ -98,7 +117,8 @@ fn check(engine: &Engine, name: &str, text: &str, expected: &str) {
     if line(text, "differs").is_some() {
         return;
     }
-    for other in ENGINES {
+    let needs = capabilities(name, text);
+    for other in engines(&needs) {
         let others = World::new().run(other, text, hostile, Driver::Blocking);
         assert_eq!(
             (&found, &words),
@@ -114,7 +134,7 @@ fn check_async(engine: &Engine, name: &str, text: &str, expected: &str) {
     for driver in [Driver::Async, Driver::Awaiting] {
         let (found, words) = World::new().run(engine, text, hostile, driver);
         assert_expected(expected, &found, &words);
-        // Hosts have other numbers.
+        // The ids of hosts differ.
         let differs = line(text, "differs").is_some();
         let compared = |words: &str| match differs {
             true => words.replace(|c: char| c.is_ascii_digit(), ""),
@@ -131,13 +151,13 @@ fn check_async(engine: &Engine, name: &str, text: &str, expected: &str) {
 fn assert_expected(expected: &str, found: &str, words: &str) {
     assert!(
         expected.split(" | ").any(|expected| found == expected
-            // Any text will do where none is given.
+            // `guest-error` alone stands for any text.
             || expected == "guest-error" && found.starts_with(expected)),
         "expected {expected}, found {found}: {words}"
     );
 }
 
-/// How a host is made and called.
+/// The form of a host's calls, and the kind of its callback.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Driver {
     /// By blocking calls.
@@ -169,7 +189,7 @@ impl Driver {
     }
 }
 
-/// What the guests find around them; see the README beside them.
+/// The files around a guest; see the README beside the guests.
 struct World {
     dir: TempDir,
 }
@@ -189,8 +209,8 @@ impl World {
         Self { dir }
     }
 
-    /// How a call of the deed ends, in short and in words, and that nothing
-    /// else has changed by it.
+    /// Runs the guest. Returns the outcome and the error's text, after a check that no
+    /// file has changed.
     fn run(&self, engine: &Engine, text: &str, hostile: bool, driver: Driver) -> (String, String) {
         let needs = needs(text);
         let mut wasi = WasiSettings::new();
@@ -214,14 +234,14 @@ impl World {
             .provider(text.as_bytes(), wasi)
             .map_err(|error| Error::Init(error.into()))
             .and_then(|provider| {
-                let builder = WapcHost::builder(provider).limits(limits_for(text));
+                let builder = WapcHost::builder(provider).limits(limits_for(engine, text));
                 driver.build(builder, Arc::downgrade(&own))
             })
             .map(|host| own.get_or_init(|| host));
         let result = host.as_ref().map_err(words).map(|host| {
             let result = driver.call(host, operation, payload);
             if hostile && let Err(error) = driver.call(host, "good", b"") {
-                panic!("does not answer afterwards: {}", words(&error));
+                panic!("the host does not answer afterwards: {}", words(&error));
             }
             result
         });
@@ -273,7 +293,7 @@ fn echo(
     }
 }
 
-/// As [`echo`], and lets others run once before it answers.
+/// The async form of [`echo`], which yields once before it answers.
 fn echo_async(
     own: Weak<OnceLock<WapcHost>>,
 ) -> impl Fn(OwnedHostCall) -> BoxFuture<'static, Result<Vec<u8>, BoxError>> + Send + Sync {

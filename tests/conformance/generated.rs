@@ -1,5 +1,5 @@
-//! The guests of `guest-fixtures/wat/GENERATED.md`, which are too large to
-//! keep: a host swaps to each, calls it, and answers afterwards.
+//! The guests of `guest-fixtures/wat/GENERATED.md`, which are too large to be files.
+//! A host swaps to each, calls it, and answers afterwards.
 
 use std::{fmt::Write, thread};
 
@@ -34,13 +34,16 @@ pub(crate) fn cases() -> Vec<Case> {
         });
         case.ignored_if(true)
     }));
-    cases.push(Case::new("calls_go_on_meanwhile", calls_go_on_meanwhile));
+    cases.push(Case::new(
+        "calls_continue_during_a_long_compilation",
+        calls_continue_during_a_long_compilation,
+    ));
     cases
 }
 
 type Make = fn() -> Vec<u8>;
 
-/// A name, the module, and what to expect of it under the default limits.
+/// A name, the module, and the expected outcome under the default limits.
 const GUESTS: &[(&str, Make, &str)] = &[
     ("functions_10000", || functions(10_000), "ok good"),
     (
@@ -154,7 +157,7 @@ const GUESTS: &[(&str, Make, &str)] = &[
     ),
 ];
 
-/// The same, for those who can wait.
+/// Guests that take long to compile.
 const SLOW: &[(&str, Make, &str)] = &[
     ("functions_100000", || functions(100_000), "ok good"),
     ("types_990000", || types(990_000), "ok good"),
@@ -167,7 +170,7 @@ const SLOW: &[(&str, Make, &str)] = &[
     ),
 ];
 
-/// What a host compiles that trusts its modules, and can wait.
+/// Guests that compile without limits on modules.
 const TRUSTED: &[(&str, Make)] = &[
     ("nested_blocks_100000", || nested("block ", 100_000)),
     ("nested_ifs_50000", || nested("local.get 0 if ", 50_000)),
@@ -177,8 +180,7 @@ const TRUSTED: &[(&str, Make)] = &[
     ("straight_line_1000000", || straight_line(1_000_000)),
 ];
 
-/// Their functions have more locals and operands than wasmi 2.0.0 has slots
-/// for.
+/// Guests with functions of more locals and operands than wasmi 2.0.0 has slots.
 const REFUSED_BY_WASMI: [&str; 2] = ["operands_100000", "locals_50000"];
 
 fn functions(count: usize) -> Vec<u8> {
@@ -190,7 +192,7 @@ fn nested(begin: &str, depth: usize) -> Vec<u8> {
     in_call(&format!("{}{}", begin.repeat(depth), "end ".repeat(depth)))
 }
 
-/// Besides the two parameters.
+/// `count` locals beside the two parameters.
 fn locals(count: usize) -> Vec<u8> {
     in_call(&format!("(local {})", "i64 ".repeat(count)))
 }
@@ -205,7 +207,7 @@ fn data(mib: usize) -> Vec<u8> {
     )
 }
 
-/// Besides the one that holds the answer.
+/// `count` segments beside the one with the response.
 fn data_segments(count: usize) -> Vec<u8> {
     declared(&r#"(data (i32.const 16) "x")"#.repeat(count))
 }
@@ -245,7 +247,7 @@ fn in_call(code: &str) -> Vec<u8> {
     text("", 1, "", code)
 }
 
-/// HEAD, the declarations, and CALL with the code.
+/// The text of a guest that responds with `good`.
 fn text(imports: &str, pages: usize, declarations: &str, code: &str) -> Vec<u8> {
     format!(
         r#"(module
@@ -262,8 +264,8 @@ fn text(imports: &str, pages: usize, declarations: &str, code: &str) -> Vec<u8> 
     .into_bytes()
 }
 
-/// A module with a function of these parameters and a memory of this name: what
-/// the text format's tools refuse to write.
+/// A module with a function of these parameters and a memory of this name, which the
+/// tools of the text format refuse to write.
 fn binary(parameters: Vec<ValType>, memory: &str) -> Vec<u8> {
     let mut types = TypeSection::new();
     types.ty().function(parameters, []);
@@ -293,7 +295,7 @@ fn binary(parameters: Vec<ValType>, memory: &str) -> Vec<u8> {
     module.finish()
 }
 
-/// A host of another guest, which answers with its payload.
+/// Starts a host of another guest, which echoes.
 fn host(engine: &Engine, module_limits: &ModuleLimits) -> WapcHost {
     let echo = wat("echo").expect("the guest").as_bytes();
     let provider = engine
@@ -302,8 +304,8 @@ fn host(engine: &Engine, module_limits: &ModuleLimits) -> WapcHost {
     WapcHost::new(provider, |_, _, _, _, _| Ok(vec![])).expect("a host")
 }
 
-/// How a swap to `module` and a call of it end, and that the host answers
-/// afterwards, with whichever code.
+/// Checks the outcome of a swap to `module` and a call, and that the host answers
+/// afterwards, with the old code or the new.
 fn check(engine: &Engine, module: &[u8], expected: &str, module_limits: &ModuleLimits) {
     let host = host(engine, module_limits);
     let found = match host.replace_module(module) {
@@ -314,7 +316,7 @@ fn check(engine: &Engine, module: &[u8], expected: &str, module_limits: &ModuleL
     assert_good(&host);
 }
 
-/// A thousand good calls in a row are answered.
+/// Checks that a thousand calls in a row are answered.
 fn assert_good(host: &WapcHost) {
     let mut response = vec![];
     for _ in 0..1_000 {
@@ -328,8 +330,8 @@ fn good(host: &WapcHost, response: &mut Vec<u8>) {
     assert_eq!(response, b"good");
 }
 
-/// A swap that takes long to compile holds up no call on the code before.
-fn calls_go_on_meanwhile(engine: &Engine) {
+/// A long compilation for a swap delays no call of the old code.
+fn calls_continue_during_a_long_compilation(engine: &Engine) {
     let host = host(engine, &ModuleLimits::default());
     let module = functions(10_000);
     let mut calls = 0_u64;
@@ -342,7 +344,7 @@ fn calls_go_on_meanwhile(engine: &Engine) {
         }
         swap.join().expect("no panic").expect("a good module");
     });
-    assert!(calls > 0, "no call went on");
+    assert!(calls > 0, "no call ended during the compilation");
     assert_eq!(host.generation(), 2);
     assert_good(&host);
 }

@@ -1,4 +1,4 @@
-//! Collects what goes through the `log` crate.
+//! The log lines of guests, collected.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -27,13 +27,13 @@ impl Log for Collector {
     fn flush(&self) {}
 }
 
-/// Collects from now on.
+/// Starts to collect log lines.
 pub(crate) fn collect() {
     log::set_logger(&COLLECTOR).expect("there is no other logger");
     log::set_max_level(LevelFilter::Info);
 }
 
-/// Whether a guest has logged this line.
+/// Returns `true` if a guest has logged this line.
 pub(crate) fn contain(line: &str) -> bool {
     LINES
         .lock()

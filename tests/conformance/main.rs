@@ -1,8 +1,8 @@
-//! What must hold on every engine: each case runs on each of them, as
-//! `engine::subject::case`.
+//! The conformance table: each case runs on each engine that has the capabilities
+//! it needs, as `engine::subject::case`.
 //!
-//! A case is a function of an [`Engine`] that panics if something is wrong.
-//! Add one to its subject's file; add a subject to [`SUBJECTS`].
+//! A case is a function of an [`Engine`] that panics on failure. Add a case to the
+//! file of its subject, and a subject to [`SUBJECTS`].
 
 mod async_calls;
 mod bad_input;
@@ -18,12 +18,16 @@ mod wasi;
 
 use std::panic;
 
-use conformance::{ENGINES, Engine, VARIANTS};
+use conformance::{
+    Capability::{self, AnyModule, Async, Time, Wasi},
+    ENGINES, Engine, VARIANTS,
+};
 use libtest_mimic::{Arguments, Trial};
 
 /// A named case.
 struct Case {
     name: String,
+    needs: Vec<Capability>,
     run: Box<dyn Fn(&Engine) + Send + Sync>,
     ignored: bool,
 }
@@ -32,13 +36,19 @@ impl Case {
     fn new(name: impl Into<String>, run: impl Fn(&Engine) + Send + Sync + 'static) -> Self {
         Self {
             name: name.into(),
+            needs: vec![],
             run: Box::new(run),
             ignored: false,
         }
     }
 
-    /// The case; `if_so` it is listed but not run, unless it is asked for by
-    /// `--ignored`: it takes long.
+    /// Adds capabilities to those that the subject needs.
+    fn needs(mut self, needs: &[Capability]) -> Self {
+        self.needs.extend_from_slice(needs);
+        self
+    }
+
+    /// Lists the case without running it if `if_so` is set: `--ignored` runs it.
     fn ignored_if(mut self, if_so: bool) -> Self {
         self.ignored = if_so;
         self
@@ -47,38 +57,44 @@ impl Case {
 
 type Cases = fn() -> Vec<Case>;
 
-/// The subjects, each with its cases.
-const SUBJECTS: &[(&str, Cases)] = &[
-    ("async_calls", async_calls::cases),
-    ("bad_input", bad_input::cases),
-    ("concurrency", concurrency::cases),
-    ("conversation", conversation::cases),
-    ("errors", errors::cases),
-    ("gallery", gallery::cases),
-    ("gallery_async", gallery::async_cases),
-    ("generated", generated::cases),
-    ("limits", limits::cases),
-    ("operations", operations::cases),
-    ("operations_async", operations::async_cases),
-    ("wasi", wasi::cases),
+/// The subjects: a name, the capabilities that all cases need, the cases.
+const SUBJECTS: &[(&str, &[Capability], Cases)] = &[
+    ("async_calls", &[Async, Time], async_calls::cases),
+    ("bad_input", &[AnyModule], bad_input::cases),
+    ("concurrency", &[], concurrency::cases),
+    ("conversation", &[], conversation::cases),
+    ("errors", &[AnyModule, Time], errors::cases),
+    ("gallery", &[], gallery::cases),
+    ("gallery_async", &[Async], gallery::async_cases),
+    ("generated", &[AnyModule], generated::cases),
+    ("limits", &[Time], limits::cases),
+    ("operations", &[AnyModule, Wasi], operations::cases),
+    (
+        "operations_async",
+        &[AnyModule, Async, Wasi],
+        operations::async_cases,
+    ),
+    ("wasi", &[AnyModule, Wasi], wasi::cases),
 ];
 
-/// Cases that are listed and not run: a pool has no room for such a table, so
-/// that the engine refuses the module before there is an instance.
-const APART: &[(&str, &str)] = &[
+/// Cases that are listed and not run: a pool has no room for such a table, so the
+/// engine refuses the module before there is an instance.
+const EXCEPTIONS: &[(&str, &str)] = &[
     ("wasmtime_pooling", "hostile/table_minimum_huge"),
     ("wasmtime_pooling", "hostile/table_minimum_large"),
 ];
 
 fn main() {
     log_lines::collect();
-    // Callbacks panic on purpose here: a line each is enough.
+    // Callbacks panic on purpose: one line for each, without a backtrace.
     panic::set_hook(Box::new(|info| eprintln!("{info}")));
     let mut trials = vec![];
     for engine in ENGINES.iter().chain(VARIANTS) {
-        for (subject, cases) in SUBJECTS {
-            trials.extend(cases().into_iter().map(|case| {
-                let apart = APART.contains(&(engine.name, &case.name));
+        for (subject, needs, cases) in SUBJECTS {
+            let cases = cases().into_iter();
+            let claimed = cases.filter(|case| engine.claims(needs) && engine.claims(&case.needs));
+            trials.extend(claimed.map(|case| {
+                let excepted = EXCEPTIONS.contains(&(engine.name, &case.name));
                 Trial::test(
                     format!("{}::{subject}::{}", engine.name, case.name),
                     move || {
@@ -86,7 +102,7 @@ fn main() {
                         Ok(())
                     },
                 )
-                .with_ignored_flag(case.ignored || apart)
+                .with_ignored_flag(case.ignored || excepted)
             }));
         }
     }

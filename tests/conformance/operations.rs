@@ -1,4 +1,4 @@
-//! Every operation of every guest that was built from a language.
+//! All operations of the guests that were compiled from other languages.
 
 use conformance::{Engine, answer, chain, pause};
 use guest_fixtures::{WASM, wat};
@@ -10,7 +10,7 @@ pub(crate) fn cases() -> Vec<Case> {
     rows(&[Driver::Blocking])
 }
 
-/// The same by async calls, with either kind of callback.
+/// The same operations in async calls, with both kinds of callback.
 pub(crate) fn async_cases() -> Vec<Case> {
     rows(&[Driver::Async, Driver::Awaiting])
 }
@@ -32,7 +32,7 @@ fn rows(drivers: &'static [Driver]) -> Vec<Case> {
         .collect()
 }
 
-/// A host, and how it is called.
+/// A host, and the form of its calls.
 struct Called {
     host: WapcHost,
     driver: Driver,
@@ -122,7 +122,7 @@ const OPERATIONS: &[(&str, Check)] = &[
     }),
 ];
 
-/// How a guest's SDK words an error of the host.
+/// The text with which a guest's SDK reports an error of the host.
 fn refusal_by(guest: &str, reason: &str) -> String {
     match guest {
         "hello_rust" | "hello_rust_wasi" => format!("Host error: {reason}"),

@@ -1,4 +1,4 @@
-//! What guests get of the outside world.
+//! The access that guests have to the outside world.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -175,8 +175,7 @@ fn sleep(engine: &Engine) {
     assert_eq!(ok(&host, "sleep", b"1"), b"");
 }
 
-/// A thread that drives a runtime may block itself, but must not be blocked by
-/// waiting for the runtime; a WASI that brings its own runtime panics there.
+/// A WASI with a runtime of its own panics on a thread that drives a runtime.
 fn within_a_runtime(engine: &Engine) {
     let out = Capture::default();
     let wasi = WasiSettings::new().stdout(Stdout::Captured(out.clone()));

@@ -1,6 +1,5 @@
-//! What async calls promise, in figures: that others on their thread go on
-//! beside a guest that loops, and that a dropped call leaves nothing behind.
-//! Ends with 1 if it does.
+//! Figures of what async calls promise: other tasks of the thread run beside a guest
+//! that loops, and a dropped call leaves nothing behind. Exits with 1 if one does.
 //!
 //!     cargo run --release -p conformance --example async_promises [CALLS]
 
@@ -21,7 +20,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conformance::{ENGINES, Engine, counted::Counts, pause};
+use conformance::{
+    Capability::{AnyModule, Async, Time},
+    Engine,
+    counted::Counts,
+    engines, pause,
+};
 use guest_fixtures::wat;
 use tokio::{
     runtime::{Builder, Runtime},
@@ -37,13 +41,13 @@ fn main() -> Result<ExitCode, BoxError> {
         Some(calls) => calls.parse()?,
         None => 100_000,
     };
-    println!("a beat each 5 ms beside a guest that loops, under a deadline of 200 ms");
-    for engine in ENGINES {
+    println!("a tick each 5 ms beside a guest that loops, with a deadline of 200 ms");
+    for engine in engines(&[AnyModule, Async, Time]) {
         heartbeat(engine, &runtime()?)?;
     }
-    println!("\n{calls} calls dropped where they stood; what is left of them:");
+    println!("\n{calls} calls dropped at various points; left of them:");
     let mut left = 0;
-    for engine in ENGINES {
+    for engine in engines(&[AnyModule, Async, Time]) {
         for by in [By::Suspension, By::Threads] {
             left += drop_many(engine, by, calls)?;
         }
@@ -63,7 +67,7 @@ fn provider(engine: &Engine, guest: &str) -> Result<Box<dyn WebAssemblyEnginePro
     Ok(engine.interruptible(text.as_bytes(), Interruption::Time))
 }
 
-/// The longest time between two beats on the guest's thread.
+/// Measures the longest time between two ticks on the guest's thread.
 fn heartbeat(engine: &Engine, runtime: &Runtime) -> Result<(), BoxError> {
     const BEAT: Duration = Duration::from_millis(5);
     const DEADLINE: Duration = Duration::from_millis(200);
@@ -105,20 +109,20 @@ fn heartbeat(engine: &Engine, runtime: &Runtime) -> Result<(), BoxError> {
     Ok(())
 }
 
-/// For what ends a moment after its caller has gone.
+/// The time for guests that end after their call was dropped.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What becomes of a guest while its host awaits.
+/// The way in which a guest waits for its host.
 #[derive(Clone, Copy, Debug)]
 enum By {
-    /// Its engine suspends it.
+    /// The engine suspends it.
     Suspension,
-    /// Its engine cannot: it has a thread of its own.
+    /// It blocks a thread of its own, for an engine that cannot suspend it.
     Threads,
 }
 
-/// Drops calls, some of which wait for an instance and some for an answer, and
-/// counts what they leave.
+/// Drops calls, some of which wait for an instance and some for an answer, and counts
+/// the instances and answers that are left.
 fn drop_many(engine: &Engine, by: By, calls: u64) -> Result<u64, BoxError> {
     let runtime = runtime()?;
     let (instances, answers) = (Counts::default(), Answers::default());
@@ -145,7 +149,7 @@ fn drop_many(engine: &Engine, by: By, calls: u64) -> Result<u64, BoxError> {
     drop_polled(&host, calls / 2)?;
     runtime.block_on(drop_tasks(&host, calls - calls / 2));
     let took = start.elapsed();
-    // A guest on a thread of its own ends when it hears of it.
+    // A guest on a thread of its own ends a moment later.
     let patience = Instant::now() + PATIENCE;
     let tasks = || u64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(u64::MAX);
     let live = |host: &WapcHost| u64::try_from(host.stats().live).unwrap_or(u64::MAX);
@@ -212,7 +216,7 @@ async fn drop_tasks(host: &Arc<WapcHost>, calls: u64) {
     }
 }
 
-/// The callback's futures that are there.
+/// Counts the callback's live futures.
 #[derive(Clone, Default)]
 struct Answers(Arc<(AtomicU64, AtomicU64)>);
 
@@ -231,7 +235,7 @@ impl Answers {
     }
 }
 
-/// One of them.
+/// One live future of the callback.
 struct Answering(Answers);
 
 impl Drop for Answering {

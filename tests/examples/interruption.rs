@@ -1,18 +1,17 @@
-//! What it costs that guests can be interrupted: each kind of
-//! [`Interruption`], as a ratio to none, on guests that answer at once and on
-//! guests that compute.
+//! The price of interruption: each kind of [`Interruption`], as a ratio to none, on
+//! guests that answer at once and on guests that compute.
 //!
-//! `cargo run --release -p conformance --example interruption`. Each round
-//! gives every kind its turn, so that what disturbs the machine disturbs all
-//! alike; a figure is the median of the ratios within each round.
+//! `cargo run --release -p conformance --example interruption`. Each round runs every
+//! kind, so that disturbances affect all of them; a figure is the median of the
+//! ratios within the rounds.
 
 use std::time::{Duration, Instant};
 
-use conformance::{ENGINES, Engine, answer, figures::median};
+use conformance::{Capability::AnyModule, Engine, answer, engines, figures::median};
 use guest_fixtures::wat;
 use wapc_host::{Interruption, Limits, WapcHost};
 
-/// (what is printed, the guest, its payload).
+/// (label, guest, payload).
 const TASKS: [(&str, &str, &[u8]); 4] = [
     ("echo of 64 B", "echo", &[7; 64]),
     ("compute_bytes", "compute_bytes", &100_000_u32.to_le_bytes()),
@@ -37,7 +36,7 @@ const TURN: Duration = Duration::from_millis(40);
 fn main() {
     println!("| engine | guest | off | time | fuel | time and fuel |");
     println!("|---|---|--:|--:|--:|--:|");
-    for engine in ENGINES {
+    for engine in engines(&[AnyModule]) {
         for (name, guest, payload) in TASKS {
             let module = wat(guest).expect("a guest of this name").as_bytes();
             let hosts = KINDS.map(|kind| host(engine, module, kind));
@@ -67,8 +66,8 @@ fn main() {
     }
 }
 
-/// A host whose calls have the limits that this kind can keep; `None` if the
-/// engine does not have the kind.
+/// Starts a host with the limits that this kind can enforce; `None` if the engine does
+/// not have the kind.
 fn host(engine: &Engine, module: &[u8], kind: Interruption) -> Option<WapcHost> {
     let provider = engine.interruptible(module, kind);
     if provider.interruption() != kind {
@@ -85,7 +84,7 @@ fn host(engine: &Engine, module: &[u8], kind: Interruption) -> Option<WapcHost> 
     Some(host.expect("the guest starts"))
 }
 
-/// What a call takes, over about a [`TURN`].
+/// Returns the time of a call, averaged over about a [`TURN`].
 fn nanoseconds(host: &WapcHost, payload: &[u8]) -> f64 {
     let mut response = vec![];
     let (mut calls, mut batch) = (0_u32, 1_u32);
@@ -100,7 +99,7 @@ fn nanoseconds(host: &WapcHost, payload: &[u8]) -> f64 {
         if took >= TURN {
             return took.as_secs_f64() * 1e9 / f64::from(calls);
         }
-        // So that looking at the clock weighs nothing.
+        // Amortises the reading of the clock.
         if took < TURN / 8 {
             batch *= 2;
         }

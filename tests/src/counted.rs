@@ -1,4 +1,4 @@
-//! Counts what is made and dropped, around any provider.
+//! Counters of live providers and instances, around any provider.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,8 +8,8 @@ use wapc_host::{
     WebAssemblyEngineProvider,
 };
 
-/// How many providers and instances were made and dropped. Clones count
-/// together.
+/// Counters of the providers and instances that were made and dropped. Clones share
+/// the counters.
 #[derive(Clone, Debug, Default)]
 pub struct Counts(Arc<Shared>);
 
@@ -23,20 +23,20 @@ struct Shared {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Numbers {
-    /// Compiled modules.
+    /// Compiled modules that were made.
     pub providers_made: u64,
-    /// Compiled modules that are gone.
+    /// Compiled modules that were dropped.
     pub providers_dropped: u64,
-    /// Live guests.
+    /// Instances that were made.
     pub instances_made: u64,
-    /// Live guests that are gone.
+    /// Instances that were dropped.
     pub instances_dropped: u64,
-    /// How many calls of [`Counts::compiling`] are running.
+    /// Calls of [`Counts::compiling`] that are running.
     pub compiling: u64,
 }
 
 impl Numbers {
-    /// Whether nothing is left, and nothing is on its way.
+    /// Returns `true` if everything was dropped and nothing is being compiled.
     #[must_use]
     pub const fn all_dropped(&self) -> bool {
         self.providers_made == self.providers_dropped
@@ -50,7 +50,8 @@ impl Numbers {
 }
 
 impl Counts {
-    /// `provider`, counted, with every instance and every provider made of it.
+    /// Wraps `provider` so that it is counted, with every instance and provider made of
+    /// it.
     #[must_use]
     pub fn count(
         &self,
@@ -59,8 +60,8 @@ impl Counts {
         self.wrap(provider, true)
     }
 
-    /// The same of an engine that cannot suspend its guests: in async calls they
-    /// run on a thread each.
+    /// Wraps `provider` like [`Counts::count`], as an engine that cannot suspend its
+    /// guests.
     #[must_use]
     pub fn count_without_suspension(
         &self,
@@ -85,7 +86,7 @@ impl Counts {
         })
     }
 
-    /// What `compile` returns, in [`Numbers::compiling`] meanwhile.
+    /// Runs `compile`, counted in [`Numbers::compiling`]. Returns its result.
     pub fn compiling<T>(&self, compile: impl FnOnce() -> T) -> T {
         self.change(|numbers| numbers.compiling += 1);
         let compiled = compile();
@@ -93,35 +94,35 @@ impl Counts {
         compiled
     }
 
-    /// How many instances were made.
+    /// Returns the number of instances that were made.
     #[must_use]
     pub fn made(&self) -> u64 {
         self.0.numbers.lock().instances_made
     }
 
-    /// How many instances are gone.
+    /// Returns the number of instances that were dropped.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.0.numbers.lock().instances_dropped
     }
 
-    /// How many instances are there.
+    /// Returns the number of live instances.
     #[must_use]
     pub fn left(&self) -> u64 {
         self.0.numbers.lock().instances_left()
     }
 
-    /// How many instances are there after their host was dropped, once all are
-    /// gone or `patience` is over: the clock may hold a host, and a thread its
-    /// guest, for a moment longer than their owner.
+    /// Waits until all instances are dropped, for at most `patience`. Returns the number
+    /// of live instances. The clock may hold a host, and a thread its guest, for a moment
+    /// longer than their owner.
     #[must_use]
     pub fn left_after(&self, patience: Duration) -> u64 {
         let numbers = self.wait_while(|numbers| numbers.instances_left() > 0, patience);
         numbers.instances_left()
     }
 
-    /// Waits until [`Numbers::all_dropped`], for up to `limit`. Returns the
-    /// numbers at the end.
+    /// Waits until [`Numbers::all_dropped`], for at most `limit`. Returns the numbers at
+    /// the end.
     #[must_use]
     pub fn wait_until_all_dropped(&self, limit: Duration) -> Numbers {
         self.wait_while(|numbers| !numbers.all_dropped(), limit)
@@ -140,7 +141,7 @@ impl Counts {
     }
 }
 
-/// Counts when it is dropped.
+/// Counts its own drop.
 struct Dropped {
     counts: Counts,
     count: fn(&mut Numbers),
@@ -155,7 +156,7 @@ impl Drop for Dropped {
 struct Counted {
     provider: Box<dyn WebAssemblyEngineProvider>,
     suspends: bool,
-    // The last field: counted when the provider is gone.
+    // The last field, so that it counts after the provider was dropped.
     dropped: Dropped,
 }
 
@@ -200,7 +201,7 @@ impl WebAssemblyEngineProvider for Counted {
 struct CountedInstance {
     instance: Box<dyn GuestInstance>,
     suspends: bool,
-    // The last field: counted when the instance is gone.
+    // The last field, so that it counts after the instance was dropped.
     _dropped: Dropped,
 }
 

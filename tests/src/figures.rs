@@ -1,7 +1,6 @@
-//! What examples make of what they measure.
+//! Statistics of measurements.
 
-/// The middle one of these figures, which are sorted by it; `None` if there are
-/// none.
+/// Sorts the figures and returns the median; `None` if there are none.
 #[must_use]
 pub fn median(figures: &mut [f64]) -> Option<f64> {
     figures.sort_by(f64::total_cmp);

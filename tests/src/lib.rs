@@ -1,6 +1,7 @@
-//! The engines that every suite runs on, and how a call ended in words.
+//! The engines that every suite runs on, and helpers that the suites share.
 //!
-//! A new engine joins all of them with one line in [`ENGINES`].
+//! A new engine joins with one entry of [`ENGINES`], which claims the
+//! [`Capability`]s that the engine has. It then runs the cases that need no others.
 
 #![forbid(unsafe_code)]
 
@@ -25,10 +26,13 @@ mod documents {
     struct Wasi;
 }
 
+mod capability;
 pub mod counted;
 pub mod figures;
 pub mod outcome;
 pub mod own_process;
+
+pub use capability::{BASIC_GUESTS, Capability};
 
 use std::{fmt, future::poll_fn, mem, task::Poll, time::Duration};
 
@@ -39,32 +43,49 @@ use wapc_host::{
     WebAssemblyEngineProvider,
 };
 
-/// All engines.
-pub const ENGINES: &[Engine] = &[
-    Engine::new("wasmtime", |module, wasi, interruption, limits| {
-        Ok(Box::new(
-            WasmtimeEngineProvider::builder()
-                .interruption(interruption)
-                .module_limits(limits)
-                .wasi(wasi)
-                .build(module)?,
-        ))
-    }),
-    Engine::new("wasmi", |module, wasi, interruption, limits| {
-        Ok(Box::new(
-            WasmiEngineProvider::builder()
-                .interruption(interruption)
-                .module_limits(limits)
-                .wasi(wasi)
-                .build(module)?,
-        ))
-    }),
+/// wasmi reports no functions with its traps.
+const WITHOUT_BACKTRACES: &[Capability] = &[
+    Capability::AnyModule,
+    Capability::Wasi,
+    Capability::Time,
+    Capability::Fuel,
+    Capability::Async,
 ];
 
-/// Engines with settings that guests must not notice: they run all that
-/// [`ENGINES`] run.
+/// All engines.
+pub const ENGINES: &[Engine] = &[
+    Engine::new(
+        "wasmtime",
+        Capability::ALL,
+        |module, wasi, interruption, limits| {
+            Ok(Box::new(
+                WasmtimeEngineProvider::builder()
+                    .interruption(interruption)
+                    .module_limits(limits)
+                    .wasi(wasi)
+                    .build(module)?,
+            ))
+        },
+    ),
+    Engine::new(
+        "wasmi",
+        WITHOUT_BACKTRACES,
+        |module, wasi, interruption, limits| {
+            Ok(Box::new(
+                WasmiEngineProvider::builder()
+                    .interruption(interruption)
+                    .module_limits(limits)
+                    .wasi(wasi)
+                    .build(module)?,
+            ))
+        },
+    ),
+];
+
+/// Engines with settings that guests cannot observe. They run the same cases.
 pub const VARIANTS: &[Engine] = &[Engine::new(
     "wasmtime_pooling",
+    Capability::ALL,
     |module, wasi, interruption, limits| {
         Ok(Box::new(
             WasmtimeEngineProvider::builder()
@@ -77,7 +98,18 @@ pub const VARIANTS: &[Engine] = &[Engine::new(
     },
 )];
 
-/// Lets the executor run others once.
+/// Returns the engines of [`ENGINES`] that have all the capabilities in `needs`.
+///
+/// ```
+/// use conformance::{Capability, engines};
+///
+/// assert!(engines(&[Capability::Async, Capability::Fuel]).any(|engine| engine.name == "wasmi"));
+/// ```
+pub fn engines(needs: &[Capability]) -> impl Iterator<Item = &'static Engine> {
+    ENGINES.iter().filter(move |engine| engine.claims(needs))
+}
+
+/// Yields to the executor once.
 pub async fn pause() {
     let mut paused = false;
     poll_fn(|context| {
@@ -90,11 +122,12 @@ pub async fn pause() {
     .await;
 }
 
-/// One engine, as far as tests are concerned.
+/// An engine under test.
 #[derive(Clone, Copy)]
 pub struct Engine {
-    /// Its name, the first half of each test's.
+    /// The engine's name, with which the names of its tests begin.
     pub name: &'static str,
+    claims: &'static [Capability],
     compile: Compile,
 }
 
@@ -106,15 +139,38 @@ type Compile = fn(
 ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError>;
 
 impl Engine {
-    const fn new(name: &'static str, compile: Compile) -> Self {
-        Self { name, compile }
+    const fn new(name: &'static str, claims: &'static [Capability], compile: Compile) -> Self {
+        Self {
+            name,
+            claims,
+            compile,
+        }
     }
 
-    /// A provider of `module` with these settings.
+    /// Returns `true` if the engine has all the capabilities in `needs`.
+    #[must_use]
+    pub fn claims(&self, needs: &[Capability]) -> bool {
+        needs.iter().all(|need| self.claims.contains(need))
+    }
+
+    /// Returns `limits` without those that the engine cannot enforce.
+    #[must_use]
+    pub fn enforceable(&self, limits: Limits) -> Limits {
+        let limits = match self.claims(&[Capability::Time]) {
+            true => limits,
+            false => limits.timeout(None).start_timeout(None),
+        };
+        match self.claims(&[Capability::Fuel]) {
+            true => limits,
+            false => limits.fuel(None),
+        }
+    }
+
+    /// Compiles `module` with the default limits on modules.
     ///
     /// # Errors
     ///
-    /// What the engine says of the module.
+    /// The engine's error, if it refuses the module.
     pub fn provider(
         &self,
         module: &[u8],
@@ -123,11 +179,11 @@ impl Engine {
         self.limited(module, wasi, ModuleLimits::default())
     }
 
-    /// As [`Engine::provider`], of modules that may cost so much to compile.
+    /// Compiles `module` with `limits` on the module.
     ///
     /// # Errors
     ///
-    /// What the engine says of the module.
+    /// The engine's error, if it refuses the module.
     pub fn limited(
         &self,
         module: &[u8],
@@ -137,7 +193,7 @@ impl Engine {
         (self.compile)(module, wasi, Interruption::default(), limits)
     }
 
-    /// A provider of `module` whose guests can be interrupted so.
+    /// Compiles `module`, with the given interruption of its guests.
     ///
     /// # Panics
     ///
@@ -153,17 +209,21 @@ impl Engine {
             .unwrap_or_else(|error| panic!("{}", chain(&error)))
     }
 
-    /// A host of `module` whose callback is [`answer`].
+    /// Starts a host of `module` whose callback is [`answer`].
     ///
     /// # Panics
     ///
-    /// If it cannot be made.
+    /// If the host cannot be made.
     #[must_use]
     pub fn host(&self, module: &[u8]) -> WapcHost {
         let provider = self
             .provider(module, WasiSettings::new())
             .unwrap_or_else(|error| panic!("{}", chain(&error)));
-        WapcHost::new(provider, answer).unwrap_or_else(|error| panic!("{}", chain(&error)))
+        let limits = self.enforceable(Limits::default());
+        WapcHost::builder(provider)
+            .limits(limits)
+            .build(answer)
+            .unwrap_or_else(|error| panic!("{}", chain(&error)))
     }
 }
 
@@ -173,8 +233,8 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// Limits that a guest which is out to use up its host meets at once, and that
-/// leave room for the guests of `guest-fixtures`.
+/// Low limits, which stop hostile guests soon, and suffice for the honest guests of
+/// `guest-fixtures`.
 #[must_use]
 pub fn limits() -> Limits {
     Limits::default()
@@ -185,16 +245,16 @@ pub fn limits() -> Limits {
         .max_outbound_bytes(8 << 20)
         .max_host_calls(1_000)
         .max_log_bytes(64 << 10)
-        // A busy machine must not make a test fail.
+        // Long enough for a busy machine.
         .timeout(Duration::from_secs(120))
         .start_timeout(Duration::from_secs(120))
 }
 
-/// The time for guests that never end.
+/// The timeout of guests that never end.
 pub const SHORT: Duration = Duration::from_millis(200);
 
-/// A host callback that answers with what it was asked, and fails if that is
-/// `refuse`.
+/// A host callback that answers with the call's names and payload. Fails for the
+/// payload `refuse`.
 ///
 /// # Errors
 ///
@@ -216,7 +276,7 @@ pub fn answer(
     }
 }
 
-/// An error and its sources in one line.
+/// Formats an error and its sources on one line.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();

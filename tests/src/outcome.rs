@@ -1,10 +1,10 @@
-//! How a call ended, in the words of `guest-fixtures/wat/README.md`.
+//! The outcome of a call, as `guest-fixtures/wat/README.md` writes it.
 
 use wapc_host::{EngineError, Error, LimitError, ModuleError, ProtocolError, StopReason, TrapCode};
 
 use crate::chain;
 
-/// `ok TEXT`, `trap KIND`, `protocol KIND` and so on.
+/// Formats a result as `ok TEXT`, `trap KIND`, `protocol KIND` and so on.
 #[must_use]
 pub fn outcome(result: &Result<Vec<u8>, Error>) -> String {
     match result {
@@ -21,8 +21,8 @@ pub fn outcome(result: &Result<Vec<u8>, Error>) -> String {
     }
 }
 
-/// The whole error, but for the backtrace, which only some engines have, and
-/// for what an engine says of itself.
+/// Formats an error and its causes, without the backtrace, which only some engines
+/// have, and without the engine's own text.
 #[must_use]
 pub fn words(error: &Error) -> String {
     match error {

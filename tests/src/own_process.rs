@@ -1,4 +1,4 @@
-//! Runs this very program once more: for what a process has only once.
+//! Runs this program again, for tests of things that a process has only once.
 
 use std::{
     env,
@@ -6,12 +6,12 @@ use std::{
     process::Command,
 };
 
-/// This program, without arguments yet, with a standard input on which nothing
-/// ever comes. It stays open for as long as the second value lives.
+/// Returns a command that runs this program without arguments, with a standard input
+/// that stays silent, and open for as long as the second value lives.
 ///
 /// # Errors
 ///
-/// The system has no pipe left, or does not know where the program is.
+/// If the system has no pipe left, or does not know the path of the program.
 pub fn with_silent_input() -> io::Result<(Command, PipeWriter)> {
     let (silent, open) = io::pipe()?;
     let mut again = Command::new(env::current_exe()?);
@@ -19,7 +19,7 @@ pub fn with_silent_input() -> io::Result<(Command, PipeWriter)> {
     Ok((again, open))
 }
 
-/// Whether this process was started so.
+/// Returns `true` in a process that was started by [`with_silent_input`].
 #[must_use]
 pub fn has_silent_input() -> bool {
     env::var_os(MARK).is_some()

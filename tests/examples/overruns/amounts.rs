@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use conformance::{ENGINES, Engine};
+use conformance::{
+    Capability::{AnyModule, Time},
+    Engine, engines,
+};
 use log::{LevelFilter, Log, Metadata, Record};
 use tempfile::TempDir;
 use wapc_host::{
@@ -22,7 +25,7 @@ use crate::{
     guests::{MEMORY, guest, number, of_the_gallery},
 };
 
-/// A limit, and the most that a guest got under it.
+/// A limit, and a measurement of the most that a guest gets under it.
 struct Amount {
     limit: &'static str,
     unit: &'static str,
@@ -41,7 +44,7 @@ pub(crate) fn measure(verdict: &mut Verdict) {
             allowed,
             most,
         } = amount;
-        for engine in ENGINES {
+        for engine in engines(&[AnyModule, Time]) {
             let most = most(engine);
             let past = most.saturating_sub(*allowed);
             println!(
@@ -51,7 +54,7 @@ pub(crate) fn measure(verdict: &mut Verdict) {
             verdict.expect(past == 0, || {
                 format!("{limit} on {}: {past} {unit} past", engine.name)
             });
-            // Else it was not the limit that stopped the guest.
+            // The guest must have been stopped by the limit.
             verdict.expect(most >= allowed - allowed / 10, || {
                 format!("{limit} on {}: {most} {unit} only", engine.name)
             });
@@ -221,7 +224,7 @@ const AMOUNTS: &[Amount] = &[
                 })
                 .expect("a host");
             for bytes in around(10_000) {
-                // It responds nothing, which is an error in any case.
+                // It sets no response, which is an error in any case.
                 host.call("op", &vec![0; bytes]).expect_err("no response");
             }
             most.load(Ordering::Relaxed) as u64
@@ -292,7 +295,7 @@ const AMOUNTS: &[Amount] = &[
             let module = guest(MEMORY, "(call $ask) (call $say (i32.const 0))");
             let host = WapcHost::builder(provider(engine, &module))
                 .max_instances(5)
-                // The next one waits for an instance that never comes.
+                // The next one waits in vain for an instance.
                 .wait_limit(Duration::ZERO)
                 .build(move |_, _, _, _, _| {
                     counted.fetch_add(1, Ordering::Relaxed);
@@ -330,13 +333,13 @@ fn host(engine: &Engine, limits: Limits, module: &[u8]) -> WapcHost {
         .expect("a host")
 }
 
-/// The number that the guest says.
+/// Returns the number in the guest's response.
 fn said(engine: &Engine, limits: Limits, module: &[u8]) -> u64 {
     let host = host(engine, limits, module);
     number(&host.call("op", b"").expect("an answer"))
 }
 
-/// The largest number around `limit` whose module becomes an instance.
+/// Returns the largest number around `limit` whose module becomes an instance.
 fn admitted(
     engine: &Engine,
     limits: &Limits,
@@ -354,8 +357,8 @@ fn admitted(
         .unwrap_or_default() as u64
 }
 
-/// The most bytes around the limit that a guest sends, which sends as many as
-/// its payload has.
+/// Returns the most bytes around the limit that a guest can send. The guest sends as
+/// many as its payload has.
 fn sent(engine: &Engine, code: &str, arrived: fn(Result<Vec<u8>, Error>) -> Option<usize>) -> u64 {
     let limits = Limits::default().max_outbound_bytes(10_000);
     let host = host(engine, limits, &guest(MEMORY, code));
@@ -365,7 +368,7 @@ fn sent(engine: &Engine, code: &str, arrived: fn(Result<Vec<u8>, Error>) -> Opti
         .unwrap_or_default() as u64
 }
 
-/// How often the callback is called in one call, or by start functions.
+/// Returns the number of host calls in one call, or by start functions.
 fn host_calls(engine: &Engine, module: &[u8]) -> u64 {
     let calls = Arc::new(AtomicU64::new(0));
     let counted = Arc::clone(&calls);
@@ -381,9 +384,9 @@ fn host_calls(engine: &Engine, module: &[u8]) -> u64 {
     calls.load(Ordering::Relaxed)
 }
 
-/// What a guest that calls itself without end has taken of the stack: seen by
-/// the callback that each of its calls asks, on its own thread's stack, or, of
-/// an interpreter, counted as its provider says: 64 bytes for each call.
+/// Returns the stack that a guest with endless recursion has used. Each of its calls
+/// calls the host, whose callback reads the stack pointer of the thread. For an
+/// interpreter, calls are counted with 64 bytes each, as its provider documents.
 fn stack_bytes(engine: &Engine) -> u64 {
     let first = Arc::new(AtomicUsize::new(0));
     let deepest = Arc::new(AtomicUsize::new(0));
@@ -417,7 +420,7 @@ fn stack_bytes(engine: &Engine) -> u64 {
         .abs_diff(deepest.load(Ordering::Relaxed)) as u64;
     match native > calls {
         true => native,
-        // An interpreter's guest takes nothing of the thread's stack.
+        // A guest of an interpreter uses no stack of the thread.
         false => calls * 64,
     }
 }
@@ -442,7 +445,7 @@ impl Log for Logged {
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
             let line = record.args().to_string();
-            // Behind the words by which the host marks it.
+            // After the prefix that the host adds.
             let (_, line) = line.split_once("] ").expect("the host's mark");
             self.0.fetch_add(line.len() as u64 + 1, Ordering::Relaxed);
         }

@@ -5,7 +5,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use conformance::{ENGINES, Engine};
+use conformance::{
+    Capability::{AnyModule, Fuel},
+    Engine, engines,
+};
 use wapc_host::{Error, Interruption, LimitError, Limits, WapcHost};
 
 use crate::{
@@ -13,14 +16,14 @@ use crate::{
     guests::{MEMORY, guest},
 };
 
-/// How often the guests call the host in each turn of their loop.
+/// The host calls in each turn of the guests' loop.
 const IN_A_TURN: [usize; 2] = [1, 100];
 
 const FUEL: u64 = 100_000;
 
-/// A guest calls the host for ever, and is out of fuel at some time. The same
-/// guest with fuel enough is stopped by a trap after so many calls: what it has
-/// spent until then is what the first has got.
+/// Measures the fuel that a guest gets. The guest calls the host until it is out of
+/// fuel. The same guest with more fuel traps after that many calls: the fuel it has
+/// spent is what the first run got.
 pub(crate) fn measure(verdict: &mut Verdict) {
     println!("| fuel | allowed | engine | the most that a guest got | past | one turn |");
     println!("|---|--:|---|--:|--:|--:|");
@@ -29,7 +32,7 @@ pub(crate) fn measure(verdict: &mut Verdict) {
             1 => "a loop of one host call".to_owned(),
             many => format!("a loop of {many} host calls"),
         };
-        for engine in ENGINES {
+        for engine in engines(&[AnyModule, Fuel]) {
             let meter = Meter::new(engine, in_a_turn);
             let most = meter.spent(meter.calls_with(FUEL));
             let turn = meter.spent(2 * in_a_turn) - meter.spent(in_a_turn);
@@ -38,7 +41,7 @@ pub(crate) fn measure(verdict: &mut Verdict) {
                 "| {calls} | {FUEL} units | {} | {most} | {past} | {turn} |",
                 engine.name
             );
-            // As `Limits::fuel` says.
+            // `Limits::fuel` documents these bounds.
             let documented = match engine.name {
                 "wasmi" => 0,
                 _ => turn,
@@ -53,8 +56,8 @@ pub(crate) fn measure(verdict: &mut Verdict) {
     }
 }
 
-/// A guest that calls the host for ever, or traps when it has called as often
-/// as its payload has bytes.
+/// A guest that calls the host for ever, or traps after as many calls as its payload
+/// has bytes.
 struct Meter<'e> {
     engine: &'e Engine,
     module: Vec<u8>,
@@ -73,7 +76,7 @@ impl<'e> Meter<'e> {
         }
     }
 
-    /// How often the callback is called until this fuel is used up.
+    /// Returns the number of host calls that this fuel suffices for.
     fn calls_with(&self, fuel: u64) -> usize {
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&calls);
@@ -93,7 +96,7 @@ impl<'e> Meter<'e> {
         calls.load(Ordering::Relaxed)
     }
 
-    /// The fuel that this many calls of the host take.
+    /// Returns the fuel that this many host calls use.
     fn spent(&self, calls: usize) -> u64 {
         match self.call(u64::MAX, &vec![0; calls], || {}) {
             Error::Trapped { spent, .. } => spent.fuel.expect("fuel is counted"),

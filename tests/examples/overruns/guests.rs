@@ -1,16 +1,16 @@
-//! Guests that go as far as they can.
+//! Guests that try to exceed limits.
 
 use guest_fixtures::wat;
 
-/// A guest of the gallery, by its name.
+/// Returns a guest of the gallery by its name.
 pub(crate) fn of_the_gallery(name: &str) -> Vec<u8> {
     let text = wat(&format!("hostile/{name}")).expect("a guest of this name");
     text.as_bytes().to_vec()
 }
 
-/// A guest with these declarations, a memory among them, and this code in each
-/// call. It has the length of its payload in `$len`, and at its service:
-/// `$ask`, a host call; `$say`, which answers with a number.
+/// Makes a guest with these declarations, a memory among them, and this code in each
+/// call. The code may use `$len`, the length of the payload; `$ask`, a host call; and
+/// `$say`, which responds with a number.
 pub(crate) fn guest(declarations: &str, code: &str) -> Vec<u8> {
     format!(
         r#"(module
@@ -42,7 +42,7 @@ pub(crate) fn guest(declarations: &str, code: &str) -> Vec<u8> {
 /// A memory of one page.
 pub(crate) const MEMORY: &str = r#"(memory (export "memory") 1)"#;
 
-/// The number that a guest has said.
+/// Returns the number in a guest's response.
 pub(crate) fn number(response: &[u8]) -> u64 {
     let bytes = response.try_into().expect("four bytes of a number");
     u32::from_le_bytes(bytes).into()

@@ -1,11 +1,9 @@
-//! How exact each limit is: how far past it a guest gets that goes as far as it
-//! can, on each engine.
+//! The accuracy of each limit: how far a guest gets past it, on each engine.
 //!
-//! `cargo run --release -p conformance --example overruns`. Everything is seen
-//! from outside: what the callback and the logger get, what the guest says of
-//! its memory, what an error says was spent, and the time until a call returns.
-//! Exits with 1 if a limit was passed by more than the documents say, or was
-//! not reached at all.
+//! `cargo run --release -p conformance --example overruns`. Everything is observed from
+//! outside: the arguments of the callback and the logger, the guest's report of its
+//! memory, the amount spent in the error, and the time until a call returns. Exits
+//! with 1 if a limit was exceeded by more than the documents allow, or was not reached.
 
 mod amounts;
 mod fuel;
@@ -18,7 +16,7 @@ use conformance::own_process;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     if !own_process::has_silent_input() {
-        // One of the guests reads from a standard input on which nothing comes.
+        // One of the guests reads from a standard input that stays silent.
         let (mut again, _open) = own_process::with_silent_input()?;
         return Ok(match again.status()?.success() {
             true => ExitCode::SUCCESS,
@@ -32,10 +30,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     println!();
     times::measure(&mut verdict);
     println!();
-    Ok(verdict.told())
+    Ok(verdict.report())
 }
 
-/// What is not as the documents say.
+/// The violations of what the documents say.
 #[derive(Default)]
 struct Verdict {
     wrong: Vec<String>,
@@ -48,12 +46,12 @@ impl Verdict {
         }
     }
 
-    fn told(&self) -> ExitCode {
+    fn report(&self) -> ExitCode {
         for wrong in &self.wrong {
             println!("WRONG: {wrong}");
         }
         if self.wrong.is_empty() {
-            println!("Every limit is kept.");
+            println!("all limits hold");
             return ExitCode::SUCCESS;
         }
         ExitCode::FAILURE

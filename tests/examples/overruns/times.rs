@@ -7,7 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conformance::{ENGINES, Engine, figures::median};
+use conformance::{
+    Capability::{AnyModule, Time, Wasi},
+    Engine, engines,
+    figures::median,
+};
 use wapc_host::{CallOptions, CancelHandle, Error, Limits, Stdin, WapcHost, WasiSettings};
 
 use crate::{
@@ -15,19 +19,19 @@ use crate::{
     guests::{guest, of_the_gallery},
 };
 
-/// How long a guest may run, or runs before it is cancelled.
+/// The timeout of a guest, or the time until it is cancelled.
 const TIME: Duration = Duration::from_millis(20);
 
-/// How much longer it may take at the most.
+/// The greatest allowed excess.
 const BOUND: Duration = Duration::from_millis(10);
 
 const ROUNDS: usize = 21;
 
-/// A guest that does this for ever.
+/// A guest with endless work.
 struct Endless {
     doing: &'static str,
     module: fn() -> Vec<u8>,
-    /// Whether it does so in its start functions, where nobody can cancel it.
+    /// `true` if it works in its start functions, which cannot be cancelled.
     at_start: bool,
 }
 
@@ -82,9 +86,9 @@ const ENDLESS: &[Endless] = &[
     }),
 ];
 
-/// What cannot be interrupted: one instruction over all the memory that a guest
-/// may have by default. The bound is that of the others, and as long as the
-/// instruction takes and the memory that it wrote is given back.
+/// Guests with one instruction, which cannot be interrupted, over all the memory of
+/// the default limit. The bound is that of the others, plus the time of the instruction
+/// and of the release of the memory that it wrote.
 const LONG: &[Endless] = &[
     Endless::new("`memory.fill` of 256 MiB", || {
         whole("(memory.fill (i32.const 0) (i32.const 1) (i32.const 0x10000000))")
@@ -94,8 +98,8 @@ const LONG: &[Endless] = &[
     }),
 ];
 
-/// A guest that does this for ever, or once where it is asked for something of
-/// five letters.
+/// Makes a guest that repeats this for ever, or runs it once for an operation with a
+/// name of five letters.
 fn whole(instruction: &str) -> Vec<u8> {
     let memory = r#"(memory (export "memory") 4096)"#;
     let code = format!(
@@ -116,12 +120,12 @@ pub(crate) fn measure(verdict: &mut Verdict) {
     );
     println!("|---|---|--:|--:|--:|");
     for endless in ENDLESS {
-        for engine in ENGINES {
+        for engine in engines(&[AnyModule, Time, Wasi]) {
             row(verdict, engine, endless, BOUND);
         }
     }
     for endless in LONG {
-        for engine in ENGINES {
+        for engine in engines(&[AnyModule, Time, Wasi]) {
             row(verdict, engine, endless, BOUND + once(engine, endless));
         }
     }
@@ -159,12 +163,12 @@ fn row(verdict: &mut Verdict, engine: &Engine, endless: &Endless, bound: Duratio
     }
 }
 
-/// How far past in milliseconds, over several rounds.
+/// The excess in milliseconds, over several rounds.
 #[derive(Clone, Copy)]
 struct Past {
     median: f64,
     worst: f64,
-    /// Whether others wanted the processors all the time.
+    /// `true` if other programs used the processors in all rounds.
     disturbed: bool,
 }
 
@@ -178,8 +182,8 @@ impl fmt::Display for Past {
     }
 }
 
-/// Rounds in which nobody else wanted the processors; fewer on a machine that
-/// is rarely so quiet, and all where it never was.
+/// Runs rounds until enough of them were undisturbed by other programs. Counts all
+/// rounds if none was.
 fn rounds(round: impl Fn() -> f64) -> Past {
     let (mut quiet, mut disturbed) = (vec![], vec![]);
     while quiet.len() < ROUNDS && disturbed.len() < 2 * ROUNDS {
@@ -201,8 +205,8 @@ fn rounds(round: impl Fn() -> f64) -> Past {
     }
 }
 
-/// How long the threads of this process could not run because others did, on
-/// this machine or beside it, where the system tells (Linux).
+/// Returns the time for which the threads of this process waited for a processor that
+/// ran other programs or other virtual machines. Zero on other systems than Linux.
 fn waited() -> Duration {
     let threads = fs::read_dir("/proc/self/task");
     let for_others: Duration = threads
@@ -213,7 +217,7 @@ fn waited() -> Duration {
         .filter_map(|stat| stat.split(' ').nth(1)?.parse().ok())
         .map(Duration::from_nanos)
         .sum();
-    // What a hypervisor gave to others, in hundredths of a second.
+    // The time stolen by the hypervisor, in hundredths of a second.
     let stolen = fs::read_to_string("/proc/stat")
         .ok()
         .and_then(|stat| stat.split_whitespace().nth(8)?.parse().ok())
@@ -221,15 +225,15 @@ fn waited() -> Duration {
     for_others + stolen.unwrap_or_default()
 }
 
-/// How long they may have waited in a round that counts.
+/// The greatest wait of an undisturbed round.
 const QUIET: Duration = Duration::from_millis(2);
 
 fn milliseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e3
 }
 
-/// A host whose guests may run for so long, in calls and in start functions,
-/// and for which nothing else is scarce.
+/// Starts a host with this timeout for calls and start functions, and no other low
+/// limit.
 fn host(
     engine: &Engine,
     module: &[u8],
@@ -249,10 +253,10 @@ fn host(
         .build(|_, _, _, _, payload| Ok(payload.to_vec()))
 }
 
-/// How long a call takes beyond its timeout, in milliseconds; less than nothing
-/// if it ends too early, as the clock's ticks allow.
+/// Returns the milliseconds that a call takes beyond its timeout. Negative if it ends
+/// early, which the clock's ticks allow.
 fn past_timeout(host: &WapcHost) -> f64 {
-    // Else the call before would have left it to this one to make an instance.
+    // Otherwise the measured call would have to make an instance first.
     host.call("good", b"").expect("an answer");
     let begun = Instant::now();
     let result = host.call("bad", b"");
@@ -276,7 +280,7 @@ fn past_start_timeout(engine: &Engine, module: &[u8]) -> f64 {
     milliseconds(took) - milliseconds(TIME)
 }
 
-/// How long after its cancelling a call ends, in milliseconds.
+/// Returns the milliseconds between the cancel and the end of a call.
 fn past_cancel(host: &WapcHost) -> f64 {
     host.call("good", b"").expect("an answer");
     let cancel = CancelHandle::new();
@@ -299,9 +303,9 @@ fn past_cancel(host: &WapcHost) -> f64 {
     })
 }
 
-/// The longest that one such instruction takes in as many tries, each in memory
-/// that was never touched, and that is given back with the instance: a call that
-/// has to end does that as well.
+/// Returns the longest time of one such instruction over as many rounds, each in memory
+/// that was never touched. Includes the release of the memory with the instance, as
+/// the end of a call does.
 fn once(engine: &Engine, endless: &Endless) -> Duration {
     let module = (endless.module)();
     (0..ROUNDS)
