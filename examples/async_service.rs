@@ -1,5 +1,5 @@
-//! A host callback that awaits: many calls are in flight on one thread, over
-//! a few instances, each waiting for what the host looks up for it.
+//! A host callback that awaits: many calls are in flight on one thread, over a few
+//! instances, and each waits for a lookup by the host.
 
 use std::{
     sync::Arc,
@@ -26,7 +26,7 @@ async fn serve() -> Result<(), BoxError> {
     let host = WapcHost::builder(Box::new(provider))
         .max_instances(INSTANCES)
         .build_async(|call: OwnedHostCall| async move {
-            sleep(LOOKUP).await; // A database would be asked here.
+            sleep(LOOKUP).await; // A real host would query a database here.
             Ok(call.into_payload())
         })
         .await?;

@@ -1,4 +1,4 @@
-//! A guest is called, calls back, and is replaced.
+//! Calls a guest, which calls its host, and replaces its code.
 
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{BoxError, WapcHost};
@@ -15,7 +15,7 @@ fn main() -> Result<(), BoxError> {
     println!("{}", String::from_utf8(host.call("hello", b"World")?)?);
     println!("{}", String::from_utf8(host.call("ping_host", b"")?)?);
 
-    // From Rust to AssemblyScript, while other threads could be calling.
+    // From Rust to AssemblyScript. Other threads may call meanwhile.
     host.replace_module(guest_fixtures::HELLO_AS)?;
     println!("{}", String::from_utf8(host.call("hello", b"new World")?)?);
     Ok(())

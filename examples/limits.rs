@@ -1,4 +1,4 @@
-//! A guest that loops for ever is stopped: by its time, by fuel, by a handle.
+//! Stops a guest that loops for ever: by a timeout, by fuel, by a cancel handle.
 
 use std::{error::Error, thread, time::Duration};
 
@@ -9,8 +9,8 @@ use wapc_host::{
 };
 
 fn main() -> Result<(), BoxError> {
-    // By default providers can be interrupted by time only: counting fuel as
-    // well makes guests that compute slower.
+    // By default guests are interrupted by time only, since counting fuel makes
+    // computing guests slower.
     let by = Interruption::TimeAndFuel;
     let guest = guest_fixtures::wat("hostile/loop").ok_or("no such guest")?;
 

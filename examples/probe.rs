@@ -1,5 +1,5 @@
-//! A probe tries each release before anybody else calls it: a bad one never
-//! serves. What it has missed is undone by a rollback.
+//! A probe calls each release before it serves, and refuses a bad one. A rollback undoes
+//! a release whose fault the probe has missed.
 
 use std::{error::Error, time::Duration};
 

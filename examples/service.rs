@@ -1,8 +1,8 @@
-//! A service under load: two threads call as fast as they can, and in each
-//! round the guest is replaced. No call fails, and none waits for a compiler.
+//! A service under load: two threads call as fast as they can, and the guest is replaced
+//! in each round. No call fails, and none waits for a compiler.
 //!
-//! `service [ROUNDS] [MILLISECONDS]`: how many rounds there are, and how long
-//! each is. By default three of a second.
+//! `service [ROUNDS] [MILLISECONDS]`: the number of rounds and their length, by default
+//! three of one second.
 
 use std::{
     env,
@@ -33,7 +33,7 @@ fn main() -> Result<(), BoxError> {
             scope.spawn(|| {
                 let mut response = Vec::new();
                 while !over.load(Ordering::Relaxed) {
-                    // The host counts what fails.
+                    // The host counts failures.
                     _ = host.call_into("hello", b"World", &mut response);
                 }
             });
@@ -56,7 +56,7 @@ fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// One round, in the middle of which `release` takes over.
+/// Runs one round, with a swap to `release` in its middle.
 fn serve(host: &WapcHost, round: Duration, release: &[u8]) -> Result<(), BoxError> {
     let (began, before) = (Instant::now(), host.stats());
     thread::sleep(round / 2);

@@ -1,5 +1,5 @@
-//! Two tiers: the interpreter answers at once, while the compiler works in the
-//! background; then compiled code takes over.
+//! Two tiers: the interpreter answers at once while the compiler runs in the background,
+//! then compiled code takes over.
 
 use std::time::Instant;
 

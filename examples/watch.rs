@@ -1,5 +1,5 @@
-//! A file is watched, and swapped in whenever it has new contents. Contents
-//! that are no guest change nothing.
+//! Watches a file, and swaps the code whenever the file has new contents. Contents that
+//! are no guest change nothing.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! Each example prints what it says it does.
+//! The output of each example.
 
 use std::{
     env::{self, consts::EXE_SUFFIX},
@@ -109,8 +109,8 @@ fn async_service() {
     );
 }
 
-/// Runs an example and compares what it prints with `pattern`, in which `#` is
-/// any number.
+/// Runs an example and compares its output with `pattern`, in which `#` matches any
+/// number.
 fn prints(example: &str, arguments: &[&str], pattern: &str) {
     let output = Command::new(path(example))
         .args(arguments)
@@ -125,8 +125,8 @@ fn prints(example: &str, arguments: &[&str], pattern: &str) {
     );
 }
 
-/// Cargo says where binaries are (`CARGO_BIN_EXE_…`), but not examples: they
-/// lie beside the directory of the tests.
+/// Returns the path of an example. Cargo gives those of binaries (`CARGO_BIN_EXE_…`),
+/// but not of examples, which are beside the directory of the tests.
 fn path(example: &str) -> PathBuf {
     let test = env::current_exe().expect("the path of this test");
     let profile = test

@@ -4,10 +4,14 @@
 //! ```
 //! let guest = guest_fixtures::wasm("hello_rust").expect("a fixture of this name");
 //! assert_eq!(guest, guest_fixtures::HELLO_RUST);
+//!
+//! let echo = guest_fixtures::wat("echo").expect("a fixture of this name");
+//! assert!(echo.contains("__guest_call"));
 //! ```
 //!
-//! The operations that the built guests offer, and how they differ, stand in `README.md` beside
-//! this crate; `build.sh` rebuilds them from their sources.
+//! `README.md` beside this crate lists the operations of the built guests. `build.sh` rebuilds
+//! them from their sources. With the feature `generate`, the module `generate` makes guests that
+//! are too large to be files.
 
 #![forbid(unsafe_code)]
 
@@ -25,16 +29,17 @@ pub const HELLO_RUST_WASI: &[u8] = include_bytes!("../wasm/hello_rust_wasi.wasm"
 /// guest error before it traps.
 pub const HELLO_AS: &[u8] = include_bytes!("../wasm/hello_as.wasm");
 
-/// A guest in freestanding C, without any start function and in WebAssembly 1.0.
+/// A guest in freestanding C: WebAssembly 1.0, without start functions.
 pub const HELLO_C: &[u8] = include_bytes!("../wasm/hello_c.wasm");
 
-/// A guest in freestanding Zig, whose empty buffers lie at `0xffffffff`.
+/// A guest in freestanding Zig, whose empty buffers have the address `0xffffffff`.
 pub const HELLO_ZIG: &[u8] = include_bytes!("../wasm/hello_zig.wasm");
 
-/// A WASI reactor in C: exports `_initialize`, and offers operations that use what WASI grants.
+/// A WASI reactor in C: it exports `_initialize`, and its operations use files, streams and the
+/// environment.
 pub const REACTOR_C: &[u8] = include_bytes!("../wasm/reactor_c.wasm");
 
-/// A WASI command in C: exports `_start`, whose `main` returns 0, and answers calls after it.
+/// A WASI command in C: it exports `_start`, whose `main` returns 0, and answers calls after it.
 pub const COMMAND_C: &[u8] = include_bytes!("../wasm/command_c.wasm");
 
 /// Every built guest by its name (the file's, without `.wasm`), in alphabetical order.
@@ -52,14 +57,24 @@ pub const WASM: &[(&str, &[u8])] = &[
 /// `wat/` without `.wat`, as in `hostile/guest_response_ends_past`.
 pub const WAT: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/wat.rs"));
 
-/// The built guest of this name, or `None` where [`WASM`] has none.
+/// Returns the built guest of this name, or `None` if [`WASM`] has none.
+///
+/// ```
+/// assert!(guest_fixtures::wasm("reactor_c").is_some_and(|guest| guest.starts_with(b"\0asm")));
+/// assert_eq!(guest_fixtures::wasm("none"), None);
+/// ```
 pub fn wasm(name: &str) -> Option<&'static [u8]> {
     WASM.iter()
         .find(|(its_name, _)| *its_name == name)
         .map(|(_, bytes)| *bytes)
 }
 
-/// The guest in text form of this name, or `None` where [`WAT`] has none.
+/// Returns the guest in text form of this name, or `None` if [`WAT`] has none.
+///
+/// ```
+/// let guest = guest_fixtures::wat("hostile/loop").expect("a fixture of this name");
+/// assert!(guest.starts_with(";; Loops for ever in a call."));
+/// ```
 pub fn wat(name: &str) -> Option<&'static str> {
     WAT.iter()
         .find(|(its_name, _)| *its_name == name)

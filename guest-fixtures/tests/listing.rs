@@ -1,4 +1,4 @@
-//! The folder, the listings and the checksums say the same.
+//! The folder, the listings and the checksums agree.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,7 +1,7 @@
-//! The core alone: what a call costs beside the engine.
+//! The cost of a call in the core, without an engine.
 //!
-//! The engine here is a function that asks for the request and answers with
-//! it, so that what is left is the host's own work.
+//! The engine here is a function that fetches the request and responds with it, so that
+//! only the host's own work is measured.
 //!
 //! ```console
 //! $ cargo bench --bench core
@@ -15,7 +15,7 @@ use wapc_host::{
     WapcHost, WebAssemblyEngineProvider,
 };
 
-/// A guest that echoes, through the host for the operation `ask`.
+/// A guest that echoes, with a host call for the operation `ask`.
 struct Guest {
     state: ModuleState,
     memory: Vec<u8>,

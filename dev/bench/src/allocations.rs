@@ -1,10 +1,10 @@
-//! A global allocator that counts, where it is asked to.
+//! A global allocator that counts allocations on demand.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-/// The system's allocator. While nobody counts, an allocation pays for one load and one
-/// branch that is never taken; while somebody does, all threads are counted.
+/// The system's allocator. Counting includes all threads. While it is off, an allocation
+/// costs one more load and one branch that is not taken.
 pub struct Counting;
 
 /// Runs `work` and counts its allocations, reallocations included.

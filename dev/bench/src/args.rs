@@ -29,7 +29,7 @@ pub struct Args {
     pub json: Option<PathBuf>,
     pub svg: Option<PathBuf>,
     pub effort: Effort,
-    /// How often `repeat` does its work, and how many hosts `resident` makes.
+    /// The repetitions of `repeat`, and the hosts of `resident`.
     pub times: u64,
 }
 
@@ -80,7 +80,8 @@ impl Args {
     }
 }
 
-/// Whether a filter of the command line means `name`: all of it, or its first words.
+/// Returns `true` if a filter of the command line matches `name`, whole or by its first
+/// words.
 pub fn means(filter: &str, name: &str) -> bool {
     let rest = name.strip_prefix(filter);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))

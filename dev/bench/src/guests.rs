@@ -1,26 +1,26 @@
-//! The guests: what each subject hosts, in the dialect that it speaks.
+//! The guests of the subjects, in each subject's dialect.
 
 use std::sync::{Arc, LazyLock};
 
 use guest_fixtures::generate::{Entry, large_guest};
 
-/// How host and guest talk.
+/// The protocol between host and guest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Dialect {
     Wapc,
-    /// Extism has calls of its own; its guests export `echo`.
+    /// Extism's own protocol; its guests export `echo`.
     Extism,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Guest {
-    /// Answers with the payload.
+    /// Responds with the payload.
     Echo,
-    /// Makes one host call with the payload, and answers with the host's answer.
+    /// Makes one host call with the payload, and responds with the host's answer.
     EchoHost,
-    /// Makes ten such host calls, one after the other.
+    /// Makes ten such host calls in turn.
     EchoHostTen,
-    /// Answers with the payload, and carries some 400 KB of other code.
+    /// Responds with the payload, and has about 400 KB of other code and data.
     Large,
 }
 

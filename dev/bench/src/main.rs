@@ -95,7 +95,7 @@ fn list(subjects: &[&dyn Subject], scenarios: &[&Scenario]) {
     }
 }
 
-/// By full name: these commands are about one subject in one scenario.
+/// Finds by full name, for commands on one subject in one scenario.
 fn one_of_each<'a>(
     subjects: &'a [Box<dyn Subject>],
     args: &Args,

@@ -1,5 +1,5 @@
-//! Runs one scenario: all subjects in turn, round after round, so that what disturbs the
-//! machine disturbs them alike.
+//! Runs one scenario: all subjects in turn, round after round, so that disturbances of
+//! the machine affect all of them.
 
 use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,13 +11,13 @@ use crate::allocations;
 use crate::scenarios::{Measure, Scenario};
 use crate::subject::{Maker, Result, Subject, Work};
 
-/// How long and how often.
+/// The length and the number of rounds.
 #[derive(Clone, Copy)]
 pub struct Effort {
     pub rounds: usize,
-    /// What one subject is given in one round.
+    /// The time of one subject in one round.
     pub slice: Duration,
-    /// The hosts that are made to see what each of them takes.
+    /// The hosts that are made to measure the memory of each.
     pub hosts: u64,
 }
 
@@ -27,8 +27,8 @@ pub struct Samples<'a> {
     pub values: Vec<f64>,
 }
 
-/// The samples of each subject that takes part. One that fails is reported on stderr and
-/// left out: the others are worth having.
+/// Returns the samples of each subject that takes part. A subject that fails is reported
+/// on stderr and left out.
 pub fn scenario<'a>(
     scenario: &Scenario,
     subjects: &[&'a dyn Subject],
@@ -36,7 +36,7 @@ pub fn scenario<'a>(
 ) -> Vec<Samples<'a>> {
     let rounds = match scenario.measure {
         Measure::Time | Measure::Rate { .. } => effort.rounds,
-        // Neither depends much on the weather.
+        // Neither depends much on other load of the machine.
         Measure::Resident => effort.rounds.min(3),
         Measure::Allocations => 1,
     };
@@ -52,7 +52,7 @@ pub fn scenario<'a>(
         })
         .collect();
     for round in 0..rounds {
-        // Each round begins with another subject, so that nobody always follows the same one.
+        // Each round begins with another subject, so that predecessors vary.
         let count = contestants.len().max(1);
         for turn in 0..contestants.len() {
             let contestant = &mut contestants[(round + turn) % count];
@@ -73,20 +73,20 @@ pub fn scenario<'a>(
         .collect()
 }
 
-/// Makes `hosts` hosts in this process, and tells the KiB that each has taken.
+/// Makes `hosts` hosts in this process, and returns the KiB that each takes.
 pub fn resident(subject: &dyn Subject, scenario: &Scenario, hosts: u64) -> Result<Option<f64>> {
     let Some(make) = subject.prepare(&scenario.task())? else {
         return Ok(None);
     };
     let mut work = make()?;
-    // The first few also pay for what all share.
+    // The first few also allocate what all share.
     work.run(8)?;
     let before = resident_kib()?;
     work.run(hosts)?;
     Ok(Some((resident_kib()? - before) / hosts as f64))
 }
 
-/// Runs a scenario's work `times` over, and nothing else: for an instrument around it.
+/// Repeats a scenario's work and does nothing else, for use under a profiler.
 pub fn plain(subject: &dyn Subject, scenario: &Scenario, times: u64) -> Result<()> {
     let make = subject.prepare(&scenario.task())?;
     make.ok_or("the subject has no part in this scenario")?()?.run(times)
@@ -111,7 +111,7 @@ impl<'a> Contestant<'a> {
         };
         let gauge: Box<dyn Gauge> = match scenario.measure {
             Measure::Time => Box::new(Stopwatch::new(make()?, effort.slice)?),
-            // Longer, so that being sent to a processor weighs little beside the work.
+            // Longer, so that the scheduling of new threads has little weight.
             Measure::Rate { threads } => Box::new(Crew::new(make, threads, 5 * effort.slice)?),
             Measure::Allocations => Box::new(Counter(make()?)),
             Measure::Resident => Box::new(Child {
@@ -135,7 +135,7 @@ trait Gauge {
     fn sample(&mut self) -> Result<f64>;
 }
 
-/// Nanoseconds for each turn, on this thread.
+/// Measures the nanoseconds of each repetition, on this thread.
 struct Stopwatch {
     work: Box<dyn Work>,
     times: u64,
@@ -156,7 +156,7 @@ impl Gauge for Stopwatch {
     }
 }
 
-/// How many turns come near to filling `slice`; at least one.
+/// Estimates the repetitions that fill `slice`; at least one.
 fn turns_within(work: &mut dyn Work, slice: Duration) -> Result<u64> {
     let mut times = 1;
     loop {
@@ -171,18 +171,19 @@ fn turns_within(work: &mut dyn Work, slice: Duration) -> Result<u64> {
     }
 }
 
-/// Turns a second: threads that begin together, each with work of its own making.
+/// Measures the repetitions per second of threads that start together, each with its own
+/// work.
 struct Crew {
     workers: Vec<Worker>,
 }
 
 struct Worker {
-    /// Dropping it ends the thread.
+    /// Ends the thread when it is dropped.
     orders: Sender<()>,
     shifts: Receiver<Result<Shift>>,
 }
 
-/// What one thread did in one round.
+/// The work of one thread in one round.
 struct Shift {
     turns: u64,
     began: Instant,
@@ -203,7 +204,7 @@ impl Crew {
             })
             .collect();
         let crew = Self { workers };
-        // Each thread does one shift unasked, to tell that it is ready.
+        // Each thread does one shift first, to signal that it is ready.
         crew.shifts()?;
         Ok(crew)
     }
@@ -215,8 +216,8 @@ impl Crew {
 }
 
 impl Gauge for Crew {
-    /// From the first thread's beginning to the last one's end: threads that were kept
-    /// from running side by side do not look as if they had.
+    /// Spans the first thread's start to the last thread's end, so that threads that did
+    /// not run in parallel do not count as if they had.
     fn sample(&mut self) -> Result<f64> {
         for worker in &self.workers {
             worker.orders.send(())?;
@@ -260,7 +261,7 @@ fn worker(
     }
 }
 
-/// Works in batches until `slice` is over.
+/// Works in batches until `slice` has passed.
 fn shift(work: &mut dyn Work, batch: u64, slice: Duration) -> Result<Shift> {
     let began = Instant::now();
     let mut turns = 0;
@@ -278,12 +279,12 @@ fn shift(work: &mut dyn Work, batch: u64, slice: Duration) -> Result<Shift> {
     }
 }
 
-/// Allocations for each turn.
+/// Counts the allocations of each repetition.
 struct Counter(Box<dyn Work>);
 
 impl Gauge for Counter {
     fn sample(&mut self) -> Result<f64> {
-        // Buffers that are used again have their size after the first turns.
+        // Reused buffers have their final size after the first repetitions.
         self.0.run(100)?;
         let (outcome, counted) = allocations::during(|| self.0.run(COUNTED_TURNS));
         outcome?;
@@ -293,7 +294,7 @@ impl Gauge for Counter {
 
 const COUNTED_TURNS: u64 = 1000;
 
-/// Resident memory: this program once more, so that nothing else has used its heap.
+/// Measures resident memory in a new process of this program, with an unused heap.
 struct Child {
     subject: &'static str,
     scenario: &'static str,
@@ -321,6 +322,6 @@ fn resident_kib() -> Result<f64> {
         .nth(1)
         .ok_or("an unknown form of /proc/self/statm")?
         .parse()?;
-    // The unit of statm on the machines that this runs on.
+    // The page size on the supported machines, which is the unit of statm.
     Ok(pages * 4.0)
 }

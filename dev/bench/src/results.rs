@@ -1,4 +1,4 @@
-//! What was measured, with its spread and its ratios, and how it is written to JSON.
+//! The results: medians, spread, ratios, and their JSON.
 
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub struct Report {
     pub results: Vec<Outcome>,
 }
 
-/// Where the figures are from.
+/// The machine on which the figures were measured.
 #[derive(Serialize)]
 pub struct Machine {
     pub os: &'static str,
@@ -21,7 +21,7 @@ pub struct Machine {
     pub threads: usize,
 }
 
-/// One subject in one scenario.
+/// The result of one subject in one scenario.
 #[derive(Serialize)]
 pub struct Outcome {
     pub scenario: &'static str,
@@ -30,13 +30,13 @@ pub struct Outcome {
     pub median: f64,
     pub p10: f64,
     pub p90: f64,
-    /// What it costs in terms of others that were measured beside it.
+    /// The ratios to other subjects of the same run.
     pub costs: Vec<Cost>,
-    /// One for each round.
+    /// The value of each round.
     pub samples: Vec<f64>,
 }
 
-/// How many times the cost of `subject`: above 1 is worse, whatever the unit.
+/// The ratio to the cost of `subject`: above 1 is worse, in every unit.
 #[derive(Serialize)]
 pub struct Cost {
     pub subject: &'static str,
@@ -59,7 +59,7 @@ impl Machine {
     }
 }
 
-/// The outcomes of one scenario, each with its ratio to its floor and to every peer.
+/// Computes the outcomes of one scenario, with the ratios to the floor and to each peer.
 pub fn outcomes(scenario: &Scenario, samples: &[Samples<'_>]) -> Vec<Outcome> {
     samples
         .iter()
@@ -107,8 +107,8 @@ fn stands_beside(own: &dyn Subject, other: &dyn Subject) -> bool {
     other.name() != own.name() && (other.name() == own.floor() || other.kind() == Kind::Peer)
 }
 
-/// The median of the ratios round by round: both were measured in the same weather.
-/// `None` where there is nothing to divide by.
+/// Returns the median of the ratios of the rounds, which cancels disturbances that
+/// affect both subjects. `None` if there is no divisor.
 fn cost(measure: Measure, own: &[f64], other: &[f64]) -> Option<f64> {
     let ratios: Vec<f64> = own
         .iter()
@@ -121,7 +121,7 @@ fn cost(measure: Measure, own: &[f64], other: &[f64]) -> Option<f64> {
     Some(quantile(&ratios, 0.5)).filter(|ratio| ratio.is_finite())
 }
 
-/// By linear interpolation between the two nearest ranks.
+/// Interpolates linearly between the two nearest ranks.
 fn quantile(values: &[f64], q: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

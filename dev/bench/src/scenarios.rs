@@ -1,13 +1,13 @@
-//! What is measured, and in what unit.
+//! The scenarios and their units.
 
 use crate::guests::Guest;
 use crate::subject::{Action, Task};
 
 pub struct Scenario {
-    /// How the command line calls it.
+    /// The name on the command line.
     pub name: &'static str,
     pub group: Group,
-    /// The head of its column.
+    /// The header of its column.
     pub label: &'static str,
     pub measure: Measure,
     pub action: Action,
@@ -29,13 +29,13 @@ pub enum Group {
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Measure {
-    /// Nanoseconds for each turn of the work.
+    /// Nanoseconds of each repetition.
     Time,
-    /// Turns a second, of all threads together.
+    /// Repetitions per second of all threads together.
     Rate { threads: usize },
-    /// KiB of resident memory for each turn of the work, in a process of its own.
+    /// KiB of resident memory of each repetition, in a process of its own.
     Resident,
-    /// Allocations for each turn of the work.
+    /// Allocations of each repetition.
     Allocations,
 }
 

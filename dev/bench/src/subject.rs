@@ -1,4 +1,4 @@
-//! What is compared: a [`Subject`] does the same [`Task`]s as every other.
+//! The subjects of the comparison: all do the same [`Task`]s.
 
 use std::hint::black_box;
 use std::ops::{Deref, Range};
@@ -11,22 +11,22 @@ use crate::guests::{Dialect, Guest};
 
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// One way to host a guest. To add one, implement this and name it in
+/// One way to host a guest. A new one implements this trait and is listed in
 /// [`subjects::all`](crate::subjects::all).
 pub trait Subject: Send + Sync {
-    /// How the command line and the tables call it.
+    /// The name on the command line and in the tables.
     fn name(&self) -> &'static str;
 
-    /// One line: what it is, and what sets it apart from its neighbours.
+    /// A description in one line.
     fn about(&self) -> &'static str;
 
     fn kind(&self) -> Kind;
 
-    /// The subject that its ratio is taken to: the least that its engine allows.
+    /// The floor: the subject with the least work on the same engine.
     fn floor(&self) -> &'static str;
 
-    /// Makes ready for `task` (compiles, writes artefacts) what is not to be measured.
-    /// `None` where the subject has nothing of the sort, or nothing of its own to show.
+    /// Does the work for `task` that is not measured: compiles, writes artefacts. `None`
+    /// if the subject does not do the task, or does it like another subject.
     fn prepare(&self, task: &Task) -> Result<Option<Maker>>;
 }
 
@@ -37,15 +37,15 @@ pub enum Kind {
     Peer,
 }
 
-/// Called once on each thread that is to work: what it makes never leaves that thread.
-/// Threads that are to share a host share it through what the closure has captured.
+/// Called once on each working thread: its result never leaves that thread. Threads
+/// share a host through the captures of the closure.
 pub type Maker = Box<dyn Fn() -> Result<Box<dyn Work>> + Send + Sync>;
 
-/// What is timed: the same thing `times` over, each answer checked.
+/// The measured work: the same action repeated `times` times, each answer checked.
 pub trait Work {
     fn run(&mut self, times: u64) -> Result<()>;
 
-    /// Runs likewise, and tells how long it took.
+    /// Does the same work, and returns the time it took.
     fn time(&mut self, times: u64) -> Result<Duration> {
         let start = Instant::now();
         self.run(times)?;
@@ -53,24 +53,24 @@ pub trait Work {
     }
 }
 
-/// What a subject is asked to do.
+/// The work of a subject.
 #[derive(Clone)]
 pub struct Task {
     pub action: Action,
     pub guest: Guest,
-    /// What the guest is sent, and has to answer.
+    /// The payload, which is also the expected answer.
     pub payload: Payload,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
-    /// Call one host that was there before.
+    /// Call an existing host.
     Call,
-    /// From the module's bytes (or its artefact) to the first answer, engine and all.
+    /// From the module's bytes (or its artefact) to the first answer, with a new engine.
     ColdStart,
-    /// Instantiate a module compiled before, call it once, drop the instance.
+    /// Instantiate a compiled module, call it once, drop the instance.
     FreshInstance,
-    /// Put another module in the place of the one that runs, and call it once.
+    /// Replace the module of a host, and call it once.
     Replace,
     /// One more host of the same module, called once and kept.
     FurtherHost,
@@ -93,8 +93,7 @@ impl Task {
         self.guest.bytes(Dialect::Wapc)
     }
 
-    /// Two modules that behave alike and differ in a custom section, to be put in each
-    /// other's place.
+    /// Two modules for swaps, which differ in a custom section only.
     pub fn modules(&self, dialect: Dialect) -> [Arc<[u8]>; 2] {
         let first = self.guest.bytes(dialect);
         // A custom section: id 0, two bytes long, with a name of one byte.
@@ -102,7 +101,7 @@ impl Task {
         [first, second]
     }
 
-    /// The whole answer is compared: for the first call, and where a call is rare.
+    /// Compares the whole answer, for the first call and for rare calls.
     pub fn check(&self, answer: &[u8]) -> Result<()> {
         if *answer == *self.payload {
             Ok(())
@@ -112,11 +111,12 @@ impl Task {
     }
 }
 
-/// Bytes that begin in the middle of a page, in every run and for every subject.
+/// Bytes that start in the middle of a page, in every run and for every subject.
 ///
-/// How fast some processors copy depends on where source and target lie in their pages
-/// (by a factor of ten, where `rep movsb` sees them a few bytes apart). The target lies
-/// near the beginning of a page; without this, an accident of the heap would decide.
+/// On some processors the speed of a copy depends on the offsets of source and target in
+/// their pages (by a factor of ten for `rep movsb` with offsets that differ by a few
+/// bytes). The target lies near the start of a page; without this, the heap's layout
+/// would decide.
 #[derive(Clone)]
 pub struct Payload {
     buffer: Arc<[u8]>,
@@ -147,7 +147,7 @@ impl Deref for Payload {
 
 const PAGE: usize = 4096;
 
-/// Compares lengths only, so that the check costs each call the same nothing.
+/// Compares lengths only, so that the check costs next to nothing in every call.
 #[inline]
 pub fn check_length(expected: usize, actual: usize) -> Result<()> {
     if expected == actual {
@@ -157,8 +157,8 @@ pub fn check_length(expected: usize, actual: usize) -> Result<()> {
     }
 }
 
-/// Work from a closure that does the thing once. The loop is compiled together with the
-/// closure: no dynamic call stands between one turn and the next.
+/// Makes work from a closure that does the action once. The loop is monomorphised with
+/// the closure, so there is no dynamic call between repetitions.
 pub fn repeat(once: impl FnMut() -> Result<()> + 'static) -> Result<Box<dyn Work>> {
     struct Repeat<F>(F);
     impl<F: FnMut() -> Result<()>> Work for Repeat<F> {
@@ -172,8 +172,8 @@ pub fn repeat(once: impl FnMut() -> Result<()> + 'static) -> Result<Box<dyn Work
     Ok(Box::new(Repeat(once)))
 }
 
-/// [`Action::ColdStart`] from a closure that gives what it has started, once that has
-/// answered. To take it down again is not timed.
+/// Makes an [`Action::ColdStart`] from a closure that returns the host after its first
+/// answer. The drop of the host is not timed.
 pub fn repeat_start<T>(once: impl FnMut() -> Result<T> + 'static) -> Result<Box<dyn Work>> {
     struct Start<F>(F);
     impl<T, F: FnMut() -> Result<T>> Work for Start<F> {
@@ -195,7 +195,8 @@ pub fn repeat_start<T>(once: impl FnMut() -> Result<T> + 'static) -> Result<Box<
     Ok(Box::new(Start(once)))
 }
 
-/// [`Action::Call`] from a closure that calls once and gives the answer's length.
+/// Makes an [`Action::Call`] from a closure that calls once and returns the length of the
+/// answer.
 pub fn repeat_call(
     task: &Task,
     mut call: impl FnMut(&str, &[u8]) -> Result<usize> + 'static,
@@ -207,7 +208,7 @@ pub fn repeat_call(
     })
 }
 
-/// What `future` comes to, on a runtime of its own.
+/// Runs `future` on a runtime of its own.
 pub fn awaited<T, E>(future: impl Future<Output = std::result::Result<T, E>>) -> Result<T>
 where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -215,8 +216,8 @@ where
     runtime()?.block_on(future).map_err(Into::into)
 }
 
-/// As [`repeat_call`] for a call that is awaited. One runtime for many calls: what a service
-/// has, whose tasks await their calls.
+/// The async form of [`repeat_call`]. One runtime for many calls, as in a service whose
+/// tasks await their calls.
 pub fn repeat_awaited(
     task: &Task,
     call: impl AsyncFnMut(&str, &[u8]) -> Result<usize> + 'static,
@@ -249,7 +250,7 @@ pub fn repeat_awaited(
     }))
 }
 
-/// tokio's, on the thread that polls.
+/// A runtime of tokio on the polling thread.
 fn runtime() -> Result<Runtime> {
     Ok(Builder::new_current_thread().build()?)
 }

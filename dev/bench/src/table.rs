@@ -1,5 +1,5 @@
-//! The results as Markdown: for each group of scenarios the figures, and what they are in
-//! terms of the floor and of each peer.
+//! The results as Markdown: for each group of scenarios the figures, and their ratios to
+//! the floor and to each peer.
 
 use std::fmt::Write;
 
@@ -7,7 +7,7 @@ use crate::results::Outcome;
 use crate::scenarios::{GROUPS, Group, Measure, SCENARIOS, Scenario};
 use crate::subject::{Kind, Subject};
 
-/// One group's tables; empty where nothing was measured.
+/// Formats one group's tables; empty if nothing was measured.
 pub fn group(group: Group, subjects: &[&dyn Subject], outcomes: &[Outcome]) -> String {
     let columns: Vec<&Scenario> = SCENARIOS
         .iter()
@@ -46,7 +46,7 @@ pub fn group(group: Group, subjects: &[&dyn Subject], outcomes: &[Outcome]) -> S
             outcome.cost_against(subject.floor()).map(ratio)
         },
     );
-    // What we would be, while nothing of ours takes part.
+    // The reference if none of our subjects takes part.
     let ours = subjects.iter().any(|s| s.kind() == Kind::Ours);
     let compared = if ours { Kind::Ours } else { Kind::Floor };
     for peer in subjects.iter().filter(|s| s.kind() == Kind::Peer) {
@@ -66,7 +66,7 @@ pub fn group(group: Group, subjects: &[&dyn Subject], outcomes: &[Outcome]) -> S
     text
 }
 
-/// What the names mean, for a reader of the tables.
+/// Formats the legend of the subjects' names.
 pub fn legend(subjects: &[&dyn Subject]) -> String {
     let mut text = "## The subjects\n\n".to_owned();
     for subject in subjects {
@@ -75,7 +75,7 @@ pub fn legend(subjects: &[&dyn Subject]) -> String {
     text
 }
 
-/// All groups in order.
+/// Formats all groups in order.
 pub fn all(subjects: &[&dyn Subject], outcomes: &[Outcome]) -> String {
     let groups = GROUPS.iter().map(|g| group(*g, subjects, outcomes));
     let groups = groups.filter(|text| !text.is_empty());
@@ -92,7 +92,7 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    /// A row for each subject of these that has a cell.
+    /// Adds a row for each of these subjects that has a value.
     fn render(
         &self,
         rows: impl Fn(&dyn Subject) -> bool,
@@ -134,7 +134,7 @@ impl Table<'_> {
     }
 }
 
-/// One unit for the whole of a table.
+/// Chooses one unit for a whole table.
 struct Scale {
     unit: &'static str,
     divisor: f64,
@@ -182,7 +182,7 @@ fn ratio(value: f64) -> String {
     }
 }
 
-/// Three digits that count, with commas between the thousands.
+/// Formats three significant digits, with commas between thousands.
 pub fn number(value: f64) -> String {
     let digits = value.abs().max(1e-9).log10().floor() as i32;
     if value.fract() == 0.0 && digits < 2 {

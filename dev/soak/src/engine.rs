@@ -126,7 +126,7 @@ impl Engine {
     }
 }
 
-/// How an engine compiles a module.
+/// The compilation of a module on an engine, or on two.
 enum Code {
     Single(Box<dyn CompileTier>),
     Tiered(Tiers),

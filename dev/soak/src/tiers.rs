@@ -1,4 +1,4 @@
-//! How soon and how fast two tiers answer, beside one.
+//! The time to the first answer and the speed of two tiers, beside one.
 
 use std::{
     thread,
@@ -18,28 +18,28 @@ use crate::{
     report::Report,
 };
 
-/// What `soak tiers` takes.
+/// The options of `soak tiers`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
     common: Common,
 
-    /// For how long to call, from the module's bytes on
+    /// The length of a run, from the module's bytes on
     #[arg(long, default_value_t = 3000, value_name = "MILLISECONDS")]
     length: u64,
 
-    /// How much the guest computes in each call
+    /// The rounds that the guest computes in each call
     #[arg(long, default_value_t = 10, value_name = "N")]
     rounds: u32,
 }
 
-/// What one engine did.
+/// The course of one engine's run.
 struct Course {
     engine: Engine,
     first_answer: Duration,
-    /// When the host moved over to the optimized tier.
+    /// The time at which the host moved to the optimized tier.
     moved: Option<Duration>,
-    /// How many calls ended in each bucket of time.
+    /// The number of calls that ended in each bucket of time.
     buckets: Vec<u64>,
     failures: Failures,
 }
@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Options) -> Result<Report, BoxError> {
         &[
             "engine",
             "first answer",
-            "moved over",
+            "tier-up",
             "calls/s after 50 ms",
             "at the end",
             "calls in all",
@@ -102,7 +102,7 @@ fn judge(report: &mut Report, courses: &[Course]) {
     let Some(tiered) = of(Engine::Tiered) else {
         return;
     };
-    report.judge(Engine::Tiered, "moved over", tiered.moved.is_some());
+    report.judge(Engine::Tiered, "tier-up", tiered.moved.is_some());
     if let Some(wasmtime) = of(Engine::Wasmtime) {
         let sooner = tiered.first_answer < wasmtime.first_answer;
         let as_fast = tiered.rate_at_the_end() > wasmtime.rate_at_the_end() / 2.0;
@@ -111,11 +111,11 @@ fn judge(report: &mut Report, courses: &[Course]) {
     }
 }
 
-/// When a compiler is still at work.
+/// A time at which the compiler is still running.
 const EARLY: Duration = Duration::from_millis(50);
 
 impl Course {
-    /// Calls per second in the 50 ms before `end`.
+    /// Returns the calls per second in the 50 ms before `end`.
     fn rate(&self, end: Duration) -> f64 {
         const BUCKETS: usize = 10;
         let end = bucket(end).min(self.buckets.len());
@@ -133,7 +133,7 @@ impl Course {
         last as f64 / (BUCKET.as_secs_f64() * self.buckets.len().clamp(1, LAST) as f64)
     }
 
-    /// Calls per second in the middle of each bucket that has any.
+    /// Returns the calls per second in the middle of each bucket with calls.
     fn points(&self) -> Vec<(f64, f64)> {
         let buckets = self.buckets.iter().enumerate();
         let millis = BUCKET.as_secs_f64() * 1e3;
@@ -147,7 +147,7 @@ impl Course {
     }
 }
 
-/// How many buckets are the end: half a second.
+/// The number of buckets at the end: half a second.
 const LAST: usize = 100;
 
 fn bucket(time: Duration) -> usize {

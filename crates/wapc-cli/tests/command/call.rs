@@ -95,7 +95,7 @@ fn a_guest_that_meets_a_limit_has_an_exit_code_of_its_own() {
 }
 
 #[test]
-fn what_cannot_be_read_is_told_apart_from_what_is_refused() {
+fn unreadable_files_and_refused_modules_have_different_exit_codes() {
     let module = file("unreadable", "fine.wat", guest("", FINE));
     let nowhere = directory("unreadable").join("nowhere");
     let nowhere = nowhere.to_str().unwrap();
@@ -115,7 +115,7 @@ fn what_cannot_be_read_is_told_apart_from_what_is_refused() {
 }
 
 #[test]
-fn a_wrong_command_line_is_told_apart_too() {
+fn a_wrong_command_line_has_an_exit_code_of_its_own() {
     let table: &[&[&str]] = &[
         &[],
         &["call", "module"],
@@ -220,7 +220,7 @@ fn host_calls_are_answered_from_the_command_line() {
 }
 
 #[test]
-fn an_unanswered_host_call_is_told_even_if_the_guest_swallows_it() {
+fn an_unanswered_host_call_is_reported_even_if_the_guest_ignores_it() {
     let ask = "(drop (call $host_call (i32.const 8) (i32.const 4) (i32.const 12) (i32.const 2)
         (i32.const 14) (i32.const 2) (i32.const 0) (i32.const 0)))";
     let module = file(
@@ -246,7 +246,7 @@ fn an_unanswered_host_call_is_told_even_if_the_guest_swallows_it() {
 }
 
 #[test]
-fn what_the_guest_writes_stays_out_of_the_response_and_cannot_steer_the_terminal() {
+fn guest_output_stays_out_of_the_response_and_cannot_control_the_terminal() {
     let data = r#"(data (i32.const 64) "\1b[2Jlog\0a[forged]")
       (data (i32.const 96) "\80\00\00\00\09\00\00\00")
       (data (i32.const 128) "out\0a\1b[2J\0a\00\00")"#;
@@ -293,7 +293,7 @@ fn list(sizes: &str, get: &str) -> String {
 }
 
 #[test]
-fn a_guest_has_the_environment_and_the_arguments_that_it_is_given_and_no_others() {
+fn a_guest_gets_only_the_environment_and_arguments_that_are_given() {
     let env = guest("", &list("$environ_sizes_get", "$environ_get"));
     let env = file("ambient", "env.wat", env);
     assert_response(&env, &[], "");
@@ -327,7 +327,7 @@ fn open(flags: u32, rights: u32, then: &str) -> String {
 }
 
 #[test]
-fn a_guest_opens_the_directories_that_it_is_given_and_writes_only_where_it_may() {
+fn a_guest_opens_only_granted_directories_and_writes_only_to_writable_ones() {
     const CREATE: u32 = 1;
     const READ: u32 = 1 << 1;
     const WRITE: u32 = 1 << 6;

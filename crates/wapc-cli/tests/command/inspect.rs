@@ -68,7 +68,7 @@ fn add_name(bytes: &mut Vec<u8>, name: &str) {
 }
 
 #[test]
-fn json_says_all_of_a_guest() {
+fn json_has_every_part_of_a_report() {
     let binary = rich_module();
     let report = inspect_json(&file("inspect", "rich.wasm", &binary));
     assert_eq!(report["kind"], "wapc-guest");
@@ -122,7 +122,7 @@ fn json_says_all_of_a_guest() {
 }
 
 #[test]
-fn text_says_it_for_people() {
+fn text_has_every_part_of_a_report() {
     let text = inspect_text(&file("inspect_text", "rich.wasm", rich_module()));
     for line in [
         "a waPC guest and WASI reactor",
@@ -149,7 +149,7 @@ fn text_says_it_for_people() {
 }
 
 #[test]
-fn kinds_are_told_apart() {
+fn each_kind_of_module_is_recognised() {
     let wasi = r#"(import "wasi_unstable" "proc_exit" (func (param i32)))"#;
     let table = [
         ("(module)".to_owned(), Kind::Other),
@@ -182,7 +182,7 @@ fn kinds_are_told_apart() {
 }
 
 #[test]
-fn a_refused_module_has_a_report_that_says_why() {
+fn the_report_of_a_refused_module_has_the_reasons() {
     let text = r#"(module
         (import "env" "nothing" (func))
         (import "wapc" "__guest_error" (func (param i64)))
@@ -211,7 +211,7 @@ fn a_refused_module_has_a_report_that_says_why() {
 }
 
 #[test]
-fn a_feature_that_guests_may_not_use_is_named() {
+fn an_unsupported_feature_is_named() {
     let shared = r#"(module (memory (export "memory") 1 1 shared))"#;
     let report = inspect::inspect(shared.as_bytes()).unwrap();
     assert!(report.memories[0].is_shared);
@@ -248,7 +248,7 @@ fn bytes_that_are_no_module_are_an_error() {
 }
 
 #[test]
-fn no_bytes_make_it_panic() {
+fn no_input_causes_a_panic() {
     let mut modules = vec![rich_module()];
     let wasm = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../guest-fixtures/wasm");
     modules.push(fs::read(wasm.join("hello_c.wasm")).unwrap());
@@ -285,7 +285,7 @@ fn show(bytes: &[u8]) {
 }
 
 #[test]
-fn a_long_signature_is_summed_up() {
+fn a_long_signature_is_abbreviated() {
     let values = "i32 ".repeat(40);
     let text = format!("(module (func (export \"long\") (param {values}) unreachable))");
     let report = inspect::read(text.as_bytes()).unwrap();

@@ -9,14 +9,14 @@ use std::{
 
 use wapc_cli::Engine;
 
-/// A place of this test's own.
+/// Returns a directory of this test.
 pub(crate) fn directory(test: &str) -> PathBuf {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(test);
     fs::create_dir_all(&directory).unwrap();
     directory
 }
 
-/// A file with these contents in the test's place.
+/// Writes a file in the test's directory.
 pub(crate) fn file(test: &str, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
     let path = directory(test).join(name);
     fs::write(&path, contents).unwrap();

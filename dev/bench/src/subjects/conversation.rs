@@ -1,23 +1,23 @@
-//! What a hand-written host keeps in the engine's store: the least that waPC needs.
+//! The state of a hand-written host in the engine's store: the minimum for waPC.
 //!
 //! One copy of the request into the guest's memory, one copy of the response out (or
-//! none, where it is lent), buffers that are used again, and every bound checked.
+//! none, if it is lent), reused buffers, and all bounds checked.
 
 use std::hint::black_box;
 use std::ptr::NonNull;
 
 /// The conversation of one instance whose engine names a memory by `M`.
 pub struct Conversation<M> {
-    /// Found once, after instantiation.
+    /// Looked up once, after instantiation.
     pub memory: Option<M>,
     request: Option<Request>,
     response: Vec<u8>,
-    /// The length of the response, which a lent one leaves behind nothing else of.
+    /// The length of the response. A lent response leaves nothing else.
     responded: Option<usize>,
     host_response: Vec<u8>,
 }
 
-/// The caller's request, lent for the length of one call.
+/// The caller's request, lent for the duration of one call.
 struct Request {
     operation: NonNull<[u8]>,
     payload: NonNull<[u8]>,
@@ -29,7 +29,7 @@ unsafe impl Send for Request {}
 // SAFETY: nothing reads a request through a shared reference.
 unsafe impl Sync for Request {}
 
-/// A guest that breaks the protocol: the engines wrap it in their own errors.
+/// A violation of the protocol, which the engines wrap in their own errors.
 #[derive(Debug)]
 pub struct Broken(&'static str);
 
@@ -58,14 +58,14 @@ impl<M> Conversation<M> {
         self.responded = None;
     }
 
-    /// The length of the response, where there was one.
+    /// The length of the response, if there was one.
     #[inline]
     pub fn end(&mut self) -> Option<usize> {
         self.request = None;
         self.responded
     }
 
-    /// The response of the last call, where it was copied.
+    /// The response of the last call, if it was copied.
     #[inline]
     pub fn response(&self) -> &[u8] {
         &self.response
@@ -90,7 +90,7 @@ impl<M> Conversation<M> {
         Ok(())
     }
 
-    /// Reads the response where it lies.
+    /// Reads the response in the guest's memory.
     #[inline]
     pub fn guest_response_lent(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), Broken> {
         let response = slice(memory, ptr, len)?;
@@ -130,8 +130,8 @@ impl<M> Conversation<M> {
     }
 }
 
-/// What a reader of a lent response does with it, in every subject that lends: as little
-/// as proves that the response is there.
+/// Reads a lent response, in every subject that lends: the minimum that proves its
+/// presence.
 #[inline]
 pub fn read(response: &[u8]) -> (Option<u8>, Option<u8>) {
     (response.first().copied(), response.last().copied())

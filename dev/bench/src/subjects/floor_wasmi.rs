@@ -1,4 +1,4 @@
-//! Raw wasmi by hand: what no waPC host on this engine can beat.
+//! Hand-written code on raw wasmi: a lower bound for any waPC host on this engine.
 
 use std::sync::Arc;
 
@@ -195,7 +195,7 @@ impl Loaded {
         Ok(Instance { store, guest_call })
     }
 
-    /// A fresh instance that has been called once.
+    /// Makes an instance and calls it once.
     fn answer(&self, task: &Task) -> Result<Instance> {
         let mut instance = self.instantiate()?;
         instance.call(OPERATION, &task.payload)?;
@@ -292,7 +292,7 @@ pub(super) fn linker(engine: &Engine, lent: bool) -> Result<Linker<State>> {
     Ok(linker)
 }
 
-/// The imports that the guests of the benchmark name and never call.
+/// The imports that the guests declare and never call.
 fn define_unused(linker: &mut Linker<State>) -> Result<()> {
     linker.func_wrap("wapc", "__guest_error", |_: i32, _: i32| ())?;
     linker.func_wrap("wapc", "__host_error_len", || 0)?;

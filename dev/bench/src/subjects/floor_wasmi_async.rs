@@ -1,4 +1,5 @@
-//! Raw wasmi's resumable calls by hand: a host call leaves the guest and comes back to it.
+//! Hand-written code on raw wasmi's resumable calls: a host call leaves the guest, and
+//! resumes it.
 
 use std::fmt;
 use std::future::ready;
@@ -119,7 +120,7 @@ impl Instance {
     }
 }
 
-/// The guest waits for its host, which will answer so.
+/// The error by which a guest is suspended, with the host's answer.
 #[derive(Debug)]
 struct Asking(i32);
 

@@ -1,4 +1,4 @@
-//! Raw wasmtime by hand: what no waPC host on this engine can beat.
+//! Hand-written code on raw wasmtime: a lower bound for any waPC host on this engine.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -258,7 +258,7 @@ impl Floor {
 
 const POOLED_INSTANCES: u32 = 16;
 
-/// What a module is loaded from.
+/// The source of a module.
 enum Artefact {
     Wasm(Arc<[u8]>),
     Native(Vec<u8>),
@@ -269,14 +269,14 @@ impl Artefact {
     fn load(&self, engine: &Engine) -> Result<Module> {
         Ok(match self {
             Self::Wasm(bytes) => Module::new(engine, bytes)?,
-            // SAFETY: this process compiled them and nobody else has touched them.
+            // SAFETY: this process compiled them and nothing else has written them.
             Self::Native(bytes) => unsafe { Module::deserialize(engine, bytes)? },
             Self::NativeFile { path, .. } => unsafe { Module::deserialize_file(engine, path)? },
         })
     }
 }
 
-/// A module that is compiled and linked.
+/// A compiled and linked module.
 struct Loaded {
     linked: InstancePre<State>,
 }
@@ -299,7 +299,7 @@ impl Loaded {
     fn instantiate(&self) -> Result<Instance> {
         let mut store = Store::new(self.linked.module().engine(), State::default());
         if store.engine().get_epoch_interruption() {
-            // It never comes: the engine adds the present epoch to it.
+            // Never reached: the engine adds the current epoch.
             store.set_epoch_deadline(u64::MAX / 2);
         }
         let instance = self.linked.instantiate(&mut store)?;
@@ -308,7 +308,7 @@ impl Loaded {
         Ok(Instance { store, guest_call })
     }
 
-    /// A fresh instance that has been called once.
+    /// Makes an instance and calls it once.
     fn answer(&self, task: &Task) -> Result<Instance> {
         let mut instance = self.instantiate()?;
         instance.call(OPERATION, &task.payload)?;
@@ -399,7 +399,7 @@ pub(super) fn linker(engine: &Engine, lent: bool) -> Result<Linker<State>> {
     Ok(linker)
 }
 
-/// The imports that the guests of the benchmark name and never call.
+/// The imports that the guests declare and never call.
 fn define_unused(linker: &mut Linker<State>) -> Result<()> {
     linker.func_wrap("wapc", "__guest_error", |_: i32, _: i32| ())?;
     linker.func_wrap("wapc", "__host_error_len", || 0)?;

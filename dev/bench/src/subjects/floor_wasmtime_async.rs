@@ -1,4 +1,5 @@
-//! Raw wasmtime's own async calls by hand: a fiber, and a host call that may await.
+//! Hand-written code on raw wasmtime's async calls: a fiber, and a host call that may
+//! await.
 
 use std::future::ready;
 

@@ -1,4 +1,4 @@
-//! Everything that is compared, each in a file of its own.
+//! The subjects, each in a file of its own.
 
 mod conversation;
 mod floor_wasmi;

@@ -135,7 +135,7 @@ enum Engine {
     Wasmi,
 }
 
-/// How the response comes to the caller.
+/// The form in which the caller gets the response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Return,
@@ -144,7 +144,7 @@ enum Form {
     Lend,
     Async,
     AsyncHold,
-    /// In a call that is awaited as well.
+    /// Also in an async call.
     Awaiting,
 }
 
@@ -157,7 +157,7 @@ impl Engine {
     }
 }
 
-/// A compiled module, to be cloned into each host of it.
+/// A compiled module, cloned into each of its hosts.
 #[derive(Clone)]
 enum Provider {
     Wasmtime(WasmtimeEngineProvider),
@@ -191,7 +191,7 @@ fn answer_with_payload(
     Ok(payload.to_vec())
 }
 
-/// The form of callback that fills the instance's buffer.
+/// A callback that fills the instance's buffer.
 pub struct Echo;
 
 impl HostCallback for Echo {
@@ -246,7 +246,7 @@ impl Subject for Ours {
                         Ok(buffer.len())
                     }),
                     Form::Hold => {
-                        // Held for as long as the process runs.
+                        // Leaked on purpose, until the process ends.
                         let mut held = Box::leak(Box::new(host)).check_out()?;
                         repeat_call(&task, move |operation, payload| {
                             held.call_into(operation, payload, &mut buffer)?;
@@ -260,7 +260,7 @@ impl Subject for Ours {
                         })?)
                     }),
                     Form::AsyncHold => {
-                        // Held for as long as the process runs.
+                        // Leaked on purpose, until the process ends.
                         let mut held = awaited(Box::leak(Box::new(host)).check_out_async())?;
                         repeat_awaited(&task, async move |operation, payload| {
                             held.call_into_async(operation, payload, &mut buffer)

@@ -1,4 +1,4 @@
-//! What this project offers besides: fresh instances, and on wasmtime a pool of them,
+//! Other modes of this project's host: fresh instances, and on wasmtime a pool of them,
 //! code compiled ahead of time, the baseline compiler.
 
 use std::fs;
@@ -142,16 +142,16 @@ fn precompiled(task: &Task) -> Result<Option<Maker>> {
     })
 }
 
-/// With an engine that is made anew each time, as for the floor.
+/// Uses a new engine each time, as the floor does.
 fn builder() -> Result<Builder> {
     let engine = Engine::new(Config::new().epoch_interruption(true))?;
     Ok(WasmtimeEngineProvider::builder().engine(engine))
 }
 
-/// As `provider_wasmtime::Precompiled` shows it, but that the artefact is there.
+/// Loads the artefact in the way that `provider_wasmtime::Precompiled` documents.
 fn load(builder: Builder, path: &Path) -> Result<WasmtimeEngineProvider> {
     let checked = builder.check_precompiled(fs::File::open(path)?, None)?;
-    // SAFETY: this process has written the file and nobody touches it.
+    // SAFETY: this process has written the file, and nothing else writes it.
     let loaded = unsafe { Module::deserialize_file(checked.engine(), path)? };
     Ok(checked.build(loaded)?)
 }
@@ -170,7 +170,7 @@ impl File {
     }
 }
 
-/// A host that has been called once.
+/// Makes a host and calls it once.
 fn answer(provider: WasmtimeEngineProvider, task: &Task) -> Result<WapcHost> {
     let host = WapcHost::with_callback(Box::new(provider), Echo)?;
     task.check(&host.call(OPERATION, &task.payload)?)?;

@@ -14,7 +14,7 @@ pub fn subjects() -> Vec<Box<dyn Subject>> {
     vec![Box::new(Extism), Box::new(Cached)]
 }
 
-/// The answer is read where it lies, the cheapest form that it has.
+/// Reads the answer in place, which is the cheapest form that Extism has.
 struct Extism;
 
 impl Subject for Extism {
@@ -54,7 +54,7 @@ impl Subject for Extism {
                 let (compiled, task) = (compiled.clone(), task.clone());
                 repeat(move || answer(&mut Plugin::new_from_compiled(&compiled)?, &task))
             }),
-            // It has nothing for this: a new plugin takes the place of the old one.
+            // Extism has no swap: a new plugin replaces the old one.
             Action::Replace => maker(move || {
                 let task = task.clone();
                 let modules = task.modules(Dialect::Extism);
@@ -83,7 +83,7 @@ impl Subject for Extism {
     }
 }
 
-/// The same with wasmtime's cache on disk, warm.
+/// The same with a warm cache of wasmtime on disk.
 struct Cached;
 
 impl Subject for Cached {
@@ -145,7 +145,7 @@ fn load(module: &[u8], cache: Option<&Path>) -> Result<Plugin> {
     Ok(Plugin::new_from_compiled(&compile(module, cache)?)?)
 }
 
-/// A plugin that has been called once.
+/// Makes a plugin and calls it once.
 fn started(module: &[u8], cache: Option<&Path>, task: &Task) -> Result<Plugin> {
     let mut plugin = load(module, cache)?;
     answer(&mut plugin, task)?;
@@ -156,7 +156,7 @@ fn answer(plugin: &mut Plugin, task: &Task) -> Result<()> {
     task.check(plugin.call::<&[u8], &[u8]>(OPERATION, &task.payload)?)
 }
 
-/// wasmtime's cache is told its directory by a file.
+/// Writes the file that gives wasmtime's cache its directory.
 fn cache_config(dir: &Path) -> Result<PathBuf> {
     let path = dir.join("cache.toml");
     let directory = dir.join("entries");

@@ -85,7 +85,7 @@ impl Subject for Blocking {
     }
 }
 
-/// The same with wasmtime's cache on disk, warm.
+/// The same with a warm cache of wasmtime on disk.
 struct Cached;
 
 impl Subject for Cached {
@@ -168,7 +168,7 @@ fn host(linked: &WasmtimeEngineProviderPre) -> Result<WapcHost> {
     )?)
 }
 
-/// A host that has been called once.
+/// Makes a host and calls it once.
 fn cold(module: &[u8], cache: Option<&Path>, task: &Task) -> Result<WapcHost> {
     let mut builder = WasmtimeEngineProviderBuilder::new().module_bytes(module);
     if cache.is_some() {

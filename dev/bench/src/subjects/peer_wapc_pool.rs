@@ -1,4 +1,5 @@
-//! `wapc-pool` 1 with what fits it: `wapc` 1 and `wasmtime-provider` 1, on wasmtime 25.
+//! `wapc-pool` 1 with the versions that it needs: `wapc` 1 and `wasmtime-provider` 1, on
+//! wasmtime 25.
 
 use std::sync::Arc;
 
