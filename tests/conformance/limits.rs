@@ -6,12 +6,9 @@ mod fuel;
 mod start;
 mod time;
 
-use std::{
-    thread,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use conformance::{Engine, chain, limits};
+use conformance::{Engine, chain};
 use guest_fixtures::wat;
 use wapc_host::{CallOptions, Error, Interruption, Limits, WapcHost};
 

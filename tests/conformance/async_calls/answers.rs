@@ -15,7 +15,7 @@ use conformance::{
 use tokio::time::sleep;
 use wapc_host::{CallOptions, CancelHandle, Error, Limits, OwnedHostCall};
 
-use super::{LONG, answer, assert_answers, both, build, builder, on_a_runtime, places, poll_times};
+use super::{LONG, assert_answers, both, build, builder, on_a_runtime, places, poll_times};
 use crate::Case;
 
 pub(super) fn cases() -> Vec<Case> {

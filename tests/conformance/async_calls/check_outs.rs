@@ -1,7 +1,6 @@
 //! Async calls of instances that are checked out, and calls into a buffer.
 
 use std::{
-    pin::pin,
     task::{Context, Waker},
     thread,
     time::{Duration, Instant},
@@ -10,7 +9,7 @@ use std::{
 use conformance::{Engine, SHORT, counted::Counts, outcome::outcome};
 use wapc_host::{CallOptions, CancelHandle, Error, Interruption, WapcHost};
 
-use super::{LONG, answer, assert_answers, build, builder, on_a_runtime, places, poll_times, text};
+use super::{LONG, assert_answers, build, builder, on_a_runtime, places, poll_times, text};
 use crate::Case;
 
 pub(super) fn cases() -> Vec<Case> {

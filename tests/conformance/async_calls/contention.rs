@@ -1,7 +1,6 @@
 //! More calls than instances.
 
 use std::{
-    pin::pin,
     sync::Arc,
     task::{Context, Waker},
     time::{Duration, Instant},
@@ -11,9 +10,7 @@ use conformance::{Engine, SHORT, chain};
 use tokio::{task::JoinSet, time::sleep};
 use wapc_host::{CallOptions, CancelHandle, Error};
 
-use super::{
-    answer, assert_answers, both, build, builder, on_a_runtime, places, poll_times, runtime,
-};
+use super::{assert_answers, both, build, builder, on_a_runtime, places, poll_times, runtime};
 use crate::Case;
 
 pub(super) fn cases() -> Vec<Case> {

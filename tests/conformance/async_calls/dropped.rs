@@ -1,9 +1,6 @@
 //! Calls that are dropped before they end, which leave nothing behind.
 
-use std::{
-    pin::pin,
-    task::{Context, Waker},
-};
+use std::task::{Context, Waker};
 
 use conformance::{Engine, chain, counted::Counts};
 use wapc_host::{Interruption, Reuse, WapcHost};

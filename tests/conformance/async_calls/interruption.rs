@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
     time::Duration,
 };
 
@@ -15,7 +14,6 @@ use conformance::{
     Capability::{AnyModule, Fuel},
     Engine, SHORT, chain,
     outcome::{outcome, words},
-    pause,
 };
 use tokio::time::{interval, sleep};
 use wapc_host::{

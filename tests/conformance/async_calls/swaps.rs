@@ -1,7 +1,6 @@
 //! Swaps and tier-ups during async calls.
 
 use std::{
-    pin::pin,
     sync::Arc,
     task::{Context, Waker},
     thread,
@@ -12,13 +11,13 @@ use conformance::{
     Capability::{Async, Time},
     Engine, chain,
     counted::Counts,
-    pause,
+    engines, pause,
 };
 use tokio::task::JoinSet;
 use wapc_host::{Interruption, Tiers, WapcHost};
 
 use super::{
-    LONG, answer, assert_answers, build, builder, on_a_runtime, runtime, text, until_all_are_idle,
+    LONG, assert_answers, build, builder, on_a_runtime, runtime, text, until_all_are_idle,
 };
 use crate::Case;
 

@@ -6,10 +6,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use conformance::{Engine, SHORT, limits};
+use conformance::{Engine, SHORT};
 use wapc_host::{BoxError, CallOptions, HostCall, HostCallback, Interruption, Limits, WapcHost};
 
-use super::{assert_good, host, text};
+use super::{assert_good, text};
 use crate::Case;
 
 pub(super) fn cases() -> Vec<Case> {

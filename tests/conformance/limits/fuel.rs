@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use conformance::{
     Capability::{AnyModule, Fuel},
-    Engine, SHORT, limits,
+    Engine, SHORT,
 };
 use wapc_host::{
     CallOptions, CancelHandle, EngineError, Error, Interruption, LimitError, Limits, StopReason,

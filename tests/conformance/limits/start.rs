@@ -11,14 +11,14 @@ use std::{
 
 use conformance::{
     Capability::{AnyModule, Async},
-    Engine, SHORT, chain, limits,
+    Engine, SHORT, chain,
 };
 use wapc_host::{
     CallOptions, CancelHandle, EngineError, Error, Interruption, Limits, Reuse, StartFunction,
     StopReason, WapcHost,
 };
 
-use super::{LONG, assert_cancelled, assert_good, assert_took, host, looping, make, text};
+use super::{LONG, assert_cancelled, assert_good, assert_took, looping, make, text};
 use crate::{Case, async_calls::on_a_runtime};
 
 pub(super) fn cases() -> Vec<Case> {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conformance::{Capability::AnyModule, Engine, SHORT, limits};
+use conformance::{Capability::AnyModule, Engine, SHORT};
 use wapc_host::{
     BoxError, CallOptions, CancelHandle, Error, HostCall, HostCallback, Interruption, Limits,
     WapcHost,
