@@ -19,11 +19,11 @@ fn documents() -> Vec<PathBuf> {
     let mut found = vec![];
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(root().join(&folder)).unwrap() {
-            let entry = entry.unwrap();
+        for entry in fs::read_dir(root().join(&folder)).expect("a folder") {
+            let entry = entry.expect("an entry");
             let path = folder.join(entry.file_name());
-            let name = entry.file_name().into_string().unwrap();
-            let is_folder = entry.file_type().unwrap().is_dir();
+            let name = entry.file_name().into_string().expect("a name in UTF-8");
+            let is_folder = entry.file_type().expect("a type").is_dir();
             if is_folder && name != "target" && name != "node_modules" && !name.starts_with('.') {
                 folders.push(path);
             } else if name.ends_with(".md") {
