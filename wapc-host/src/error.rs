@@ -1,4 +1,4 @@
-//! The errors of calls and swaps, and those that an engine reports.
+//! The errors of calls and swaps, and those that engines report.
 
 use std::time::Duration;
 
@@ -15,20 +15,51 @@ mod engine;
 mod stop;
 mod trap;
 
-/// Why a [`WapcHost`](crate::WapcHost) did not do what it was asked to.
+/// The error of a call to a [`WapcHost`](crate::WapcHost), or of a swap.
 ///
-/// The same guest gets the same variant, with the same words, on every engine.
-/// After any of them the host answers the next call; what happened to the
-/// guest's own state stands with each variant.
+/// A guest causes the same variant with the same text on every engine. The host
+/// stays usable after each of them. Each variant says whether the instance, and
+/// with it the state of the guest, is kept.
+///
+/// ```
+/// use wapc_host::{Error, ErrorKind, engine::scripted::ScriptedProvider};
+///
+/// let guest = ScriptedProvider::new(|guest, _, _| guest.fail(b"out of stock"));
+/// let host = guest.host()?;
+///
+/// let error = host.call("order", b"").unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Guest);
+/// match error {
+///     Error::Guest { operation, message } => {
+///         assert_eq!((operation.as_str(), message.as_str()), ("order", "out of stock"));
+///     }
+///     other => return Err(other),
+/// }
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// [`source`](std::error::Error::source) returns the cause, whose text is not
+/// repeated in the error's own:
+///
+/// ```
+/// use std::error::Error as _;
+/// use wapc_host::{Trap, TrapCode, engine::scripted::ScriptedProvider};
+///
+/// let guest = ScriptedProvider::new(|_, _, _| Err(Trap::new(TrapCode::Unreachable, vec![]).into()));
+/// let error = guest.host()?.call("crash", b"").unwrap_err();
+/// assert_eq!(error.to_string(), "the guest trapped in operation `crash`");
+/// assert_eq!(error.source().unwrap().to_string(), "unreachable");
+/// # Ok::<(), wapc_host::Error>(())
+/// ```
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum Error {
-    /// The guest reported an error. It lives on, with its state.
+    /// The guest reported an error. Its instance is kept, with its state.
     #[error("the guest's operation `{operation}` failed: {message}")]
     Guest {
         /// The operation that was called.
         operation: String,
-        /// What the guest said, to the letter.
+        /// The text of the guest's error.
         message: String,
     },
 
@@ -37,16 +68,16 @@ pub enum Error {
     Trapped {
         /// The operation that was called.
         operation: String,
-        /// Why, and where in the guest.
+        /// The reason, and the place in the guest.
         #[source]
         trap: Trap,
-        /// What the guest reported before it trapped, if anything:
-        /// AssemblyScript guests report an exception so.
+        /// The error that the guest reported before it trapped, if any.
+        /// AssemblyScript guests report an exception in this way.
         guest_error: Option<String>,
-        /// The memory or table that it was refused before, if any: a guest
-        /// that gets no memory mostly traps.
+        /// The growth of a memory or table that was refused before, if any:
+        /// most guests trap when they get no memory.
         refused: Option<Box<LimitError>>,
-        /// What the call took until then.
+        /// The time and fuel that the call took.
         spent: Spent,
     },
 
@@ -58,7 +89,7 @@ pub enum Error {
         operation: String,
         /// The exit code.
         code: i32,
-        /// What the call took until then.
+        /// The time and fuel that the call took.
         spent: Spent,
     },
 
@@ -68,21 +99,21 @@ pub enum Error {
     Protocol {
         /// The operation that was called.
         operation: String,
-        /// Which rule it broke.
+        /// The rule that it broke.
         source: ProtocolError,
-        /// What the call took until then.
+        /// The time and fuel that the call took.
         spent: Spent,
     },
 
-    /// The guest met one of the host's [`Limits`](crate::Limits). Its instance
-    /// is gone; the next call gets a new one.
+    /// The guest exceeded one of the host's [`Limits`](crate::Limits). Its
+    /// instance is gone; the next call gets a new one.
     #[error("the guest met a limit in operation `{operation}`")]
     Limit {
         /// The operation that was called.
         operation: String,
-        /// Which one.
+        /// The limit.
         source: LimitError,
-        /// What the call took until then.
+        /// The time and fuel that the call took.
         spent: Spent,
     },
 
@@ -92,9 +123,9 @@ pub enum Error {
     TimedOut {
         /// The operation that was called.
         operation: String,
-        /// The time that it had.
+        /// The time that the call had.
         timeout: Duration,
-        /// What the call took until then.
+        /// The time and fuel that the call took.
         spent: Spent,
     },
 
@@ -104,65 +135,67 @@ pub enum Error {
     Cancelled {
         /// The operation that was called.
         operation: String,
-        /// What the call took until then.
+        /// The time and fuel that the call took.
         spent: Spent,
     },
 
-    /// All instances were busy for longer than a caller waits. The guest was
-    /// not called.
+    /// All instances were busy for longer than
+    /// [`wait_limit`](crate::HostBuilder::wait_limit). The guest was not
+    /// called.
     #[error("no instance was free for operation `{operation}` within {waited:?}")]
     Busy {
         /// The operation that was called.
         operation: String,
-        /// How long the caller waited.
+        /// The time that the caller waited.
         waited: Duration,
     },
 
-    /// An instance of the module could not be made: it is no guest, or a start
-    /// function failed, or the engine ran out of something. Nothing changed.
+    /// No instance of the module could be made: the module is not a guest, a
+    /// start function failed, or the engine ran out of a resource. Nothing has
+    /// changed.
     #[error("no instance of the guest could be made")]
     Init(#[source] EngineError),
 
-    /// A swap's probe refused the new code. Nothing changed.
+    /// The probe of a swap returned this error. Nothing has changed.
     #[error("the probe refused the new code")]
     Probe(#[source] BoxError),
 
-    /// There is no code before the present one to go back to. Nothing changed.
+    /// A rollback found no previous code. Nothing has changed.
     #[error("there is no code to roll back to")]
     NoPrevious,
 
-    /// A swap has taken effect, but calls on the code before it did not end in
-    /// time. They go on.
+    /// A swap has taken effect, but calls on the old code did not end in time.
+    /// They go on.
     #[error("calls on the old code did not end within {waited:?}")]
     NotDrained {
-        /// How long the swap waited for them.
+        /// The time that the swap waited for them.
         waited: Duration,
     },
 
-    /// The limits or options ask for what the provider was built without. The
-    /// guest was not called.
+    /// The limits or options need a kind of interruption that the provider was
+    /// built without. The guest was not called.
     #[error("the provider was built without interruption of guests by {what}")]
     NotInterruptible {
         /// `time` or `fuel`.
         what: &'static str,
     },
 
-    /// The engine failed for a reason of its own in the middle of a call. The
-    /// instance is gone; the next call gets a new one.
+    /// The engine itself failed during a call. The instance is gone; the next
+    /// call gets a new one.
     #[error("the engine failed in operation `{operation}`")]
     Engine {
         /// The operation that was called.
         operation: String,
-        /// What the engine reported.
+        /// The error that the engine reported.
         source: Box<EngineError>,
-        /// What the call took until then.
+        /// The time and fuel that the call took.
         spent: Spent,
     },
 
-    /// The caller is code that a call on this very host has led to: a host
-    /// callback, or the reader of a lent response. The guest in between is
-    /// busy with that call, which goes on. Or a swap was begun from within
-    /// a swap of the same host.
+    /// A call would wait for itself: a host callback, the reader of a lent
+    /// response or the holder of a checked-out instance called its own host,
+    /// which has one instance only. Or a swap was begun within a swap of the
+    /// same host. The outer call or swap goes on.
     #[error("operation `{operation}` was called on host {host_id} from within one of its calls")]
     Reentrant {
         /// The operation that was called.
@@ -176,7 +209,7 @@ pub enum Error {
     /// 32-bit memory of a guest. The guest was not called.
     #[error("a request of {bytes} bytes is above the limit of {limit} bytes")]
     TooLarge {
-        /// The length of both in bytes.
+        /// The length of name and payload together in bytes.
         bytes: usize,
         /// The limit.
         limit: usize,
@@ -185,7 +218,19 @@ pub enum Error {
 
 macro_rules! kinds {
     ($($kind:ident $pattern:tt;)*) => {
-        /// The kinds of [`Error`], for counting and for labels.
+        /// The kinds of [`Error`], for counters and labels.
+        ///
+        /// ```
+        /// use wapc_host::{ErrorKind, engine::scripted::ScriptedProvider};
+        ///
+        /// let host = ScriptedProvider::new(|guest, _, _| guest.fail(b"no")).host()?;
+        /// assert_eq!(host.call("order", b"").unwrap_err().kind(), ErrorKind::Guest);
+        ///
+        /// let errors = host.stats().errors;
+        /// let failed = ErrorKind::ALL.iter().filter(|kind| errors.of(**kind) > 0);
+        /// assert_eq!(failed.collect::<Vec<_>>(), [&ErrorKind::Guest]);
+        /// # Ok::<(), wapc_host::Error>(())
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorKind {
@@ -193,12 +238,12 @@ macro_rules! kinds {
         }
 
         impl ErrorKind {
-            /// All of them.
+            /// All kinds.
             pub const ALL: &[Self] = &[$(Self::$kind),*];
         }
 
         impl Error {
-            /// Which kind of error it is.
+            /// Returns the kind of this error.
             #[must_use]
             pub const fn kind(&self) -> ErrorKind {
                 match self {
@@ -228,16 +273,16 @@ kinds! {
     TooLarge {..};
 }
 
-/// What a call took until it failed.
+/// The time and fuel of a call that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Spent {
-    /// How long it ran, to the tick of 2 ms. `None` for calls without timeout,
-    /// deadline and cancel handle.
+    /// The time that it ran, in multiples of 2 ms. `None` for calls without
+    /// timeout, deadline and cancel handle.
     pub time: Option<Duration>,
-    /// The fuel it used, where fuel is counted. wasmtime notes it at each call
-    /// of a function and each return: what a guest used since then is not in
-    /// it, if the call's time was over or a load or store trapped.
+    /// The fuel that it used; `None` if fuel is not counted. wasmtime updates
+    /// the count at each function entry and return, so the last part is missing
+    /// if the call timed out or a load or store trapped.
     pub fuel: Option<u64>,
 }
 

@@ -1,12 +1,15 @@
-//! Which modules are waPC guests: decided here, for every engine alike.
+//! Checks that a module is a waPC guest, the same for every engine.
 //!
-//! An engine passes its bytes through [`binary`] and
-//! [`ModuleLimits::check`](crate::ModuleLimits::check) before it compiles them,
-//! describes the compiled module's imports and exports to [`GuestShape::new`],
-//! and lets [`refusal`] say what is wrong with bytes that it refuses.
+//! An engine takes these steps:
 //!
-//! A guest may use the features of WebAssembly 2.0 (fixed-width SIMD among
-//! them), tail calls, extended constant expressions and several memories.
+//! 1. [`binary`] converts the text format and refuses bytes that are no module.
+//! 2. [`ModuleLimits::check`](crate::ModuleLimits::check) refuses modules that
+//!    are too costly to compile.
+//! 3. The engine compiles. [`refusal`] explains an error of the compiler.
+//! 4. [`GuestShape::new`] checks the imports and exports.
+//!
+//! A guest may use the features of WebAssembly 2.0 (which include fixed-width
+//! SIMD), tail calls, extended constant expressions and several memories.
 
 use std::{borrow::Cow, error::Error as StdError};
 
@@ -30,18 +33,18 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM2
     .union(WasmFeatures::EXTENDED_CONST)
     .union(WasmFeatures::MULTI_MEMORY);
 
-/// Why a module is not a guest that an engine can run.
+/// The reason why a module is not a guest that an engine can run.
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum ModuleError {
-    /// There are no bytes.
+    /// The module has no bytes.
     #[error("the module is empty")]
     Empty,
 
     /// The bytes are neither a WebAssembly binary nor its text format.
     #[error("not a WebAssembly module: it begins with {}", .start.escape_ascii())]
     NotWasm {
-        /// The first bytes, eight at the most.
+        /// The first bytes, at most eight.
         start: Vec<u8>,
     },
 
@@ -49,7 +52,7 @@ pub enum ModuleError {
     #[error("a WebAssembly component, not a core module")]
     Component,
 
-    /// The bytes look like the text format and are not.
+    /// The bytes look like the text format, but do not parse.
     #[error("the text format does not parse: {0}")]
     Text(String),
 
@@ -57,71 +60,79 @@ pub enum ModuleError {
     /// may not use.
     #[error("not valid WebAssembly at byte {offset:#x}: {reason}")]
     Invalid {
-        /// What is wrong.
+        /// The rule or feature, in the validator's words.
         reason: String,
-        /// Where, in the binary.
+        /// The position in the binary.
         offset: usize,
     },
 
-    /// The module would cost too much to compile.
+    /// The module exceeds one of the [`ModuleLimits`](crate::ModuleLimits).
     #[error("too costly to compile")]
     Limit(#[from] ModuleLimitError),
 
-    /// The module is valid, and this engine refuses it all the same.
+    /// The module is valid, but this engine refuses it.
     #[error("the engine refuses the module")]
     Refused(#[source] Box<dyn StdError + Send + Sync>),
 
-    /// An export that every guest needs is not there.
+    /// The module lacks an export that every guest needs.
     #[error("the module does not export `{name}`, {expected}")]
     MissingExport {
-        /// Its name.
+        /// The export's name.
         name: &'static str,
-        /// What it must be.
+        /// The type that it must have.
         expected: String,
     },
 
-    /// An export with a meaning in waPC is something else.
+    /// An export with a meaning in waPC has another type.
     #[error("the module's export `{name}` must be {expected}, and is {found}")]
     ExportType {
-        /// Its name.
+        /// The export's name.
         name: &'static str,
-        /// What it must be.
+        /// The type that it must have.
         expected: String,
-        /// What it is.
+        /// The type that it has.
         found: String,
     },
 
-    /// The module imports what no host provides.
+    /// The module imports something that the host does not provide.
     #[error("the module imports `{module}.{name}`, {expected}, which the host does not provide")]
     UnknownImport {
         /// The import's module name.
         module: String,
         /// The import's own name.
         name: String,
-        /// What the module wants it to be.
+        /// The type that the module declares.
         expected: String,
     },
 
-    /// The module imports a host function as something else.
+    /// The module imports a host function with another type.
     #[error("the module imports `{module}.{name}` as {expected}; the host provides {found}")]
     ImportType {
         /// The import's module name.
         module: String,
         /// The import's own name.
         name: String,
-        /// What the module wants it to be.
+        /// The type that the module declares.
         expected: String,
-        /// What it is.
+        /// The type that the host provides.
         found: String,
     },
 }
 
-/// The binary form of a module that comes as binary or as text.
+/// Returns the binary form of a module that is given as binary or as text.
+///
+/// ```
+/// use wapc_host::module::{self, ModuleError};
+///
+/// assert_eq!(*module::binary(b"(module)")?, *b"\0asm\x01\0\0\0");
+/// assert!(matches!(module::binary(b"#!/bin/sh"), Err(ModuleError::NotWasm { .. })));
+/// # Ok::<(), ModuleError>(())
+/// ```
 ///
 /// # Errors
 ///
 /// [`ModuleError::Empty`], [`ModuleError::NotWasm`], [`ModuleError::Component`]
-/// and [`ModuleError::Text`]. A binary is not looked at beyond its header.
+/// and [`ModuleError::Text`]. Of a binary, only the header is checked.
 pub fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ModuleError> {
     const MAGIC: &[u8] = b"\0asm";
     const COMPONENT_LAYER: &[u8] = &[1, 0];
@@ -148,8 +159,8 @@ pub fn binary(bytes: &[u8]) -> Result<Cow<'_, [u8]>, ModuleError> {
     }
 }
 
-/// The word that the text format begins with, behind comments and a
-/// parenthesis; `None` if this is not the text format.
+/// Returns the first word of the text format, after comments and a parenthesis;
+/// `None` if `text` is not in the text format.
 fn first_word(mut text: &str) -> Option<&str> {
     loop {
         text = text.trim_start();
@@ -167,8 +178,11 @@ fn first_word(mut text: &str) -> Option<&str> {
     }
 }
 
-/// Why an engine refused `binary`: in the words of WebAssembly's own
-/// validation, the same for every engine, or else in the engine's.
+/// Returns the error for a `binary` that an engine refused.
+///
+/// It is [`ModuleError::Invalid`], with the same text for every engine, if the
+/// binary is not valid, and otherwise [`ModuleError::Refused`] with the
+/// engine's own error.
 #[must_use]
 pub fn refusal(binary: &[u8], engine: impl Into<Box<dyn StdError + Send + Sync>>) -> ModuleError {
     match Validator::new_with_features(FEATURES).validate_all(binary) {

@@ -1,4 +1,4 @@
-//! What a guest gets of the outside world: nothing, unless asked for.
+//! The settings of WASI: arguments, environment, directories, standard streams.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -9,19 +9,31 @@ use crate::error::{BoxError, EngineError};
 /// The settings of WASI preview 1 (and of the older `wasi_unstable`) for the
 /// guests of a provider.
 ///
-/// By default a guest that imports WASI is run, and gets no arguments, no
-/// environment, no directories, an empty standard input, and outputs that
-/// swallow what it writes. Clocks and random numbers are always there. There
-/// is no network.
+/// By default a guest gets no arguments, no environment, no directories and an
+/// empty standard input, and its output is discarded. Clocks and random numbers
+/// are always available. There is no network.
+///
+/// ```
+/// use wapc_host::{Capture, DirAccess, Stdout, WasiSettings};
+///
+/// let output = Capture::new(64 * 1024);
+/// let wasi = WasiSettings::new()
+///     .arg("guest")
+///     .env("LANG", "C")
+///     .dir("/srv/data", "/data", DirAccess::ReadOnly)
+///     .stdout(Stdout::Captured(output.clone()));
+/// // A provider takes them: `WasmtimeEngineProvider::builder().wasi(wasi)`.
+/// assert_eq!(wasi.dirs[0].guest, "/data");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WasiSettings {
     /// The program arguments; by convention the first is the program's name.
     pub args: Vec<String>,
-    /// The environment, as names and values.
+    /// The environment, as pairs of name and value.
     pub env: Vec<(String, String)>,
-    /// The directories that the guest may open, in the order in which it
-    /// finds them, from file descriptor 3 on.
+    /// The directories that the guest may open. The first one has file
+    /// descriptor 3, the next one 4, and so on.
     pub dirs: Vec<MappedDir>,
     /// Standard input.
     pub stdin: Stdin,
@@ -32,7 +44,7 @@ pub struct WasiSettings {
 }
 
 impl WasiSettings {
-    /// Nothing granted: the default.
+    /// Returns the default settings, which grant nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -52,8 +64,9 @@ impl WasiSettings {
         self
     }
 
-    /// Maps the host's directory `host` to the guest's path `guest`. The
-    /// guest can leave it neither by `..` nor by a symbolic link.
+    /// Maps the host's directory `host` to the guest's path `guest`.
+    ///
+    /// The guest cannot escape from it, neither by `..` nor by a symbolic link.
     #[must_use]
     pub fn dir(
         mut self,
@@ -91,20 +104,20 @@ impl WasiSettings {
     }
 }
 
-/// A directory of the host's that a guest may open.
+/// A directory of the host that a guest may open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MappedDir {
-    /// Where it is on the host. It must exist when an instance is made.
+    /// Its path on the host. It must exist when an instance is made.
     pub host: PathBuf,
-    /// What the guest calls it.
+    /// Its path in the guest.
     pub guest: String,
-    /// What the guest may do there.
+    /// The guest's rights in it.
     pub access: DirAccess,
 }
 
 impl MappedDir {
-    /// The error of a directory that an engine cannot open. For engines.
+    /// Returns the error for a directory that an engine cannot open.
     pub fn unusable(&self, cause: impl Into<BoxError>) -> EngineError {
         EngineError::Directory {
             host: self.host.clone(),
@@ -113,14 +126,14 @@ impl MappedDir {
     }
 }
 
-/// What a guest may do in a [`MappedDir`].
+/// A guest's rights in a [`MappedDir`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DirAccess {
-    /// List and read.
+    /// The guest may list and read.
     #[default]
     ReadOnly,
-    /// List, read, write, make and remove.
+    /// The guest may list, read, write, create and remove.
     ReadWrite,
 }
 
@@ -128,12 +141,12 @@ pub enum DirAccess {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stdin {
-    /// At its end from the beginning.
+    /// Standard input is empty.
     #[default]
     Closed,
-    /// The host process's own.
+    /// The guest reads the standard input of the host's process.
     Inherited,
-    /// These bytes, anew for each instance.
+    /// Each instance reads these bytes from the start.
     Bytes(Arc<[u8]>),
 }
 
@@ -141,19 +154,29 @@ pub enum Stdin {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Stdout {
-    /// What the guest writes is swallowed.
+    /// Output is discarded.
     #[default]
     Closed,
-    /// The host process's own.
+    /// Output goes to the same stream of the host's process.
     Inherited,
-    /// What the guest writes is collected.
+    /// Output is collected.
     Captured(Capture),
 }
 
-/// Collects what guests write, up to a limit. Clones share what was collected.
+/// Collects the output of guests, up to a limit. Clones share one buffer.
 ///
-/// What goes past the limit is dropped, and [`Capture::dropped_bytes`] counts
-/// it; the guest is not told.
+/// Output beyond the limit is dropped and counted by
+/// [`Capture::dropped_bytes`]; the guest's write succeeds.
+///
+/// ```
+/// use wapc_host::Capture;
+///
+/// let capture = Capture::new(5);
+/// // An engine writes what its guests print; a program takes it.
+/// capture.write(b"hello, world");
+/// assert_eq!(capture.take(), b"hello");
+/// assert_eq!(capture.dropped_bytes(), 7);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Capture {
     limit: usize,
@@ -167,7 +190,7 @@ struct Collected {
 }
 
 impl Capture {
-    /// An empty one that holds up to `limit` bytes.
+    /// Creates an empty capture that holds up to `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
@@ -176,19 +199,19 @@ impl Capture {
         }
     }
 
-    /// Takes what has been collected so far, and makes room for more.
+    /// Returns the output collected so far and empties the buffer.
     #[must_use]
     pub fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.collected.lock().bytes)
     }
 
-    /// How many bytes did not fit, over the whole life of this capture.
+    /// Returns the number of bytes dropped since the capture was created.
     #[must_use]
     pub fn dropped_bytes(&self) -> u64 {
         self.collected.lock().dropped
     }
 
-    /// Adds what a guest wrote. For engines.
+    /// Appends a guest's output. Engines call this.
     pub fn write(&self, bytes: &[u8]) {
         let mut collected = self.collected.lock();
         let room = self.limit.saturating_sub(collected.bytes.len());
@@ -199,14 +222,14 @@ impl Capture {
 }
 
 impl Default for Capture {
-    /// One that holds up to 1 MiB.
+    /// Creates an empty capture that holds up to 1 MiB.
     fn default() -> Self {
         Self::new(1024 * 1024)
     }
 }
 
 impl PartialEq for Capture {
-    /// Whether both collect into the same place.
+    /// Compares by identity: equal captures share one buffer.
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.collected, &other.collected)
     }

@@ -7,8 +7,8 @@ use thiserror::Error as ThisError;
 use super::{stop::StopReason, trap::Trap};
 use crate::module::{ModuleError, StartFunction};
 
-/// Any error that a callback may end in; its text reaches the guest through
-/// `__host_error`.
+/// Any error, in a box that may move between threads. A guest gets the text of
+/// a callback's error through `__host_error`.
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// An error that an engine reports to the host.
@@ -19,12 +19,12 @@ pub enum EngineError {
     #[error(transparent)]
     Module(#[from] ModuleError),
 
-    /// A start function ended badly.
+    /// A start function failed.
     #[error("the guest failed in {function}")]
     Start {
-        /// Which one.
+        /// The start function.
         function: StartFunction,
-        /// How it ended.
+        /// The reason.
         #[source]
         cause: Box<Self>,
     },
@@ -33,32 +33,33 @@ pub enum EngineError {
     #[error(transparent)]
     Trap(#[from] Trap),
 
-    /// The guest left through WASI's `proc_exit` with this code.
+    /// The guest called WASI's `proc_exit` with this code.
     #[error("the guest exited with code {0}")]
     Exit(i32),
 
-    /// [`ModuleState`](crate::ModuleState) said that the guest must not go on.
+    /// [`ModuleState`](crate::ModuleState) has ended the guest.
     #[error(transparent)]
     Stopped(#[from] StopReason),
 
     /// A directory of [`WasiSettings`](crate::WasiSettings) cannot be opened.
     #[error("the directory `{}` cannot be mapped", .host.display())]
     Directory {
-        /// Where it is on the host.
+        /// Its path on the host.
         host: PathBuf,
-        /// Why.
+        /// The reason.
         #[source]
         cause: BoxError,
     },
 
-    /// Something else, in the engine's own words: out of memory, for example.
+    /// Any other error, in the engine's own words: out of memory, for example.
     #[error("the engine failed")]
     Other(#[source] BoxError),
 }
 
 impl EngineError {
-    /// This error of an engine's instantiation: what is the guest's doing has
-    /// happened in its start section. For engines.
+    /// Converts an error of the engine's instantiation: a trap, an exit or a
+    /// stop can only come from the start section, and becomes
+    /// [`EngineError::Start`]. Other errors stay as they are.
     #[must_use]
     pub fn in_instantiation(self) -> Self {
         match self {
@@ -72,12 +73,12 @@ impl EngineError {
 }
 
 impl StartFunction {
-    /// Turns the end of this function into the end of a start: a WASI command
-    /// may exit with code 0, any other error becomes [`EngineError::Start`].
+    /// Converts the outcome of this function: an exit of a WASI command with
+    /// code 0 is success, and any other error becomes [`EngineError::Start`].
     ///
     /// # Errors
     ///
-    /// [`EngineError::Start`].
+    /// [`EngineError::Start`] if the function failed.
     pub fn outcome(self, outcome: Result<(), EngineError>) -> Result<(), EngineError> {
         match outcome {
             Ok(()) => Ok(()),

@@ -7,20 +7,20 @@ use thiserror::Error as ThisError;
 
 use crate::limits::guest::LimitError;
 
-/// Why a guest must not go on.
+/// The reason why a guest must not go on.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// It broke the protocol.
+    /// The guest broke the protocol.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
-    /// It met a limit.
+    /// The guest exceeded a limit.
     #[error(transparent)]
     Limit(#[from] LimitError),
-    /// Its time is over.
+    /// The call's time is over.
     #[error("the time of {timeout:?} is over")]
     TimedOut {
-        /// The time that it had.
+        /// The time that the call had.
         timeout: Duration,
     },
     /// The call was cancelled.
@@ -30,68 +30,67 @@ pub enum StopReason {
 
 /// A rule of waPC that a guest broke.
 ///
-/// The rules are those of the waPC protocol,
-/// <https://wapc.io/docs/spec/>; `import` names the host function in which the
-/// guest broke one.
+/// The rules are those of the waPC protocol, <https://wapc.io/docs/spec/>. The
+/// field `import` names the host function in which the guest broke one.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum ProtocolError {
-    /// A pointer and length that leave the guest's memory.
+    /// A range of bytes exceeds the guest's memory.
     #[error(
         "`{import}`: {what} at {pointer:#x} of {length} bytes leaves the memory of {memory} bytes"
     )]
     OutOfBounds {
         /// The host function.
         import: &'static str,
-        /// Which of its arguments.
+        /// The argument of the host function.
         what: &'static str,
-        /// Where the guest says that it begins.
+        /// The offset of the range in the guest's memory.
         pointer: u32,
-        /// How many bytes it has.
+        /// The length of the range in bytes.
         length: usize,
-        /// The size of the guest's memory.
+        /// The size of the guest's memory in bytes.
         memory: usize,
     },
 
-    /// Bytes that must be text and are not.
+    /// Text is not UTF-8.
     #[error("`{import}`: {what} is not UTF-8 at byte {valid_up_to}")]
     NotUtf8 {
         /// The host function.
         import: &'static str,
-        /// Which of its arguments.
+        /// The argument of the host function.
         what: &'static str,
-        /// How many bytes of it are text.
+        /// The number of bytes before the first one that is not UTF-8.
         valid_up_to: usize,
     },
 
-    /// A request was asked for, or a response given, by a start function.
+    /// A start function asked for a request or set a response.
     #[error("`{import}`: there is no call to answer while start functions run")]
     NoCall {
         /// The host function.
         import: &'static str,
     },
 
-    /// A host function was called while the guest has no memory yet.
+    /// The guest called a host function before its memory was exported.
     #[error("`{import}`: the guest exports no memory")]
     NoMemory {
         /// The host function.
         import: &'static str,
     },
 
-    /// The guest reported success without a response.
+    /// The guest returned 1 (success) without a response.
     #[error("the guest returned 1 (success) without a response")]
     NoResponse,
 
-    /// The guest reported failure without a reason.
+    /// The guest returned 0 (failure) without an error.
     #[error("the guest returned 0 (failure) without an error")]
     NoError,
 
-    /// The guest returned neither 0 nor 1.
+    /// The guest returned this number, which is neither 0 nor 1.
     #[error("the guest returned {0}, which is neither 1 (success) nor 0 (failure)")]
     Returned(i32),
 
     /// The host's answer, or the text of its error, does not fit the 32-bit
-    /// memory of a guest. The one to blame is the host callback.
+    /// memory of a guest. The cause is the host callback, not the guest.
     #[error(
         "`{import}`: the host's {what} of {bytes} bytes is larger than a guest's address space"
     )]
@@ -100,21 +99,21 @@ pub enum ProtocolError {
         import: &'static str,
         /// `response` or `error`.
         what: &'static str,
-        /// Its length in bytes.
+        /// The length in bytes.
         bytes: usize,
     },
 
-    /// The host's callback awaits, and the guest was run by a blocking call, or
-    /// in a start section that its engine cannot suspend. The one to blame is
-    /// the caller.
+    /// The host has an async callback, but the guest was run by a blocking
+    /// call, or in a start section, which its engine cannot suspend. The cause
+    /// is the caller, not the guest.
     #[error("`{import}`: the host's callback awaits, and this call does not")]
     CallbackAwaits {
         /// The host function.
         import: &'static str,
     },
 
-    /// The host callback panicked. Nobody sees this: the panic goes on in the
-    /// caller.
+    /// The host callback panicked. Callers never get this error, since the
+    /// panic is resumed in them.
     #[error("`{import}`: the host callback panicked")]
     CallbackPanicked {
         /// The host function.

@@ -1,24 +1,32 @@
-//! Traps: their reason, and where in the guest they happened.
+//! Traps: their reason, and their place in the guest.
 
 use std::fmt;
 
 use thiserror::Error as ThisError;
 
-/// A trap: the guest did what WebAssembly does not permit.
+/// A trap: WebAssembly's way to end a guest that does something invalid.
 ///
 /// Its `Display` names the reason and the guest's innermost functions.
+///
+/// ```
+/// use wapc_host::{Frame, Trap, TrapCode};
+///
+/// let backtrace = vec![Frame::new(7, Some("parse".into())), Frame::new(2, None)];
+/// let trap = Trap::new(TrapCode::IntegerDivideByZero, backtrace);
+/// assert_eq!(trap.to_string(), "integer divide by zero in `parse` < function 2");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Trap {
     /// The reason.
     pub code: TrapCode,
-    /// The guest's functions at that moment, innermost first; empty where the
-    /// engine does not know.
+    /// The guest's call stack, innermost function first; empty if the engine
+    /// does not record it.
     pub backtrace: Vec<Frame>,
 }
 
 impl Trap {
-    /// A trap with this reason and backtrace, innermost function first.
+    /// Creates a trap with this reason and backtrace, innermost function first.
     #[must_use]
     pub const fn new(code: TrapCode, backtrace: Vec<Frame>) -> Self {
         Self { code, backtrace }
@@ -41,7 +49,7 @@ impl fmt::Display for Trap {
     }
 }
 
-/// Enough to see where a trap came from on one line.
+/// The number of frames that `Display` shows, to keep a trap on one line.
 const DISPLAYED_FRAMES: usize = 4;
 
 /// One guest function on the stack of a [`Trap`].
@@ -50,12 +58,12 @@ const DISPLAYED_FRAMES: usize = 4;
 pub struct Frame {
     /// The function's index in its module.
     pub function: u32,
-    /// Its name, where the module has a name section.
+    /// The function's name, if the module has a name section.
     pub name: Option<String>,
 }
 
 impl Frame {
-    /// A frame of the function with this index and name.
+    /// Creates a frame of the function with this index and name.
     #[must_use]
     pub const fn new(function: u32, name: Option<String>) -> Self {
         Self { function, name }
@@ -73,18 +81,18 @@ impl fmt::Display for Frame {
 
 /// The reason of a [`Trap`].
 ///
-/// The words are those of the WebAssembly specification's test suite.
+/// The texts are those of the WebAssembly specification's test suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ThisError)]
 #[non_exhaustive]
 pub enum TrapCode {
-    /// The guest ran into an `unreachable` instruction; how most languages
-    /// end a panic.
+    /// The guest executed an `unreachable` instruction. Most languages end a
+    /// panic with it.
     #[error("unreachable")]
     Unreachable,
-    /// A load, store or bulk operation left its memory.
+    /// A load, store or bulk operation accessed bytes outside of a memory.
     #[error("out of bounds memory access")]
     MemoryOutOfBounds,
-    /// A table access left its table.
+    /// A table access was outside of the table.
     #[error("out of bounds table access")]
     TableOutOfBounds,
     /// An indirect call hit an empty table slot.
@@ -93,19 +101,19 @@ pub enum TrapCode {
     /// An indirect call hit a function of another type.
     #[error("indirect call type mismatch")]
     BadSignature,
-    /// An integer operation's result does not fit.
+    /// The result of an integer operation does not fit its type.
     #[error("integer overflow")]
     IntegerOverflow,
     /// An integer was divided by zero.
     #[error("integer divide by zero")]
     IntegerDivideByZero,
-    /// A float without an integer value was converted to one.
+    /// A float that is not a number was converted to an integer.
     #[error("invalid conversion to integer")]
     InvalidConversion,
-    /// The guest called too deep.
+    /// The guest's calls were nested too deep.
     #[error("call stack exhausted")]
     StackOverflow,
-    /// A reason that only some engines know.
+    /// A reason that only some engines have.
     #[error("trap")]
     Other,
 }

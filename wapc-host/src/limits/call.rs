@@ -9,35 +9,40 @@ use std::{
 
 use super::cancel::CancelHandle;
 
-/// Settings of a single call, over those of its host.
-///
-/// ```
-/// # use std::time::Duration;
-/// use wapc_host::{CallOptions, CancelHandle};
-///
-/// let cancel = CancelHandle::new();
-/// let options = CallOptions::default()
-///     .timeout(Duration::from_millis(50))
-///     .cancel(&cancel);
-/// // host.with(&options).call("resize", &image)?
-/// ```
+/// Settings of a single call, which take precedence over those of its host.
 ///
 /// By default a call has the timeout and fuel of the host's
-/// [`Limits`](crate::Limits), and nothing else.
+/// [`Limits`](crate::Limits), and neither deadline, cancel handle nor context.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use wapc_host::{CallOptions, Error, engine::scripted::ScriptedProvider};
+///
+/// let host = ScriptedProvider::echo().host()?;
+/// let options = CallOptions::default().timeout(Duration::from_millis(50));
+/// assert_eq!(host.with(&options).call("echo", b"in time")?, b"in time");
+///
+/// let options = CallOptions::default().deadline(Instant::now());
+/// let late = host.with(&options).call("echo", b"too late");
+/// assert!(matches!(late, Err(Error::TimedOut { .. })));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct CallOptions {
-    /// How long the call may take in place of
+    /// The time that the call may take. It replaces
     /// [`Limits::timeout`](crate::Limits::timeout).
     pub timeout: Option<Duration>,
-    /// When the call must have ended, waiting for an instance and the start
-    /// functions of a new one included; the earlier of both counts.
+    /// The moment at which the call must have ended. It includes the wait for
+    /// an instance and the start functions of a new one. Of timeout and
+    /// deadline, the earlier one counts.
     pub deadline: Option<Instant>,
-    /// Fuel in place of [`Limits::fuel`](crate::Limits::fuel).
+    /// The fuel of the call. It replaces
+    /// [`Limits::fuel`](crate::Limits::fuel).
     pub fuel: Option<u64>,
     /// Ends the call when it is cancelled.
     pub cancel: Option<CancelHandle>,
-    /// What the host callback sees of this call; see
+    /// A value for the host callback, which reads it by
     /// [`HostCall::context`](crate::HostCall::context).
     pub context: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -64,21 +69,46 @@ impl CallOptions {
         self
     }
 
-    /// Lets `handle` end the call.
+    /// Sets [`cancel`](Self::cancel) to a clone of `handle`.
     #[must_use]
     pub fn cancel(mut self, handle: &CancelHandle) -> Self {
         self.cancel = Some(handle.clone());
         self
     }
 
-    /// Shows `context` to the host callback for the length of this call.
+    /// Sets [`context`](Self::context).
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use wapc_host::{CallOptions, HostCall, WapcHost, engine::scripted::ScriptedProvider};
+    ///
+    /// struct User(&'static str);
+    ///
+    /// struct Greeter;
+    /// impl wapc_host::HostCallback for Greeter {
+    ///     fn call(&self, call: HostCall<'_>, answer: &mut Vec<u8>) -> Result<(), wapc_host::BoxError> {
+    ///         let user: &User = call.context().ok_or("nobody is logged in")?;
+    ///         answer.extend_from_slice(user.0.as_bytes());
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let guest = ScriptedProvider::new(|guest, _, _| match guest.ask(b"who?")? {
+    ///     Ok(name) => guest.respond(&name),
+    ///     Err(error) => guest.fail(&error),
+    /// });
+    /// let host = WapcHost::with_callback(Box::new(guest), Greeter)?;
+    /// let options = CallOptions::default().context(Arc::new(User("Ada")));
+    /// assert_eq!(host.with(&options).call("greet", b"")?, b"Ada");
+    /// # Ok::<(), wapc_host::Error>(())
+    /// ```
     #[must_use]
     pub fn context<T: Any + Send + Sync>(mut self, context: Arc<T>) -> Self {
         self.context = Some(context);
         self
     }
 
-    /// The time that is left of [`deadline`](Self::deadline).
+    /// The time until [`deadline`](Self::deadline); zero if it has passed.
     pub(crate) fn until_deadline(&self) -> Option<Duration> {
         let deadline = self.deadline?;
         Some(deadline.saturating_duration_since(Instant::now()))

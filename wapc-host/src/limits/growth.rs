@@ -2,14 +2,14 @@
 
 use super::guest::{LimitError, Limits};
 
-/// How much memory and how many table elements an instance has.
+/// The memory and the table elements of an instance.
 #[derive(Debug, Default)]
 pub(crate) struct Growth {
     memory_bytes: usize,
     table_elements: usize,
-    /// The part of `memory_bytes` that was allowed last.
+    /// The most recent growth within `memory_bytes`.
     last_memory_bytes: usize,
-    /// The part of `table_elements` that was allowed last.
+    /// The most recent growth within `table_elements`.
     last_table_elements: usize,
 }
 
@@ -20,8 +20,8 @@ impl Growth {
         current: usize,
         desired: usize,
     ) -> Result<(), LimitError> {
-        // A single memory is never counted below its own size, whatever the
-        // engine has said to have failed.
+        // The total is at least the size of this memory, even if the engine
+        // has reported one failed growth too many.
         let counted = self.memory_bytes.max(current);
         let growth = desired.saturating_sub(current);
         let total = counted.saturating_add(growth);

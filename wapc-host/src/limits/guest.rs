@@ -1,45 +1,58 @@
-//! What a guest may use up.
+//! Limits on the resources of guests.
 
 use std::time::Duration;
 
 use thiserror::Error as ThisError;
 
-/// What a guest may use up, the same on each engine.
+/// Limits on the resources of guests, with the same effect on each engine.
 ///
-/// They belong to a host, and hold for each of its instances, whatever module
-/// and engine a swap brings. The start functions of an instance are together
-/// under the same limits as one call.
+/// Limits belong to a host. They hold for each of its instances, and swaps do
+/// not change them. The start functions of an instance run together under the
+/// limits of one call, but for [`Limits::start_timeout`].
+///
+/// The depth of a guest's calls is limited by the engine, which alone knows the
+/// size of its stack frames: see the builders of the providers.
 ///
 /// ```
 /// use std::time::Duration;
-/// use wapc_host::Limits;
+/// use wapc_host::{Error, Limits, WapcHost, engine::scripted::ScriptedProvider};
 ///
 /// let limits = Limits::default()
 ///     .max_memory_bytes(64 << 20)
+///     .max_outbound_bytes(1024)
 ///     .timeout(Duration::from_millis(200));
-/// ```
+/// let host = WapcHost::builder(Box::new(ScriptedProvider::echo()))
+///     .limits(limits)
+///     .build(|_, _, _, _, _| Err("no such operation".into()))?;
 ///
-/// The depth of a guest's calls is bounded by the engine, since it alone knows
-/// what a call takes of its stack: see the builders of the providers.
+/// assert_eq!(host.call("echo", &[7; 1024])?.len(), 1024);
+/// let too_long = host.call("echo", &[7; 1025]);
+/// assert!(matches!(too_long, Err(Error::Limit { .. })));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
     /// Bytes of each linear memory. Default: 256 MiB.
     ///
-    /// A module whose memory begins larger is refused
-    /// ([`LimitError::Memory`]). A guest that asks for more later is told that
-    /// there is none: `memory.grow` returns −1.
+    /// A module with a larger initial memory is refused
+    /// ([`LimitError::Memory`]). At run time, `memory.grow` beyond the limit
+    /// returns −1.
     pub max_memory_bytes: usize,
-    /// Bytes of all linear memories of an instance. Default: 256 MiB. The
-    /// effect is that of `max_memory_bytes`.
+    /// Bytes of all linear memories of an instance together. Default: 256 MiB.
+    ///
+    /// A module with larger initial memories is refused
+    /// ([`LimitError::TotalMemory`]). At run time, `memory.grow` beyond the
+    /// limit returns −1.
     pub max_total_memory_bytes: usize,
     /// Linear memories of a module. Default: 8. A module with more is refused
     /// ([`LimitError::Memories`]).
     pub max_memories: usize,
     /// Elements of all tables of an instance. Default: 1,000,000.
     ///
-    /// A module whose tables begin larger is refused
-    /// ([`LimitError::TableElements`]); later `table.grow` returns −1.
+    /// A module with larger initial tables is refused
+    /// ([`LimitError::TableElements`]). At run time, `table.grow` beyond the
+    /// limit returns −1.
     pub max_table_elements: usize,
     /// Tables of a module. Default: 16. A module with more is refused
     /// ([`LimitError::Tables`]).
@@ -47,9 +60,9 @@ pub struct Limits {
     /// Bytes of one message to the guest: the payload of a call with its
     /// operation, or the host's answer to a host call. Default: 64 MiB.
     ///
-    /// A larger payload is refused before the guest is called
-    /// ([`Error::TooLarge`](crate::Error::TooLarge)); a larger answer is an
-    /// error that the guest is told of.
+    /// A call with a larger request is refused before the guest is called
+    /// ([`Error::TooLarge`](crate::Error::TooLarge)). For a larger answer, the
+    /// guest gets an error from its host call.
     pub max_inbound_bytes: usize,
     /// Bytes of one message from the guest: its response, its error, or the
     /// payload of a host call. Default: 64 MiB. A larger one ends the call
@@ -65,23 +78,24 @@ pub struct Limits {
     /// WASI, besides those that are mapped and the standard streams. Default:
     /// 64. Opening one more is answered by errno 33 (`mfile`).
     pub max_open_files: usize,
-    /// How long a call may take, host calls included and waiting for an
-    /// instance not. `None` is for ever. Default: 10 s.
+    /// The time of one call. It includes host calls, but not the wait for an
+    /// instance. `None` is no limit. Default: 10 s.
     ///
-    /// It is noticed within a few milliseconds
-    /// ([`Error::TimedOut`](crate::Error::TimedOut)). Needs a provider that can
-    /// interrupt by time ([`Interruption`](crate::Interruption)).
-    pub timeout: Option<Duration>,
-    /// How long the start functions of an instance may take together. `None`
-    /// is for ever. Default: 10 s.
-    pub start_timeout: Option<Duration>,
-    /// Fuel for one call: about one unit for each instruction, counted by each
-    /// engine in its own way. `None` is without end, and the default.
-    ///
-    /// A guest without fuel is ended ([`LimitError::Fuel`]): by wasmi before it
-    /// does more than it has fuel for, by wasmtime at the next turn of a loop or
-    /// the next function. Needs a provider that counts fuel
+    /// A call that exceeds it ends within a few milliseconds
+    /// ([`Error::TimedOut`](crate::Error::TimedOut)). This limit needs a
+    /// provider that can interrupt by time
     /// ([`Interruption`](crate::Interruption)).
+    pub timeout: Option<Duration>,
+    /// The time of all start functions of an instance together. `None` is no
+    /// limit. Default: 10 s.
+    pub start_timeout: Option<Duration>,
+    /// The fuel of one call: about one unit for each instruction, counted by
+    /// each engine in its own way. `None` is no limit, and the default.
+    ///
+    /// A guest that has used up its fuel is ended ([`LimitError::Fuel`]). wasmi
+    /// ends it before the instructions that it has no fuel for, wasmtime at the
+    /// next loop iteration or function entry. This limit needs a provider that
+    /// counts fuel ([`Interruption`](crate::Interruption)).
     pub fuel: Option<u64>,
 }
 
@@ -120,8 +134,8 @@ macro_rules! setters {
 }
 
 impl Limits {
-    /// No limits at all: for guests that are trusted like the program itself.
-    /// What remains is what the engine cannot do.
+    /// Returns settings without any limit, for guests that are trusted like the
+    /// program itself. The engine's own limits remain.
     #[must_use]
     pub const fn unlimited() -> Self {
         Self {
@@ -158,7 +172,7 @@ impl Limits {
     }
 }
 
-/// Which of the [`Limits`] a guest met.
+/// The one of the [`Limits`] that a guest or its module exceeded.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum LimitError {
@@ -166,7 +180,7 @@ pub enum LimitError {
     /// [`max_memory_bytes`](Limits::max_memory_bytes).
     #[error("a memory of {bytes} bytes is above the limit of {limit} bytes")]
     Memory {
-        /// What it would have come to.
+        /// The size that was refused.
         bytes: usize,
         /// The limit.
         limit: usize,
@@ -175,7 +189,7 @@ pub enum LimitError {
     /// [`max_total_memory_bytes`](Limits::max_total_memory_bytes).
     #[error("memories of {bytes} bytes together are above the limit of {limit} bytes")]
     TotalMemory {
-        /// What they would have come to.
+        /// The total that was refused.
         bytes: usize,
         /// The limit.
         limit: usize,
@@ -191,7 +205,7 @@ pub enum LimitError {
     /// [`max_table_elements`](Limits::max_table_elements).
     #[error("tables of {elements} elements together are above the limit of {limit} elements")]
     TableElements {
-        /// What they would have come to.
+        /// The total that was refused.
         elements: usize,
         /// The limit.
         limit: usize,
@@ -208,20 +222,22 @@ pub enum LimitError {
     OutboundBytes {
         /// The host function.
         import: &'static str,
-        /// Which of its arguments.
+        /// The argument of the host function.
         what: &'static str,
-        /// Its length in bytes.
+        /// The length of the message in bytes.
         bytes: usize,
         /// The limit.
         limit: usize,
     },
-    /// More host calls than [`max_host_calls`](Limits::max_host_calls).
+    /// The call made more host calls than
+    /// [`max_host_calls`](Limits::max_host_calls).
     #[error("the guest called the host more than {limit} times")]
     HostCalls {
         /// The limit.
         limit: u64,
     },
-    /// More log lines than [`max_log_bytes`](Limits::max_log_bytes).
+    /// The call wrote more log bytes than
+    /// [`max_log_bytes`](Limits::max_log_bytes).
     #[error("the guest logged more than {limit} bytes")]
     LogBytes {
         /// The limit.
@@ -230,7 +246,7 @@ pub enum LimitError {
     /// The guest has used up the call's fuel.
     #[error("the guest used up its {limit} units of fuel")]
     Fuel {
-        /// What it had.
+        /// The fuel of the call.
         limit: u64,
     },
 }

@@ -1,18 +1,28 @@
-//! What a module may cost to compile.
+//! Limits on the cost of compiling a module.
 
 use thiserror::Error as ThisError;
 use wasmparser::{FunctionBody, Operator, Parser, Payload};
 
-/// What a module may cost to compile: checked before a provider compiles it,
-/// since nothing can interrupt a compiler.
+/// Limits on the cost of compiling a module.
 ///
-/// A compiler's work on one function grows faster than the function. Cranelift
-/// took 13 s for 60 KB of nested loops, 20 s for 300 KB of nested blocks, over a
-/// minute for 15 KB of loops over many locals, and 55 s and 3.7 GiB for 7 MB of
-/// straight code. The defaults
-/// leave room for what compilers emit, and refuse such modules. Their sum over
-/// a module is bounded by its size alone: compile what nobody trusts where it
-/// can be waited for.
+/// A provider checks them before it compiles, since nothing can interrupt a
+/// compiler. The time for one function grows faster than the function:
+/// Cranelift took 13 s for 60 KB of nested loops, 20 s for 300 KB of nested
+/// blocks, over a minute for 15 KB of loops over many locals, and 55 s and
+/// 3.7 GiB for 7 MB of straight code. The defaults refuse such modules and
+/// accept the output of common compilers.
+///
+/// The total over all functions is bounded only by
+/// [`max_bytes`](ModuleLimits::max_bytes): compile untrusted modules on a
+/// thread that you can afford to block.
+///
+/// ```
+/// use wapc_host::{ModuleLimitError, ModuleLimits};
+///
+/// let limits = ModuleLimits::default().max_bytes(1024);
+/// let refused = limits.check(&[0; 2000]);
+/// assert_eq!(refused, Err(ModuleLimitError::Bytes { bytes: 2000, limit: 1024 }));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ModuleLimits {
@@ -20,12 +30,13 @@ pub struct ModuleLimits {
     pub max_bytes: usize,
     /// Bytes of one function's body. Default: 1 MiB.
     pub max_function_bytes: usize,
-    /// Blocks in blocks in one function, loops and ifs among them. Default:
-    /// 20,000.
+    /// Nesting depth of the blocks of one function, loops and ifs included.
+    /// Default: 20,000.
     pub max_block_depth: usize,
-    /// Loops in loops in one function. Default: 4,000.
+    /// Nesting depth of the loops of one function. Default: 4,000.
     pub max_loop_depth: usize,
-    /// Loops times locals of one function. Default: 250,000.
+    /// Number of loops times number of locals of one function. Default:
+    /// 250,000.
     pub max_loops_by_locals: usize,
 }
 
@@ -42,7 +53,8 @@ impl Default for ModuleLimits {
 }
 
 impl ModuleLimits {
-    /// No limits at all: for modules that are trusted like the program itself.
+    /// Returns settings without any limit, for modules that are trusted like
+    /// the program itself.
     #[must_use]
     pub const fn unlimited() -> Self {
         Self {
@@ -89,15 +101,14 @@ impl ModuleLimits {
         self
     }
 
-    /// Checks a binary that is about to be compiled. For engines.
+    /// Checks a binary. An engine calls this before it compiles.
     ///
-    /// What does not parse is let through: the engine says what is wrong with
-    /// it. Most functions are too short to be above a limit, and not looked
-    /// into; most others only for the bytes that blocks begin with.
+    /// A binary that does not parse passes, and the engine reports the error.
+    /// Most functions are too short to exceed a limit and are not decoded.
     ///
     /// # Errors
     ///
-    /// The first limit that the module is above.
+    /// The first limit that the module exceeds.
     pub fn check(&self, binary: &[u8]) -> Result<(), ModuleLimitError> {
         if binary.len() > self.max_bytes {
             return Err(ModuleLimitError::Bytes {
@@ -148,11 +159,12 @@ impl ModuleLimits {
                 && loops <= self.max_loop_depth
                 && loops.saturating_mul(locals) <= self.max_loops_by_locals
         };
-        // Most functions have fewer bytes than may be blocks and loops.
+        // Most functions have fewer bytes than the limits allow blocks and
+        // loops.
         if within(bytes.len(), bytes.len()) {
             return Ok(());
         }
-        // At least as many as there are blocks and loops.
+        // Upper bounds: an operand may have the value of an opcode.
         let blocks = bytes.iter().filter(|byte| BLOCKS.contains(byte)).count();
         let loops = bytes.iter().filter(|byte| **byte == LOOP).count();
         if within(blocks, loops) {
@@ -206,15 +218,16 @@ fn locals(body: &FunctionBody<'_>) -> usize {
 #[derive(Default)]
 struct Nesting {
     loops: usize,
-    /// Of those in each other.
+    /// The nesting depth of loops.
     loop_depth: usize,
+    /// The nesting depth of all blocks.
     block_depth: usize,
 }
 
 impl Nesting {
     fn from_body(body: &FunctionBody<'_>) -> Self {
         let mut found = Self::default();
-        // Of each block that is open, whether it is a loop.
+        // For each open block, `true` if it is a loop.
         let mut open = Vec::new();
         let mut loop_depth = 0;
         let Ok(operators) = body.get_operators_reader() else {
@@ -240,14 +253,14 @@ impl Nesting {
     }
 }
 
-/// Which of the [`ModuleLimits`] a module is above.
+/// The one of the [`ModuleLimits`] that a module exceeds.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum ModuleLimitError {
     /// The binary is longer than [`ModuleLimits::max_bytes`].
     #[error("a module of {bytes} bytes is above the limit of {limit} bytes")]
     Bytes {
-        /// Its length.
+        /// The length of the binary.
         bytes: usize,
         /// The limit.
         limit: usize,
@@ -255,40 +268,40 @@ pub enum ModuleLimitError {
     /// A function is longer than [`ModuleLimits::max_function_bytes`].
     #[error("function {function} of {bytes} bytes is above the limit of {limit} bytes")]
     FunctionBytes {
-        /// Its index in the module.
+        /// The function's index in the module.
         function: usize,
-        /// Its length.
+        /// The length of its body.
         bytes: usize,
         /// The limit.
         limit: usize,
     },
-    /// Blocks are deeper in each other than [`ModuleLimits::max_block_depth`].
+    /// Blocks are nested deeper than [`ModuleLimits::max_block_depth`].
     #[error("function {function} has blocks in blocks {depth} deep, above the limit of {limit}")]
     BlockDepth {
-        /// Its index in the module.
+        /// The function's index in the module.
         function: usize,
-        /// How deep.
+        /// The nesting depth.
         depth: usize,
         /// The limit.
         limit: usize,
     },
-    /// Loops are deeper in each other than [`ModuleLimits::max_loop_depth`].
+    /// Loops are nested deeper than [`ModuleLimits::max_loop_depth`].
     #[error("function {function} has loops in loops {depth} deep, above the limit of {limit}")]
     LoopDepth {
-        /// Its index in the module.
+        /// The function's index in the module.
         function: usize,
-        /// How deep.
+        /// The nesting depth.
         depth: usize,
         /// The limit.
         limit: usize,
     },
-    /// Loops times locals are more than
+    /// The number of loops times the number of locals exceeds
     /// [`ModuleLimits::max_loops_by_locals`].
     #[error(
         "function {function}: its loops times its locals are {product}, above the limit of {limit}"
     )]
     LoopsByLocals {
-        /// Its index in the module.
+        /// The function's index in the module.
         function: usize,
         /// The product.
         product: usize,

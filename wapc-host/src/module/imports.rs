@@ -3,7 +3,15 @@
 
 use super::types::{ExternType, ValueType};
 
-/// The type of the host function `module.name`, if there is one.
+/// Returns the type of the host function `module.name`, if there is one.
+///
+/// ```
+/// use wapc_host::module::provided;
+///
+/// let host_call = provided("wapc", "__host_response_len").unwrap();
+/// assert_eq!(host_call.to_string(), "a function () -> i32");
+/// assert_eq!(provided("wapc", "no_such_function"), None);
+/// ```
 #[must_use]
 pub fn provided(module: &str, name: &str) -> Option<ExternType> {
     let functions: &[(&str, &str)] = match module {
@@ -55,7 +63,7 @@ const WAPC_FUNCTIONS: &[(&str, &str)] = &[
     ("__host_response_len", ">i"),
 ];
 
-/// What AssemblyScript guests may import besides.
+/// The function that AssemblyScript guests import in addition.
 const ENV_FUNCTIONS: &[(&str, &str)] = &[("abort", "iiii")];
 
 /// WASI preview 1; `wasi_unstable` has the same without `sock_accept`.

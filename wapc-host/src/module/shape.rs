@@ -8,32 +8,49 @@ use super::{
     types::ExternType,
 };
 
-/// The facts about a guest module that an engine needs.
+/// The imports and exports of a guest module, checked.
+///
+/// ```
+/// use wapc_host::module::{ExternType, GuestShape, ValueType::I32};
+///
+/// // An engine lists these from its compiled module.
+/// let guest_call = ExternType::Function(vec![I32, I32], vec![I32]);
+/// let exports = [("memory", ExternType::Memory), ("__guest_call", guest_call)];
+/// let shape = GuestShape::new([], exports)?;
+/// assert!(!shape.imports_wasi && shape.start_functions.is_empty());
+///
+/// let missing = GuestShape::new([], []).unwrap_err();
+/// assert_eq!(missing.to_string(), "the module does not export `memory`, a memory");
+/// # Ok::<(), wapc_host::module::ModuleError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GuestShape {
-    /// The start functions that it exports, in the order in which they run.
-    /// The start section is not among them: instantiation runs it.
+    /// The start functions that the guest exports, in the order in which they
+    /// run. The start section is not included: instantiation runs it.
     pub start_functions: Vec<StartFunction>,
-    /// Whether it imports anything of WASI, of either name.
+    /// The guest imports functions of WASI, from `wasi_snapshot_preview1` or
+    /// `wasi_unstable`.
     pub imports_wasi: bool,
 }
 
 impl GuestShape {
-    /// The shape of a module with these imports (module, name, type) and
-    /// exports (name, type).
+    /// Checks the imports (module, name, type) and the exports (name, type) of
+    /// a module.
     ///
     /// # Errors
     ///
-    /// [`ModuleError::MissingExport`], [`ModuleError::ExportType`],
-    /// [`ModuleError::UnknownImport`] and [`ModuleError::ImportType`], for the
-    /// wrong import that comes first by name, or else the first wrong export.
+    /// [`ModuleError::UnknownImport`] or [`ModuleError::ImportType`] for the
+    /// first wrong import in the order of names; otherwise
+    /// [`ModuleError::MissingExport`] or [`ModuleError::ExportType`] for the
+    /// first wrong export.
     pub fn new<'m>(
         imports: impl IntoIterator<Item = (&'m str, &'m str, ExternType)>,
         exports: impl IntoIterator<Item = (&'m str, ExternType)>,
     ) -> Result<Self, ModuleError> {
         let mut shape = Self::default();
-        // Engines list imports in different orders, and must name the same one.
+        // Engines list imports in different orders, but must report the same
+        // one.
         let mut imports: Vec<_> = imports.into_iter().collect();
         imports
             .sort_by_cached_key(|(module, name, expected)| (*module, *name, expected.to_string()));
@@ -86,10 +103,10 @@ pub enum StartFunction {
 }
 
 impl StartFunction {
-    /// All of them, in the order in which they run.
+    /// All start functions, in the order in which they run.
     pub const ALL: [Self; 4] = [Self::Section, Self::Command, Self::Reactor, Self::Wapc];
 
-    /// The name under which a guest exports it; the start section has none.
+    /// Returns the name of the export; the start section has none.
     #[must_use]
     pub const fn export(self) -> Option<&'static str> {
         match self {

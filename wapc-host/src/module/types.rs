@@ -1,8 +1,8 @@
-//! The types of imports and exports, as far as a host is concerned.
+//! The types of imports and exports, in the detail that a host needs.
 
 use std::fmt;
 
-/// The type of a value, as far as a host is concerned.
+/// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_enums,
@@ -36,7 +36,7 @@ impl fmt::Display for ValueType {
     }
 }
 
-/// The type of an import or export, as far as a host is concerned.
+/// The type of an import or export, in the detail that a host needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     clippy::exhaustive_enums,
@@ -45,7 +45,7 @@ impl fmt::Display for ValueType {
 pub enum ExternType {
     /// A function with these parameters and results.
     Function(Vec<ValueType>, Vec<ValueType>),
-    /// A memory with 32-bit addresses, of one thread.
+    /// A memory with 32-bit addresses that is not shared.
     Memory,
     /// A memory of another kind: 64-bit or shared.
     OtherMemory,
