@@ -51,7 +51,7 @@ impl ScriptedGuest {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`](crate::EngineError::Stopped) if the lengths are
+    /// [`EngineError::Stopped`] if the lengths are
     /// not those of the call, or the operation is not UTF-8.
     pub fn request(&mut self, op: i32, msg: i32) -> Result<(String, Vec<u8>), EngineError> {
         let (op_length, msg_length) = (length(op), length(msg));
@@ -68,7 +68,7 @@ impl ScriptedGuest {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`](crate::EngineError::Stopped) if the response is
+    /// [`EngineError::Stopped`] if the response is
     /// over the host's limits, or the call is over.
     pub fn respond(&mut self, response: &[u8]) -> Result<i32, EngineError> {
         let (ptr, len) = self.write(response)?;
@@ -80,7 +80,7 @@ impl ScriptedGuest {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`](crate::EngineError::Stopped) if the error is over
+    /// [`EngineError::Stopped`] if the error is over
     /// the host's limits, or the call is over.
     pub fn fail(&mut self, error: &[u8]) -> Result<i32, EngineError> {
         let (ptr, len) = self.write(error)?;
@@ -93,7 +93,7 @@ impl ScriptedGuest {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`](crate::EngineError::Stopped) if the host ends the
+    /// [`EngineError::Stopped`] if the host ends the
     /// guest: a limit, a deadline, a cancelled call.
     pub fn ask(&mut self, payload: &[u8]) -> Result<Result<Vec<u8>, Vec<u8>>, EngineError> {
         let (ptr, len) = self.write(&[b"bindnsop", payload].concat())?;
@@ -122,7 +122,7 @@ impl ScriptedGuest {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`](crate::EngineError::Stopped) if the call's log is
+    /// [`EngineError::Stopped`] if the call's log is
     /// over the host's limit.
     pub fn log(&mut self, line: &str) -> Result<(), EngineError> {
         let (ptr, len) = self.write(line.as_bytes())?;
