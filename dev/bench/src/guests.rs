@@ -9,6 +9,10 @@ use guest_fixtures::generate::{Entry, large_guest};
 pub enum Dialect {
     Wapc,
     /// Extism's own protocol; its guests export `echo`.
+    #[cfg_attr(
+        not(feature = "peer-extism"),
+        expect(dead_code, reason = "only that peer speaks it")
+    )]
     Extism,
 }
 
