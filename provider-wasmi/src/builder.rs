@@ -7,7 +7,7 @@ use std::{
     thread::available_parallelism,
 };
 
-use wapc_host::{Interruption, ModuleError, ModuleLimits, WasiSettings, module};
+use wapc_host::{Interruption, ModuleLimits, WasiSettings, error::ModuleError, module};
 use wasmi::{Engine, Module};
 
 use crate::{WasmiEngineProvider, engine::EngineSettings, sharded_module::ShardedModule};
@@ -78,7 +78,7 @@ impl Builder {
     ///     .interruption(Interruption::Fuel)
     ///     .build(guest)?;
     /// assert_eq!(provider.interruption(), Interruption::Fuel);
-    /// # Ok::<(), wapc_host::ModuleError>(())
+    /// # Ok::<(), wapc_host::error::ModuleError>(())
     /// ```
     #[must_use]
     pub fn engine(mut self, engine: Engine) -> Self {
@@ -110,7 +110,7 @@ impl Builder {
     /// let provider = WasmiEngineProvider::builder()
     ///     .engines(NonZeroUsize::MIN)
     ///     .build(guest)?;
-    /// # Ok::<(), wapc_host::ModuleError>(())
+    /// # Ok::<(), wapc_host::error::ModuleError>(())
     /// ```
     #[must_use]
     pub const fn engines(mut self, engines: NonZeroUsize) -> Self {
@@ -156,7 +156,7 @@ impl Builder {
 
     /// Sets the stack that the nested calls of a guest may use, in bytes. By
     /// default 512 KiB. A guest that needs more traps with
-    /// [`TrapCode::StackOverflow`](wapc_host::TrapCode::StackOverflow).
+    /// [`TrapCode::StackOverflow`](wapc_host::error::TrapCode::StackOverflow).
     ///
     /// This is the interpreter's stack, on the heap. A call takes 8 bytes for
     /// each parameter, local and operand (16 for a vector), and counts for at
@@ -166,7 +166,7 @@ impl Builder {
     ///
     /// ```
     /// use provider_wasmi::WasmiEngineProvider;
-    /// use wapc_host::{Error, TrapCode, WapcHost};
+    /// use wapc_host::{Error, WapcHost, error::TrapCode};
     ///
     /// let guest = br#"(module
     ///     (memory (export "memory") 1)
@@ -202,7 +202,7 @@ impl Builder {
     ///
     /// ```
     /// use provider_wasmi::WasmiEngineProvider;
-    /// use wapc_host::{DirAccess, Stdout, WasiSettings};
+    /// use wapc_host::{WasiSettings, wasi::{DirAccess, Stdout}};
     ///
     /// let guest = br#"(module
     ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
@@ -220,7 +220,7 @@ impl Builder {
     ///             .stdout(Stdout::Inherited),
     ///     )
     ///     .build(guest)?;
-    /// # Ok::<(), wapc_host::ModuleError>(())
+    /// # Ok::<(), wapc_host::error::ModuleError>(())
     /// ```
     #[must_use]
     pub fn wasi(mut self, wasi: WasiSettings) -> Self {
@@ -258,7 +258,7 @@ impl Builder {
     /// Such a module is not rewritten. Its start section cannot be interrupted
     /// by time; it gets the fuel that a guest uses in about that time. A guest
     /// that is interrupted in `table.grow` cannot be resumed, and fails with
-    /// [`EngineError::Other`](wapc_host::EngineError::Other). Instructions that
+    /// [`EngineError::Other`](wapc_host::error::EngineError::Other). Instructions that
     /// wasmi 2.0 miscompiles stay as they are, and one of them takes a guest out
     /// of its sandbox: use this for trusted modules only.
     ///

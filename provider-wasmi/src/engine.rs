@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use wapc_host::{Interruption, ModuleError};
+use wapc_host::{Interruption, error::ModuleError};
 use wasmi::{CompilationMode, Config, CustomFuelCosts, Engine, Module, Store};
 
 /// Translates a binary, all functions at once.

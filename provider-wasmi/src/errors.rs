@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use wapc_host::{EngineError, LimitError, ModuleState, ProtocolError, StopReason, Trap, TrapCode};
+use wapc_host::{
+    ModuleState,
+    error::{EngineError, LimitError, ProtocolError, StopReason, Trap, TrapCode},
+};
 use wapc_wasi::NoReturn;
 use wasmi::{
     Error,

@@ -3,8 +3,10 @@
 use std::ops::ControlFlow;
 
 use wapc_host::{
-    AsyncCall, EngineError, GuestInstance, GuestReturn, Interruption, ModuleError, ModuleState,
-    WasiSettings, module::GuestShape,
+    Interruption, ModuleState, WasiSettings,
+    engine::{AsyncCall, GuestInstance, GuestReturn},
+    error::{EngineError, ModuleError},
+    module::GuestShape,
 };
 use wapc_wasi::Wasi;
 use wasmi::{Instance, Linker, Module, Store, TypedFunc};

@@ -74,8 +74,9 @@ use std::{
 };
 
 use wapc_host::{
-    BoxFuture, EngineError, GuestInstance, Interruption, ModuleError, ModuleState,
-    WebAssemblyEngineProvider,
+    BoxFuture, Interruption, ModuleState, WebAssemblyEngineProvider,
+    engine::GuestInstance,
+    error::{EngineError, ModuleError},
 };
 use wasmi::{Engine, Module};
 

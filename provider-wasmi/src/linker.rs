@@ -1,7 +1,9 @@
 //! Links the functions that the host provides to guests.
 
 use wapc_host::{
-    HostCallStart, ModuleState, PendingHostCall, ProtocolError, for_each_import,
+    ModuleState,
+    engine::{HostCallStart, PendingHostCall, for_each_import},
+    error::ProtocolError,
     module::{ExternType, ValueType},
 };
 use wapc_wasi::{Wasi, for_each_function};
@@ -25,7 +27,7 @@ pub(crate) struct Data {
     pub(crate) resumes_table_growth: bool,
 }
 
-/// Links the imports of [`wapc_host::for_each_import`] to the methods of
+/// Links the imports of [`wapc_host::engine::for_each_import`] to the methods of
 /// [`ModuleState`].
 macro_rules! link {
     (

@@ -2,7 +2,10 @@
 
 use std::mem;
 
-use wapc_host::{EngineError, Interruption, ModuleState, StopReason};
+use wapc_host::{
+    Interruption, ModuleState,
+    error::{EngineError, StopReason},
+};
 use wasmi::Store;
 
 use crate::{errors::engine_error, linker::Data};

@@ -10,7 +10,7 @@ mod edit;
 mod interruptible;
 mod workarounds;
 
-use wapc_host::{ModuleError, module};
+use wapc_host::{error::ModuleError, module};
 use wasmi::{Engine, Module};
 
 use crate::engine::translate;

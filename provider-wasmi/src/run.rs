@@ -7,7 +7,7 @@
 
 use std::{future::poll_fn, mem, ops::ControlFlow, task::Poll};
 
-use wapc_host::{EngineError, GuestReturn};
+use wapc_host::{engine::GuestReturn, error::EngineError};
 use wasmi::{
     Error, Store, TypedFunc, TypedResumableCall, TypedResumableCallHostTrap,
     TypedResumableCallOutOfFuel, Val, WasmParams, WasmResults,

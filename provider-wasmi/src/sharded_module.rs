@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroUsize, sync::OnceLock};
 
-use wapc_host::{Interruption, ModuleError};
+use wapc_host::{Interruption, error::ModuleError};
 use wasmi::{Engine, Module};
 
 use crate::{

@@ -8,8 +8,8 @@ use std::{
 
 use provider_wasmi::WasmiEngineProvider;
 use wapc_host::{
-    BoxError, Error, Interruption, Limits, ModuleError, OwnedHostCall, WapcHost,
-    WebAssemblyEngineProvider,
+    BoxError, Error, Interruption, Limits, OwnedHostCall, WapcHost, WebAssemblyEngineProvider,
+    error::ModuleError,
 };
 use wasmi::{Config, Engine, Module};
 

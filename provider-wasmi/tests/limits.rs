@@ -8,8 +8,8 @@ use std::{
 
 use provider_wasmi::WasmiEngineProvider;
 use wapc_host::{
-    BoxError, CallOptions, CancelHandle, EngineError, Error, Interruption, LimitError, Limits,
-    StartFunction, StopReason, TrapCode, WapcHost,
+    BoxError, CallOptions, CancelHandle, Error, Interruption, Limits, WapcHost,
+    error::{EngineError, LimitError, StartFunction, StopReason, TrapCode},
 };
 
 /// Time enough on a busy machine; the deadlines below are far from it.

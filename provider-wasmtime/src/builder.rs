@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use wapc_host::{Interruption, ModuleError, ModuleLimits, WasiSettings, module};
+use wapc_host::{Interruption, ModuleLimits, WasiSettings, error::ModuleError, module};
 use wasmtime::{Engine, Module};
 
 use crate::{
@@ -65,7 +65,7 @@ impl Builder {
     /// host's [`Limits`](wapc_host::Limits) must not have timeouts.
     ///
     /// While timed calls run, the provider increments the engine's epoch every
-    /// 2 ms ([`wapc_host::clock::TICK`]). If the program counts epochs itself for
+    /// 2 ms ([`wapc_host::engine::clock::TICK`]). If the program counts epochs itself for
     /// other stores, set [`Builder::interruption`] to [`Interruption::Off`] or
     /// [`Interruption::Fuel`], which prevents that.
     ///
@@ -144,7 +144,7 @@ impl Builder {
     /// default 512 KiB.
     ///
     /// A guest that recurses deeper traps with
-    /// [`TrapCode::StackOverflow`](wapc_host::TrapCode::StackOverflow). The depth
+    /// [`TrapCode::StackOverflow`](wapc_host::error::TrapCode::StackOverflow). The depth
     /// depends on the frames of its functions. Every thread that calls the guest
     /// must have that much stack left, and enough for the host callback: a thread
     /// that runs out of stack aborts the process. Rust's threads have 2 MiB by
@@ -162,7 +162,7 @@ impl Builder {
     ///
     /// ```
     /// use provider_wasmtime::WasmtimeEngineProvider;
-    /// use wapc_host::{Error, TrapCode, WapcHost};
+    /// use wapc_host::{Error, WapcHost, error::TrapCode};
     ///
     /// let guest = br#"(module
     ///     (memory (export "memory") 1)
@@ -218,7 +218,7 @@ impl Builder {
     ///         (i32.const 1)))"#;
     ///
     /// let provider = WasmtimeEngineProvider::builder().winch().build(guest)?;
-    /// # Ok::<(), wapc_host::ModuleError>(())
+    /// # Ok::<(), wapc_host::error::ModuleError>(())
     /// ```
     #[cfg(feature = "winch")]
     #[must_use]
@@ -278,7 +278,7 @@ impl Builder {
     ///
     /// ```
     /// use provider_wasmtime::WasmtimeEngineProvider;
-    /// use wapc_host::{DirAccess, Stdout, WasiSettings};
+    /// use wapc_host::{WasiSettings, wasi::{DirAccess, Stdout}};
     ///
     /// let guest = br#"(module
     ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
@@ -296,7 +296,7 @@ impl Builder {
     ///             .stdout(Stdout::Inherited),
     ///     )
     ///     .build(guest)?;
-    /// # Ok::<(), wapc_host::ModuleError>(())
+    /// # Ok::<(), wapc_host::error::ModuleError>(())
     /// ```
     #[must_use]
     pub fn wasi(mut self, wasi: WasiSettings) -> Self {

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use wapc_host::{Interruption, clock};
+use wapc_host::{Interruption, engine::clock};
 use wasmtime::{Config, Engine, EngineWeak, Error};
 
 use crate::Pooling;

@@ -1,6 +1,9 @@
 //! Translates errors between wasmtime and the host.
 
-use wapc_host::{EngineError, Frame, ModuleState, StopReason, Trap, TrapCode};
+use wapc_host::{
+    ModuleState,
+    error::{EngineError, Frame, StopReason, Trap, TrapCode},
+};
 use wapc_wasi::NoReturn;
 use wasmtime::{Error, WasmBacktrace};
 

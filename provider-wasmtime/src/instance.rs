@@ -9,10 +9,12 @@ use std::{
 };
 
 #[cfg(feature = "async")]
-use wapc_host::AsyncCall;
+use wapc_host::engine::AsyncCall;
 use wapc_host::{
-    EngineError, GuestInstance, GuestReturn, Interruption, ModuleError, ModuleState, StartFunction,
-    WasiSettings, module::GuestShape,
+    Interruption, ModuleState, WasiSettings,
+    engine::{GuestInstance, GuestReturn},
+    error::{EngineError, ModuleError, StartFunction},
+    module::GuestShape,
 };
 use wapc_wasi::Wasi;
 use wasmtime::{

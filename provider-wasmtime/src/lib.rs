@@ -63,7 +63,9 @@ use std::{fmt, sync::Arc};
 #[cfg(feature = "async")]
 use wapc_host::BoxFuture;
 use wapc_host::{
-    EngineError, GuestInstance, Interruption, ModuleError, ModuleState, WebAssemblyEngineProvider,
+    Interruption, ModuleState, WebAssemblyEngineProvider,
+    engine::GuestInstance,
+    error::{EngineError, ModuleError},
 };
 pub use wasmtime;
 use wasmtime::{Engine, Module};

@@ -1,9 +1,11 @@
 //! Links the functions that the host provides to guests.
 
 #[cfg(feature = "async")]
-use wapc_host::HostCallStart;
+use wapc_host::engine::HostCallStart;
 use wapc_host::{
-    ModuleState, ProtocolError, for_each_import,
+    ModuleState,
+    engine::for_each_import,
+    error::ProtocolError,
     module::{ExternType, ValueType},
 };
 use wapc_wasi::{Wasi, for_each_function};
@@ -21,7 +23,7 @@ pub(crate) struct Data {
     pub(crate) wasi: Option<Wasi>,
 }
 
-/// Links the imports of [`wapc_host::for_each_import`] to the methods of
+/// Links the imports of [`wapc_host::engine::for_each_import`] to the methods of
 /// [`ModuleState`].
 macro_rules! link {
     (

@@ -1,6 +1,6 @@
 //! Epochs and fuel: the interruption of guests by time and by a budget.
 
-use wapc_host::{EngineError, Interruption};
+use wapc_host::{Interruption, error::EngineError};
 use wasmtime::{Error, Store, UpdateDeadline};
 
 use crate::linker::Data;

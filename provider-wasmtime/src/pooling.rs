@@ -80,7 +80,7 @@ impl Pooling {
     /// module with more memories or tables gets no instance
     /// ([`PoolError::SlotTooSmall`]).
     ///
-    /// [`ModuleError::Refused`]: wapc_host::ModuleError::Refused
+    /// [`ModuleError::Refused`]: wapc_host::error::ModuleError::Refused
     #[must_use]
     pub const fn limits(mut self, limits: &Limits) -> Self {
         self.max_memories = limits.max_memories;
@@ -147,7 +147,7 @@ impl Pooling {
 }
 
 /// Why a pool has no slot for an instance: the cause in
-/// [`EngineError::Other`](wapc_host::EngineError::Other), in
+/// [`EngineError::Other`](wapc_host::error::EngineError::Other), in
 /// [`Error::Init`](wapc_host::Error::Init) mostly. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]

@@ -8,7 +8,7 @@ use std::{
 
 use thiserror::Error as ThisError;
 use twox_hash::{XxHash3_64, XxHash3_128};
-use wapc_host::ModuleError;
+use wapc_host::error::ModuleError;
 use wasmtime::{Engine, Module};
 
 use crate::{Builder, WasmtimeEngineProvider};
@@ -42,7 +42,7 @@ impl Builder {
     /// };
     /// assert!(check(guest).is_ok());
     /// assert!(matches!(check(b"new code"), Err(PrecompiledError::Stale)));
-    /// # Ok::<(), wapc_host::ModuleError>(())
+    /// # Ok::<(), wapc_host::error::ModuleError>(())
     /// ```
     ///
     /// # Errors

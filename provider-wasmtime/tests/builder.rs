@@ -4,8 +4,8 @@ use std::{thread, time::Duration};
 
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{
-    BoxError, CallOptions, Error, Interruption, Limits, ModuleError, TrapCode, WapcHost,
-    WebAssemblyEngineProvider,
+    BoxError, CallOptions, Error, Interruption, Limits, WapcHost, WebAssemblyEngineProvider,
+    error::{ModuleError, TrapCode},
 };
 use wasmtime::{Config, Engine, Module, OptLevel};
 

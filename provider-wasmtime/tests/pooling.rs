@@ -5,7 +5,8 @@ use std::{sync::Barrier, thread};
 
 use provider_wasmtime::{PoolError, Pooling, WasmtimeEngineProvider};
 use wapc_host::{
-    BoxError, EngineError, Error, Limits, ModuleError, Reuse, WapcHost, WebAssemblyEngineProvider,
+    BoxError, Error, Limits, Reuse, WapcHost, WebAssemblyEngineProvider,
+    error::{EngineError, ModuleError},
 };
 use wasmtime::Engine;
 

@@ -4,7 +4,7 @@
 use std::{fs::File, io::Cursor};
 
 use provider_wasmtime::{Builder, Pooling, Precompiled, PrecompiledError, WasmtimeEngineProvider};
-use wapc_host::{Interruption, ModuleError, module};
+use wapc_host::{Interruption, error::ModuleError, module};
 use wasmtime::{Config, Engine, Module, OptLevel};
 
 const GUEST: &[u8] = include_bytes!("../../guest-fixtures/wat/hello.wat");

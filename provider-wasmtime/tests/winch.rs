@@ -4,7 +4,10 @@
 use std::{io::Cursor, time::Duration};
 
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{CallOptions, Error, Interruption, LimitError, Limits, ModuleError, WapcHost};
+use wapc_host::{
+    CallOptions, Error, Interruption, Limits, WapcHost,
+    error::{LimitError, ModuleError},
+};
 use wasmtime::Engine;
 
 const ECHO: &str = include_str!("../../guest-fixtures/wat/echo.wat");

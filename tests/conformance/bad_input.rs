@@ -2,7 +2,7 @@
 
 use conformance::{Engine, chain};
 use guest_fixtures::HELLO_RUST;
-use wapc_host::{Error, ModuleError, WapcHost, WasiSettings};
+use wapc_host::{Error, WapcHost, WasiSettings, error::ModuleError};
 
 use crate::Case;
 

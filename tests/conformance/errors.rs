@@ -9,8 +9,8 @@ use conformance::{
 };
 use guest_fixtures::wat;
 use wapc_host::{
-    CallOptions, CancelHandle, Error, ErrorKind, Interruption, Limits, Spent, TrapCode, WapcHost,
-    WasiSettings,
+    CallOptions, CancelHandle, Error, Interruption, Limits, WapcHost, WasiSettings,
+    error::{ErrorKind, Spent, TrapCode},
 };
 
 use crate::Case;

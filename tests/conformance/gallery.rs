@@ -14,8 +14,8 @@ use conformance::{
 use guest_fixtures::WAT;
 use tempfile::TempDir;
 use wapc_host::{
-    BoxError, BoxFuture, DirAccess, Error, HostBuilder, Limits, OwnedHostCall, Stdin, WapcHost,
-    WasiSettings,
+    BoxError, BoxFuture, Error, HostBuilder, Limits, OwnedHostCall, WapcHost, WasiSettings,
+    wasi::{DirAccess, Stdin},
 };
 
 use crate::{Case, async_calls::on_a_runtime};

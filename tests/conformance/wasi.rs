@@ -5,7 +5,11 @@ use std::{fs, path::Path, sync::Arc};
 use conformance::{Engine, answer, chain};
 use guest_fixtures::{HELLO_RUST_WASI, REACTOR_C, wat};
 use tempfile::TempDir;
-use wapc_host::{Capture, DirAccess, EngineError, Error, Stdin, Stdout, WapcHost, WasiSettings};
+use wapc_host::{
+    Error, WapcHost, WasiSettings,
+    error::EngineError,
+    wasi::{Capture, DirAccess, Stdin, Stdout},
+};
 
 use crate::Case;
 

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 use wapc_host::{
-    AsyncCall, BoxFuture, EngineError, GuestInstance, GuestReturn, Interruption, ModuleState,
-    WebAssemblyEngineProvider,
+    BoxFuture, Interruption, ModuleState, WebAssemblyEngineProvider,
+    engine::{AsyncCall, GuestInstance, GuestReturn},
+    error::EngineError,
 };
 
 /// Counters of the providers and instances that were made and dropped. Clones share

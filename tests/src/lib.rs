@@ -39,8 +39,8 @@ use std::{fmt, future::poll_fn, mem, task::Poll, time::Duration};
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::{Pooling, WasmtimeEngineProvider};
 use wapc_host::{
-    BoxError, Interruption, Limits, ModuleError, ModuleLimits, WapcHost, WasiSettings,
-    WebAssemblyEngineProvider,
+    BoxError, Interruption, Limits, ModuleLimits, WapcHost, WasiSettings,
+    WebAssemblyEngineProvider, error::ModuleError,
 };
 
 /// wasmi reports no functions with its traps.

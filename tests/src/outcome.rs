@@ -1,6 +1,9 @@
 //! The outcome of a call, as `guest-fixtures/wat/README.md` writes it.
 
-use wapc_host::{EngineError, Error, LimitError, ModuleError, ProtocolError, StopReason, TrapCode};
+use wapc_host::{
+    Error,
+    error::{EngineError, LimitError, ModuleError, ProtocolError, StopReason, TrapCode},
+};
 
 use crate::chain;
 

@@ -5,12 +5,17 @@ use std::time::Duration;
 use thiserror::Error as ThisError;
 
 pub use self::{
+    counts::ErrorCounts,
     engine::{BoxError, EngineError},
     stop::{ProtocolError, StopReason},
     trap::{Frame, Trap, TrapCode},
 };
-use crate::limits::guest::LimitError;
+pub use crate::{
+    limits::{guest::LimitError, module::ModuleLimitError},
+    module::{ModuleError, StartFunction},
+};
 
+pub(crate) mod counts;
 mod engine;
 mod stop;
 mod trap;
@@ -22,7 +27,7 @@ mod trap;
 /// with it the state of the guest, is kept.
 ///
 /// ```
-/// use wapc_host::{Error, ErrorKind, engine::scripted::ScriptedProvider};
+/// use wapc_host::{Error, engine::scripted::ScriptedProvider, error::ErrorKind};
 ///
 /// let guest = ScriptedProvider::new(|guest, _, _| guest.fail(b"out of stock"));
 /// let host = guest.host()?;
@@ -43,7 +48,7 @@ mod trap;
 ///
 /// ```
 /// use std::error::Error as _;
-/// use wapc_host::{Trap, TrapCode, engine::scripted::ScriptedProvider};
+/// use wapc_host::{engine::scripted::ScriptedProvider, error::{Trap, TrapCode}};
 ///
 /// let guest = ScriptedProvider::new(|_, _, _| Err(Trap::new(TrapCode::Unreachable, vec![]).into()));
 /// let error = guest.host()?.call("crash", b"").unwrap_err();
@@ -221,7 +226,7 @@ macro_rules! kinds {
         /// The kinds of [`Error`], for counters and labels.
         ///
         /// ```
-        /// use wapc_host::{ErrorKind, engine::scripted::ScriptedProvider};
+        /// use wapc_host::{engine::scripted::ScriptedProvider, error::ErrorKind};
         ///
         /// let host = ScriptedProvider::new(|guest, _, _| guest.fail(b"no")).host()?;
         /// assert_eq!(host.call("order", b"").unwrap_err().kind(), ErrorKind::Guest);

@@ -4,7 +4,6 @@ mod admission;
 mod builder;
 mod call_async;
 mod checkout;
-mod counters;
 mod failure;
 mod generation;
 mod instances;
@@ -21,7 +20,6 @@ mod wait;
 pub use self::{
     builder::HostBuilder,
     checkout::{CheckedOut, CheckedOutAsync},
-    counters::ErrorCounts,
     service::{CallWith, WapcHost},
     settings::Reuse,
     stats::Stats,

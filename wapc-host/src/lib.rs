@@ -7,7 +7,8 @@
 //! `provider-wasmi` are two.
 //!
 //! ```
-//! # use wapc_host::{GuestInstance, GuestReturn, ModuleState, EngineError, WapcHost, WebAssemblyEngineProvider};
+//! # use wapc_host::{ModuleState, WapcHost, WebAssemblyEngineProvider};
+//! # use wapc_host::{engine::{GuestInstance, GuestReturn}, error::EngineError};
 //! # struct Echo(ModuleState);
 //! # #[derive(Clone)] struct EchoProvider;
 //! # impl WebAssemblyEngineProvider for EchoProvider {
@@ -36,25 +37,31 @@
 //! # Ok::<(), wapc_host::Error>(())
 //! ```
 //!
-//! The parts:
+//! The crate's root holds the names that users need:
 //!
-//! - [`WapcHost`] is the service object: call it from any thread.
-//! - [`HostCallback`] answers what guests ask of the host.
-//! - [`ModuleState`] is the conversation: one method for each function that
-//!   the host exports to guests. Engines call it; users never see it.
-//! - [`module`] decides, for every engine alike, which modules are guests.
-//! - [`Limits`] says what a guest may use up, and [`CallOptions`] what one
-//!   call may: a deadline, fuel, a [`CancelHandle`].
+//! - [`WapcHost`] is the service object: call it from any thread. Its
+//!   [`HostBuilder`] sets the number of instances, limits and times.
+//! - [`HostCallback`] and [`AsyncHostCallback`] answer the guest's calls to the
+//!   host.
+//! - [`Limits`] bound a guest, and [`CallOptions`] one call: a deadline, fuel,
+//!   a [`CancelHandle`].
 //! - [`Swap`] replaces the guest's code while it is called.
-//! - [`WasiSettings`] says what a guest gets of the outside world: nothing,
-//!   unless asked for.
-//! - [`Error`] is what a call can end in, [`EngineError`] what an engine
-//!   reports.
+//! - [`WasiSettings`] grant a guest access to the outside world. By default
+//!   they grant nothing.
+//! - [`Error`] is the error of calls and swaps.
+//! - [`WebAssemblyEngineProvider`] is a compiled module on some engine, and
+//!   [`ModuleState`] the conversation with one of its instances: one method for
+//!   each function that the host exports to guests.
+//!
+//! The modules hold the rest: [`error`] all that an [`Error`] may contain,
+//! [`wasi`] the parts of [`WasiSettings`], [`engine`] the contract for authors
+//! of engines, and [`module`] the check, the same for every engine, whether a
+//! module is a guest.
 
 mod block_on;
-pub mod clock;
+mod clock;
 pub mod engine;
-mod error;
+pub mod error;
 mod host;
 mod limits;
 #[cfg(all(test, shuttle))]
@@ -64,32 +71,25 @@ mod pool;
 mod protocol;
 mod swap;
 mod sync;
-mod wasi;
+pub mod wasi;
 
-pub use engine::guest_call::GuestCall;
-pub use engine::outcome::{CallEnd, GuestReturn};
-pub use engine::provider::{AsyncCall, GuestInstance, WebAssemblyEngineProvider};
-pub use error::{
-    BoxError, EngineError, Error, ErrorKind, Frame, ProtocolError, Spent, StopReason, Trap,
-    TrapCode,
-};
+pub use engine::provider::WebAssemblyEngineProvider;
+pub use error::{BoxError, Error};
 pub use host::{
-    CallWith, CheckedOut, CheckedOutAsync, CompileTier, ErrorCounts, HostBuilder, Reuse, Stats,
-    Tier, Tiers, WapcHost,
+    CallWith, CheckedOut, CheckedOutAsync, CompileTier, HostBuilder, Reuse, Stats, Tier, Tiers,
+    WapcHost,
 };
-pub use limits::call::CallOptions;
-pub use limits::cancel::CancelHandle;
-pub use limits::guest::{LimitError, Limits};
-pub use limits::interruption::Interruption;
-pub use limits::module::{ModuleLimitError, ModuleLimits};
-pub use module::{ModuleError, StartFunction};
-pub use protocol::budget::CallMonitor;
-pub use protocol::callback::{AsyncHostCallback, HostCallback};
-pub use protocol::host_call::{BoxFuture, HostCall, OwnedHostCall};
-pub use protocol::pending::{HostCallResult, HostCallStart, PendingHostCall};
-pub use protocol::state::ModuleState;
+pub use limits::{
+    call::CallOptions, cancel::CancelHandle, guest::Limits, interruption::Interruption,
+    module::ModuleLimits,
+};
+pub use protocol::{
+    callback::{AsyncHostCallback, HostCallback},
+    host_call::{BoxFuture, HostCall, OwnedHostCall},
+    state::ModuleState,
+};
 pub use swap::Swap;
-pub use wasi::{Capture, DirAccess, MappedDir, Stdin, Stdout, WasiSettings};
+pub use wasi::WasiSettings;
 
 /// The example in the README compiles.
 #[cfg(doctest)]

@@ -22,9 +22,13 @@ use std::{
 use shuttle::{future, sync::atomic::AtomicUsize, thread};
 
 use crate::{
-    EngineError, Error, GuestInstance, GuestReturn, HostBuilder, Interruption, Limits, ModuleState,
-    Tier, Tiers, WapcHost, WebAssemblyEngineProvider,
-    engine::scripted::{ScriptedGuest, ScriptedProvider, answer},
+    Error, HostBuilder, Interruption, Limits, ModuleState, Tier, Tiers, WapcHost,
+    WebAssemblyEngineProvider,
+    engine::{
+        GuestInstance, GuestReturn,
+        scripted::{ScriptedGuest, ScriptedProvider, answer},
+    },
+    error::EngineError,
     pool::Pool,
     sync::atomic::Ordering,
 };

@@ -14,7 +14,7 @@ use crate::error::{BoxError, EngineError};
 /// are always available. There is no network.
 ///
 /// ```
-/// use wapc_host::{Capture, DirAccess, Stdout, WasiSettings};
+/// use wapc_host::{WasiSettings, wasi::{Capture, DirAccess, Stdout}};
 ///
 /// let output = Capture::new(64 * 1024);
 /// let wasi = WasiSettings::new()
@@ -169,7 +169,7 @@ pub enum Stdout {
 /// [`Capture::dropped_bytes`]; the guest's write succeeds.
 ///
 /// ```
-/// use wapc_host::Capture;
+/// use wapc_host::wasi::Capture;
 ///
 /// let capture = Capture::new(5);
 /// // An engine writes what its guests print; a program takes it.

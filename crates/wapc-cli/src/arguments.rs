@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use wapc_host::DirAccess;
+use wapc_host::wasi::DirAccess;
 
 use crate::engine::Engine;
 

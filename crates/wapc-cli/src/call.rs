@@ -2,7 +2,10 @@
 
 use std::io::{self, IsTerminal, Read};
 
-use wapc_host::{Capture, Interruption, Limits, Stdout, WapcHost, WasiSettings};
+use wapc_host::{
+    Interruption, Limits, WapcHost, WasiSettings,
+    wasi::{Capture, Stdout},
+};
 
 use crate::{
     arguments::{CallArguments, PayloadArguments},

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use provider_wasmi::WasmiEngineProvider;
 #[cfg(feature = "wasmtime")]
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{Interruption, ModuleError, WasiSettings, WebAssemblyEngineProvider};
+use wapc_host::{Interruption, WasiSettings, WebAssemblyEngineProvider, error::ModuleError};
 
 /// An engine that this command was built with; the default is the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

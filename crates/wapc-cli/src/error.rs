@@ -3,7 +3,10 @@
 use std::{error::Error as StdError, fmt, io, path::PathBuf, process::ExitCode};
 
 use thiserror::Error as ThisError;
-use wapc_host::{EngineError, Error as HostError, ModuleError, StopReason};
+use wapc_host::{
+    Error as HostError,
+    error::{EngineError, ModuleError, StopReason},
+};
 
 use crate::{printable::Printable, tell};
 

@@ -1,7 +1,7 @@
 //! Guests' log lines and output, on standard error.
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use wapc_host::Capture;
+use wapc_host::wasi::Capture;
 
 use crate::{printable::Printable, tell};
 

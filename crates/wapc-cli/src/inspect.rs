@@ -7,7 +7,7 @@ mod print;
 mod report;
 mod sections;
 
-use wapc_host::ModuleError;
+use wapc_host::error::ModuleError;
 
 pub use self::report::{
     CustomSection, Export, Form, Functions, Import, ImportGroup, ImportStatus, Kind, Language,
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<(), CommandError> {
 /// for verdict in &report.engines {
 ///     assert!(verdict.refusal.is_some(), "{} accepts it", verdict.engine);
 /// }
-/// # Ok::<(), wapc_host::ModuleError>(())
+/// # Ok::<(), wapc_host::error::ModuleError>(())
 /// ```
 ///
 /// # Errors
@@ -71,7 +71,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Report, ModuleError> {
 /// let report = read(b"(module $name)")?;
 /// assert_eq!(report.form, Form::Text);
 /// assert_eq!(report.name.as_deref(), Some("name"));
-/// # Ok::<(), wapc_host::ModuleError>(())
+/// # Ok::<(), wapc_host::error::ModuleError>(())
 /// ```
 ///
 /// # Errors

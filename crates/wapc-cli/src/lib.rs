@@ -23,7 +23,7 @@
 //! let report = inspect(module)?;
 //! assert_eq!(report.kind, Kind::WapcGuest);
 //! assert!(report.refusals.is_empty());
-//! # Ok::<(), wapc_host::ModuleError>(())
+//! # Ok::<(), wapc_host::error::ModuleError>(())
 //! ```
 
 #![forbid(unsafe_code)]

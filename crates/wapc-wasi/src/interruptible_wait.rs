@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use wapc_host::StopReason;
+use wapc_host::error::StopReason;
 use wasi_common::Error;
 use wiggle::anyhow;
 
 /// Returns an error if the guest's call must end. Most often it is
-/// [`CallMonitor::check`](wapc_host::CallMonitor::check).
+/// [`CallMonitor::check`](wapc_host::engine::CallMonitor::check).
 ///
 /// It is called at least every 5 ms while a guest waits, so it should be quick.
 pub type InterruptCheck = Arc<dyn Fn() -> Result<(), StopReason> + Send + Sync>;

@@ -62,7 +62,11 @@ mod tests;
 
 use std::{fmt, sync::Arc};
 
-use wapc_host::{EngineError, ModuleState, Stdin, Stdout, WasiSettings};
+use wapc_host::{
+    ModuleState, WasiSettings,
+    error::EngineError,
+    wasi::{Stdin, Stdout},
+};
 use wasi_common::{
     StringArrayError, Table, WasiCtx,
     sync::{Dir, ambient_authority, clocks_ctx, dir, random_ctx},
@@ -113,7 +117,7 @@ impl Wasi {
     /// ```
     /// use std::sync::Arc;
     ///
-    /// use wapc_host::{Capture, Stdout, WasiSettings};
+    /// use wapc_host::{WasiSettings, wasi::{Capture, Stdout}};
     /// use wapc_wasi::{InterruptCheck, Wasi, preview1};
     ///
     /// let output = Capture::new(1024);

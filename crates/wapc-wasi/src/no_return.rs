@@ -7,7 +7,7 @@ use std::{
 };
 
 use thiserror::Error as ThisError;
-use wapc_host::{BoxError, StopReason};
+use wapc_host::{BoxError, error::StopReason};
 use wasi_common::{I32Exit, snapshots::preview_1::types::Errno};
 use wiggle::{GuestError, anyhow};
 

@@ -5,7 +5,7 @@ use std::{
     io::{self, IoSlice, IsTerminal, Write},
 };
 
-use wapc_host::Capture;
+use wapc_host::wasi::Capture;
 use wasi_common::{
     Error, ErrorExt, WasiFile,
     file::{FdFlags, FileType},

@@ -158,7 +158,7 @@ mod tests {
         let counter = Arc::clone(&asked);
         let third_time: crate::InterruptCheck =
             Arc::new(move || match counter.fetch_add(1, Ordering::Relaxed) {
-                2 => Err(wapc_host::StopReason::Cancelled),
+                2 => Err(wapc_host::error::StopReason::Cancelled),
                 _ => Ok(()),
             });
 

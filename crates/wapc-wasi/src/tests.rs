@@ -11,8 +11,10 @@ use std::{
 
 use tempfile::TempDir;
 use wapc_host::{
-    Capture, DirAccess, Stdin, Stdout, StopReason, WasiSettings,
+    WasiSettings,
+    error::StopReason,
     module::{self, ExternType, ValueType},
+    wasi::{Capture, DirAccess, Stdin, Stdout},
 };
 
 use super::*;

@@ -20,8 +20,8 @@ use parking_lot::Mutex;
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{
-    BoxError, Error, HostCall, HostCallback, Interruption, Limits, ModuleError, WapcHost,
-    WebAssemblyEngineProvider,
+    BoxError, Error, HostCall, HostCallback, Interruption, Limits, WapcHost,
+    WebAssemblyEngineProvider, error::ModuleError,
 };
 use wasmtime::{Config, Engine, OptLevel};
 

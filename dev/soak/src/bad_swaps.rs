@@ -7,7 +7,10 @@ use std::{
 
 use clap::Args;
 use conformance::counted::Counts;
-use wapc_host::{BoxError, EngineError, Error, Limits, ModuleError, StopReason, WapcHost};
+use wapc_host::{
+    BoxError, Error, Limits, WapcHost,
+    error::{EngineError, ModuleError, StopReason},
+};
 
 use crate::{
     common::{Common, Failures, chain, no_host_calls, wait_for_tier_up},

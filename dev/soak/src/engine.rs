@@ -7,7 +7,7 @@ use conformance::counted::Counts;
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{
-    CompileTier, EngineError, Error, HostBuilder, Tiers, WapcHost, WebAssemblyEngineProvider,
+    CompileTier, Error, HostBuilder, Tiers, WapcHost, WebAssemblyEngineProvider, error::EngineError,
 };
 
 /// An engine, or two in tiers.

@@ -8,7 +8,7 @@ use std::{
 use charts::Chart;
 use clap::Args;
 use conformance::counted::Counts;
-use wapc_host::{BoxError, CallOptions, ErrorKind, WapcHost};
+use wapc_host::{BoxError, CallOptions, WapcHost, error::ErrorKind};
 
 use crate::{
     common::{Common, Failures, PATIENCE, chain, no_host_calls},

@@ -17,8 +17,8 @@ use conformance::{
 };
 use tokio::time::{interval, sleep};
 use wapc_host::{
-    CallOptions, CancelHandle, EngineError, Error, Interruption, Limits, ProtocolError, StopReason,
-    WapcHost,
+    CallOptions, CancelHandle, Error, Interruption, Limits, WapcHost,
+    error::{EngineError, ProtocolError, StopReason},
 };
 
 use super::{

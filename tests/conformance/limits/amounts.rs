@@ -1,7 +1,7 @@
 //! Limits on amounts: memory, tables, host calls, log lines, messages.
 
 use conformance::{Capability::AnyModule, Engine, chain, limits, outcome::outcome};
-use wapc_host::{Error, Interruption, LimitError, Limits, WapcHost};
+use wapc_host::{Error, Interruption, Limits, WapcHost, error::LimitError};
 
 use super::{assert_good, host};
 use crate::Case;

@@ -7,7 +7,8 @@ use conformance::{
     Engine, SHORT,
 };
 use wapc_host::{
-    CallOptions, CancelHandle, EngineError, Error, Interruption, LimitError, Limits, StopReason,
+    CallOptions, CancelHandle, Error, Interruption, Limits,
+    error::{EngineError, LimitError, StopReason},
 };
 
 use super::{LONG, assert_good, assert_timed_out, fuelled, host, make, start::LOOPS_AT_START};

@@ -14,8 +14,8 @@ use conformance::{
     Engine, SHORT, chain,
 };
 use wapc_host::{
-    CallOptions, CancelHandle, EngineError, Error, Interruption, Limits, Reuse, StartFunction,
-    StopReason, WapcHost,
+    CallOptions, CancelHandle, Error, Interruption, Limits, Reuse, WapcHost,
+    error::{EngineError, StartFunction, StopReason},
 };
 
 use super::{LONG, assert_cancelled, assert_good, assert_took, looping, make, text};

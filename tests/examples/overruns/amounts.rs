@@ -17,7 +17,7 @@ use conformance::{
 use log::{LevelFilter, Log, Metadata, Record};
 use tempfile::TempDir;
 use wapc_host::{
-    DirAccess, Error, Interruption, Limits, WapcHost, WasiSettings, WebAssemblyEngineProvider,
+    Error, Interruption, Limits, WapcHost, WasiSettings, WebAssemblyEngineProvider, wasi::DirAccess,
 };
 
 use crate::{

@@ -9,7 +9,7 @@ use conformance::{
     Capability::{AnyModule, Fuel},
     Engine, engines,
 };
-use wapc_host::{Error, Interruption, LimitError, Limits, WapcHost};
+use wapc_host::{Error, Interruption, Limits, WapcHost, error::LimitError};
 
 use crate::{
     Verdict,

@@ -12,7 +12,7 @@ use conformance::{
     Engine, engines,
     figures::median,
 };
-use wapc_host::{CallOptions, CancelHandle, Error, Limits, Stdin, WapcHost, WasiSettings};
+use wapc_host::{CallOptions, CancelHandle, Error, Limits, WapcHost, WasiSettings, wasi::Stdin};
 
 use crate::{
     Verdict,

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// One call of a guest, on its way through
-/// [`GuestInstance::drive`](crate::GuestInstance::drive).
+/// [`GuestInstance::drive`](crate::engine::GuestInstance::drive).
 pub struct GuestCall<'c> {
     pub(crate) request: Lending<'c>,
     pub(crate) lengths: Lengths,

@@ -11,14 +11,14 @@ use crate::error::EngineError;
 /// It fits two registers, and converts from a `Result`:
 ///
 /// ```
-/// use wapc_host::{EngineError, GuestReturn, Trap, TrapCode};
+/// use wapc_host::{engine::GuestReturn, error::{EngineError, Trap, TrapCode}};
 ///
 /// let responded = GuestReturn::from(Ok(1));
 /// let trapped = GuestReturn::from(Err(Trap::new(TrapCode::Unreachable, vec![]).into()));
 /// ```
 pub struct GuestReturn(pub(crate) Result<(), Box<Failed>>);
 
-/// The end of a whole [`GuestCall`](crate::GuestCall), to be returned to the
+/// The end of a whole [`GuestCall`](crate::engine::GuestCall), to be returned to the
 /// host.
 // `Ok` is the clock's ticks since it began.
 pub struct CallEnd(pub(crate) Result<u64, Box<Failed>>);

@@ -15,11 +15,11 @@ use crate::{
 /// to share.
 ///
 /// An engine joins by this trait and [`GuestInstance`]. It links one function
-/// for each method of [`ModuleState`] that [`for_each_import`](crate::for_each_import)
+/// for each method of [`ModuleState`] that [`for_each_import`](crate::engine::for_each_import)
 /// lists, and translates its own errors to [`EngineError`].
 pub trait WebAssemblyEngineProvider: Send + Sync {
     /// Makes an instance and runs its start functions, in the order of
-    /// [`StartFunction::ALL`](crate::StartFunction::ALL).
+    /// [`StartFunction::ALL`](crate::error::StartFunction::ALL).
     ///
     /// The instance keeps `state` beside the guest's memory, and lends it
     /// through [`GuestInstance::state`] for as long as it lives.

@@ -9,7 +9,7 @@ use thiserror::Error as ThisError;
 /// Its `Display` names the reason and the guest's innermost functions.
 ///
 /// ```
-/// use wapc_host::{Frame, Trap, TrapCode};
+/// use wapc_host::error::{Frame, Trap, TrapCode};
 ///
 /// let backtrace = vec![Frame::new(7, Some("parse".into())), Frame::new(2, None)];
 /// let trap = Trap::new(TrapCode::IntegerDivideByZero, backtrace);

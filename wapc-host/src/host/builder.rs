@@ -239,7 +239,7 @@ impl HostBuilder {
     ///
     /// Such a host is called by [`WapcHost::call_async`]. In a blocking call, a
     /// guest that calls its host has broken a rule
-    /// ([`ProtocolError::CallbackAwaits`](crate::ProtocolError::CallbackAwaits)).
+    /// ([`ProtocolError::CallbackAwaits`](crate::error::ProtocolError::CallbackAwaits)).
     ///
     /// # Errors
     ///

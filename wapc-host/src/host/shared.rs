@@ -9,7 +9,6 @@ use std::{
 
 use super::{
     admission::MAX_REQUEST_BYTES,
-    counters::ErrorCounters,
     generation::{FIRST_GENERATION, Generation, Published, SwapRight},
     settings::Settings,
     tiers::{Code, TierQueue},
@@ -17,6 +16,7 @@ use super::{
 use crate::{
     clock,
     error::Error,
+    error::counts::ErrorCounters,
     limits::guest::Limits,
     pool::Pool,
     protocol::callback::Callback,

@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{counters::ErrorCounts, generation::FIRST_GENERATION, shared::HostShared, tiers::Tier};
+use super::{generation::FIRST_GENERATION, shared::HostShared, tiers::Tier};
 use crate::{
     clock,
+    error::counts::ErrorCounts,
     pool::Slot,
     sync::atomic::{AtomicU64, Ordering},
 };

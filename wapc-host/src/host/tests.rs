@@ -18,11 +18,14 @@ use std::{
 use super::*;
 use crate::{CallOptions, Error, Limits};
 use crate::{
-    CancelHandle, EngineError, GuestInstance, Interruption, ModuleState, ProtocolError, Reuse,
-    StartFunction, StopReason, Trap, TrapCode,
+    CancelHandle, Interruption, ModuleState, Reuse,
     block_on::block_on,
     clock,
-    engine::scripted::{ScriptedProvider, answer},
+    engine::{
+        GuestInstance,
+        scripted::{ScriptedProvider, answer},
+    },
+    error::{EngineError, ProtocolError, StartFunction, StopReason, Trap, TrapCode},
     sync::Mutex,
 };
 use crate::{
@@ -260,7 +263,7 @@ fn calling_the_own_host_from_its_callback_is_refused_and_another_host_is_not() {
 
     let refused = host.call_with("echo", b"x", |_| host.call("echo", b"y").is_err());
     assert!(refused.unwrap());
-    let count = || host.stats().errors.of(crate::ErrorKind::Reentrant);
+    let count = || host.stats().errors.of(crate::error::ErrorKind::Reentrant);
     let before = count();
     let refused = host.call_with("echo", b"x", |_| {
         block_on(host.call_async("echo", b"y")).is_err()
@@ -444,7 +447,7 @@ fn as_many_calls_run_at_once_as_there_may_be_instances_and_no_more_exist() {
     });
     let stats = host.stats();
     assert_eq!((stats.live, stats.idle, stats.calls), (3, 3, 13));
-    assert_eq!(stats.errors.of(crate::ErrorKind::Busy), 1);
+    assert_eq!(stats.errors.of(crate::error::ErrorKind::Busy), 1);
 }
 
 #[test]
@@ -691,7 +694,7 @@ fn messages_and_host_calls_are_counted_and_bounded() {
     assert!(matches!(
         refused,
         Error::Limit {
-            source: crate::LimitError::OutboundBytes { bytes: 13, .. },
+            source: crate::error::LimitError::OutboundBytes { bytes: 13, .. },
             ..
         }
     ));

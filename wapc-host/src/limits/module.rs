@@ -17,7 +17,7 @@ use wasmparser::{FunctionBody, Operator, Parser, Payload};
 /// thread that you can afford to block.
 ///
 /// ```
-/// use wapc_host::{ModuleLimitError, ModuleLimits};
+/// use wapc_host::{ModuleLimits, error::ModuleLimitError};
 ///
 /// let limits = ModuleLimits::default().max_bytes(1024);
 /// let refused = limits.check(&[0; 2000]);

@@ -15,6 +15,8 @@ use crate::{
     protocol::scratch::{CallScratch, Utf8Cache},
 };
 
+pub use self::imports::for_each_import;
+
 mod host_calls;
 mod imports;
 mod metering;

@@ -3,7 +3,8 @@
 use std::{borrow::Cow, error::Error as StdError, iter, sync::Arc};
 
 use wapc_host::{
-    Interruption, ModuleError, StartFunction, WasiSettings,
+    Interruption, WasiSettings,
+    error::{ModuleError, StartFunction},
     module::{self, GuestShape},
 };
 use wasmparser::{ExternalKind, MemoryType, TableType};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use wapc_host::ModuleError;
+use wapc_host::error::ModuleError;
 use wasmparser::{
     BinaryReaderError, CompositeInnerType, CustomSectionReader, Encoding, Export, FromReader,
     FuncType, Import, Imports, KnownCustom, MemoryType, Name, NameSectionReader, Parser, Payload,

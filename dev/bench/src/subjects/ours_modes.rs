@@ -8,7 +8,7 @@ use std::sync::Arc;
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::{Builder, Pooling, WasmtimeEngineProvider};
 use tempfile::TempDir;
-use wapc_host::{ModuleError, Reuse, WapcHost, WebAssemblyEngineProvider};
+use wapc_host::{Reuse, WapcHost, WebAssemblyEngineProvider, error::ModuleError};
 use wasmtime::{Config, Engine, Module};
 
 use super::ours::Echo;

@@ -5,8 +5,9 @@ use std::{mem, sync::Arc};
 
 use conformance::chain;
 use wapc_host::{
-    EngineError, GuestInstance, GuestReturn, Interruption, ModuleError, ModuleState, ProtocolError,
-    StartFunction, StopReason, Trap, TrapCode, WebAssemblyEngineProvider,
+    Interruption, ModuleState, WebAssemblyEngineProvider,
+    engine::{GuestInstance, GuestReturn},
+    error::{EngineError, ModuleError, ProtocolError, StartFunction, StopReason, Trap, TrapCode},
 };
 
 use super::{

@@ -1,7 +1,7 @@
 //! A second, independent implementation of `ModuleState`'s behaviour, with 64-bit
 //! sums and a memory of its own.
 
-use wapc_host::ProtocolError;
+use wapc_host::error::ProtocolError;
 
 /// The model of one `ModuleState` and of its guest's memory.
 #[derive(Debug, Default)]

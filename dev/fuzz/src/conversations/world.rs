@@ -11,7 +11,10 @@ use std::{
 
 use conformance::chain;
 use parking_lot::Mutex;
-use wapc_host::{BoxError, Error, HostCall, HostCallback, ProtocolError, Trap, WapcHost};
+use wapc_host::{
+    BoxError, Error, HostCall, HostCallback, WapcHost,
+    error::{ProtocolError, Trap},
+};
 
 use super::model::{Call, Said};
 use crate::random::Random;

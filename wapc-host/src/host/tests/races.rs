@@ -13,8 +13,9 @@ use std::{
 
 use super::*;
 use crate::{
-    AsyncCall, BoxFuture, CallOptions, GuestReturn, block_on::block_on,
-    engine::scripted::ScriptedGuest,
+    BoxFuture, CallOptions,
+    block_on::block_on,
+    engine::{AsyncCall, GuestReturn, scripted::ScriptedGuest},
 };
 
 /// Waits until `done`; fails after half a minute.

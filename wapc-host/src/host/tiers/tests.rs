@@ -15,8 +15,12 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::{
-    Error, ErrorKind, GuestInstance, ModuleError, ModuleState, Reuse, WapcHost,
-    engine::scripted::{ScriptedProvider, answer},
+    Error, ModuleState, Reuse, WapcHost,
+    engine::{
+        GuestInstance,
+        scripted::{ScriptedProvider, answer},
+    },
+    error::{ErrorKind, ModuleError},
 };
 
 type Compiled = Result<Box<dyn WebAssemblyEngineProvider>, EngineError>;

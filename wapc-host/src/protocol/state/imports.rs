@@ -180,6 +180,7 @@ impl ModuleState {
 /// `$link`. For engines.
 ///
 /// `with_memory` take the guest's memory as their first argument.
+#[doc(hidden)]
 #[macro_export]
 macro_rules! for_each_import {
     ($link:ident!($($context:tt)*)) => {
@@ -202,6 +203,8 @@ macro_rules! for_each_import {
         }
     };
 }
+
+pub use for_each_import;
 
 /// The target of guests' log lines.
 const LOG_TARGET: &str = "wapc::guest";

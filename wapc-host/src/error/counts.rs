@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use crate::error::{Error, ErrorKind};
+use super::{Error, ErrorKind};
 
 /// How many errors of each kind there were.
 #[derive(Clone, PartialEq, Eq)]
