@@ -1,4 +1,4 @@
-//! Errors, counted by kind.
+//! The counters of errors, by kind.
 
 use std::{
     fmt,
@@ -7,18 +7,18 @@ use std::{
 
 use super::{Error, ErrorKind};
 
-/// How many errors of each kind there were.
+/// The number of errors of each kind.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ErrorCounts([u64; ErrorKind::ALL.len()]);
 
 impl ErrorCounts {
-    /// How many were of this kind.
+    /// Returns the number of errors of this kind.
     #[must_use]
     pub fn of(&self, kind: ErrorKind) -> u64 {
         self.0.get(kind as usize).copied().unwrap_or_default()
     }
 
-    /// How many there were in all.
+    /// Returns the number of errors of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
@@ -34,7 +34,7 @@ impl fmt::Debug for ErrorCounts {
     }
 }
 
-/// Counts errors as they happen.
+/// The counters behind [`ErrorCounts`].
 #[derive(Default)]
 pub(crate) struct ErrorCounters([AtomicU64; ErrorKind::ALL.len()]);
 

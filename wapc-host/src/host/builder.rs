@@ -1,4 +1,4 @@
-//! The settings of a host.
+//! The builder of hosts.
 
 use std::{
     fmt,
@@ -20,19 +20,38 @@ use crate::{
 };
 
 impl WapcHost {
-    /// A host of `provider`'s guest, whose calls `callback` answers: a closure
-    /// over (host id, binding, namespace, operation, payload).
+    /// Creates a host with default settings for `provider`'s guest. `callback`
+    /// answers the guest's calls: a closure over (host id, binding, namespace,
+    /// operation, payload).
     ///
-    /// Makes the first instance, so that its start functions have run. All
-    /// settings are the default ones; see [`WapcHost::builder`].
+    /// The first instance is made at once, and its start functions run.
+    ///
+    /// ```
+    /// use wapc_host::{WapcHost, engine::scripted::ScriptedProvider};
+    ///
+    /// let guest = ScriptedProvider::new(|guest, _, _| match guest.ask(b"6 * 7")? {
+    ///     Ok(answer) => guest.respond(&answer),
+    ///     Err(error) => guest.fail(&error),
+    /// });
+    /// let host = WapcHost::new(Box::new(guest), |_id, _binding, _namespace, _operation, payload| {
+    ///     match payload {
+    ///         b"6 * 7" => Ok(b"42".to_vec()),
+    ///         _ => Err("cannot calculate this".into()),
+    ///     }
+    /// })?;
+    /// assert_eq!(host.call("calculate", b"")?, b"42");
+    /// # Ok::<(), wapc_host::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Init`], [`Error::NotInterruptible`].
+    /// [`Error::Init`] if no instance can be made, [`Error::NotInterruptible`]
+    /// if the provider cannot enforce the default timeouts.
     ///
     /// # Panics
     ///
-    /// If a start function calls the host and `callback` panics.
+    /// Resumes the panic of `callback`, if a start function calls it and it
+    /// panics.
     pub fn new<F>(provider: Box<dyn WebAssemblyEngineProvider>, callback: F) -> Result<Self, Error>
     where
         F: Fn(u64, &str, &str, &str, &[u8]) -> Result<Vec<u8>, BoxError> + Send + Sync + 'static,
@@ -40,16 +59,17 @@ impl WapcHost {
         Self::builder(provider).build(callback)
     }
 
-    /// The same as [`WapcHost::new`] for a type that implements
+    /// Creates a host like [`WapcHost::new`], with a type that implements
     /// [`HostCallback`].
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::new`].
+    /// The same as of [`WapcHost::new`].
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::new`].
+    /// Resumes the panic of `callback`, if a start function calls it and it
+    /// panics.
     pub fn with_callback(
         provider: Box<dyn WebAssemblyEngineProvider>,
         callback: impl HostCallback + 'static,
@@ -57,20 +77,20 @@ impl WapcHost {
         Self::builder(provider).build_with(callback)
     }
 
-    /// Settings other than the default: limits, the number of instances, how
-    /// long callers wait.
+    /// Returns a builder for a host of `provider`'s guest with other settings
+    /// than the default ones.
     #[must_use]
     pub fn builder(provider: Box<dyn WebAssemblyEngineProvider>) -> HostBuilder {
         HostBuilder::new(Code::single(provider))
     }
 
-    /// Settings for a host that answers with the baseline of `module` (binary or
-    /// text) at once, and moves over to its optimized tier when that is ready;
-    /// see [`Tiers`].
+    /// Returns a builder for a host that runs the baseline of `module` (binary
+    /// or text) at once, and its optimized tier when that is ready; see
+    /// [`Tiers`].
     ///
-    /// The baseline is compiled before this returns, and the optimized tier from
-    /// then on, on a thread of its own. A host that is built after that is
-    /// compiled begins on it.
+    /// The baseline is compiled before this returns. The optimized tier is
+    /// compiled afterwards on its own thread. If it is ready before the host is
+    /// built, the host starts on it.
     ///
     /// # Errors
     ///
@@ -85,19 +105,22 @@ impl WapcHost {
     }
 }
 
-/// The settings of a [`WapcHost`]; see [`WapcHost::builder`].
+/// The builder of a [`WapcHost`]; see [`WapcHost::builder`].
 ///
-/// ```no_run
+/// ```
 /// use std::time::Duration;
-/// use wapc_host::{Limits, WapcHost};
+/// use wapc_host::{Limits, WapcHost, engine::scripted::ScriptedProvider};
 ///
-/// # fn example(provider: Box<dyn wapc_host::WebAssemblyEngineProvider>) -> Result<(), wapc_host::Error> {
-/// let host = WapcHost::builder(provider)
+/// let host = WapcHost::builder(Box::new(ScriptedProvider::echo()))
 ///     .max_instances(8)
+///     .min_idle(2)
+///     .idle_timeout(Duration::from_secs(30))
+///     .wait_limit(Duration::from_secs(1))
 ///     .limits(Limits::default().timeout(Duration::from_millis(100)))
 ///     .build(|_id, _binding, _namespace, _operation, payload| Ok(payload.to_vec()))?;
-/// # Ok(())
-/// # }
+/// assert_eq!(host.call("echo", b"hello")?, b"hello");
+/// assert_eq!(host.stats().live, 1, "instances are made as calls need them");
+/// # Ok::<(), wapc_host::Error>(())
 /// ```
 pub struct HostBuilder {
     pub(super) code: Code,
@@ -116,79 +139,112 @@ impl HostBuilder {
         }
     }
 
-    /// What a guest may use. By default [`Limits::default`].
+    /// Sets the limits of the guests. Default: [`Limits::default`].
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// How many instances there may be. By default 1, whose state all calls
-    /// share; 0 counts as 1.
+    /// Sets the greatest number of instances, and so of calls at a time.
+    /// Default: 1; 0 counts as 1.
     ///
-    /// With more, each call gets one of them, with the state that the calls
-    /// before have left in it.
+    /// All calls share the state of a single instance. With several, a call
+    /// gets any of them, with the state that earlier calls have left in it.
+    ///
+    /// ```
+    /// use std::{sync::Barrier, thread};
+    /// use wapc_host::{WapcHost, engine::scripted::ScriptedProvider};
+    ///
+    /// let both_run = Barrier::new(2);
+    /// let host = WapcHost::builder(Box::new(ScriptedProvider::echo()))
+    ///     .max_instances(2)
+    ///     .build(|_, _, _, _, _| Ok(vec![]))?;
+    /// thread::scope(|scope| {
+    ///     for _ in 0..2 {
+    ///         scope.spawn(|| host.call_with("echo", b"", |_| both_run.wait()).unwrap());
+    ///     }
+    /// });
+    /// assert_eq!(host.stats().live, 2);
+    /// # Ok::<(), wapc_host::Error>(())
+    /// ```
     #[must_use]
     pub fn max_instances(mut self, instances: usize) -> Self {
         self.settings.max_instances = instances.max(1);
         self
     }
 
-    /// How many idle instances are kept however long they are idle. By default
-    /// 1.
+    /// Sets the number of instances that are kept even if they are idle for
+    /// longer than [`HostBuilder::idle_timeout`]. Default: 1.
     #[must_use]
     pub const fn min_idle(mut self, instances: usize) -> Self {
         self.settings.min_idle = instances;
         self
     }
 
-    /// After which time an instance that nobody calls is dropped, if there are
-    /// more than [`HostBuilder::min_idle`]. By default a minute; `None` is
-    /// never.
+    /// Sets the time after which an idle instance is dropped, if there are more
+    /// than [`HostBuilder::min_idle`]. Default: one minute; `None` keeps all
+    /// instances.
     #[must_use]
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.idle_timeout = timeout.into();
         self
     }
 
-    /// How long a caller waits for an instance before [`Error::Busy`]. By
-    /// default 30 s; `None` is for ever, zero not at all.
+    /// Sets the time that a caller waits for an instance before it gets
+    /// [`Error::Busy`]. Default: 30 s; with `None` it waits for ever, with zero
+    /// not at all.
+    ///
+    /// ```
+    /// use std::{thread, time::Duration};
+    /// use wapc_host::{Error, WapcHost, engine::scripted::ScriptedProvider};
+    ///
+    /// let host = WapcHost::builder(Box::new(ScriptedProvider::echo()))
+    ///     .wait_limit(Duration::ZERO)
+    ///     .build(|_, _, _, _, _| Ok(vec![]))?;
+    ///
+    /// let _only_instance = host.check_out()?;
+    /// let other = thread::scope(|scope| scope.spawn(|| host.call("echo", b"")).join().unwrap());
+    /// assert!(matches!(other, Err(Error::Busy { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub fn wait_limit(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.wait_limit = limit.into();
         self
     }
 
-    /// For how many calls an instance is used. By default for as long as it
-    /// works.
+    /// Sets the number of calls after which an instance is replaced. Default:
+    /// [`Reuse::Keep`].
     #[must_use]
     pub const fn reuse(mut self, reuse: Reuse) -> Self {
         self.settings.reuse = reuse;
         self
     }
 
-    /// For how long a guest in an async call computes before it lets the
-    /// executor run others. By default 2 ms, which is also the least.
+    /// Sets the time that a guest in an async call computes before it yields to
+    /// the executor. Default: 2 ms, which is also the minimum.
     ///
-    /// Needs a provider that can interrupt by time
-    /// ([`Interruption`](crate::Interruption)), else guests do not yield.
+    /// Guests yield only on a provider that can interrupt by time
+    /// ([`Interruption`](crate::Interruption)).
     #[must_use]
     pub const fn yield_interval(mut self, interval: Duration) -> Self {
         self.settings.yield_interval = interval;
         self
     }
 
-    /// Makes the host, with a closure over (host id, binding, namespace,
-    /// operation, payload) as its callback.
+    /// Creates the host and its first instance. `callback` answers the guest's
+    /// calls: a closure over (host id, binding, namespace, operation, payload).
     ///
     /// # Errors
     ///
-    /// [`Error::Init`]; [`Error::NotInterruptible`] if the limits ask for what
-    /// the provider was built without.
+    /// [`Error::Init`] if no instance can be made, [`Error::NotInterruptible`]
+    /// if the provider cannot enforce the limits.
     ///
     /// # Panics
     ///
-    /// If a start function calls the host and `callback` panics.
+    /// Resumes the panic of `callback`, if a start function calls it and it
+    /// panics.
     pub fn build<F>(self, callback: F) -> Result<WapcHost, Error>
     where
         F: Fn(u64, &str, &str, &str, &[u8]) -> Result<Vec<u8>, BoxError> + Send + Sync + 'static,
@@ -196,16 +252,17 @@ impl HostBuilder {
         self.build_with(callback)
     }
 
-    /// The same as [`HostBuilder::build`] for a type that implements
-    /// [`HostCallback`].
+    /// Creates the host like [`HostBuilder::build`], with a type that
+    /// implements [`HostCallback`].
     ///
     /// # Errors
     ///
-    /// As [`HostBuilder::build`].
+    /// The same as of [`HostBuilder::build`].
     ///
     /// # Panics
     ///
-    /// As [`HostBuilder::build`].
+    /// Resumes the panic of `callback`, if a start function calls it and it
+    /// panics.
     pub fn build_with(self, callback: impl HostCallback + 'static) -> Result<WapcHost, Error> {
         let host = self.without_instance(Callback::Blocking(Arc::new(callback)));
         host.shared.first_instance()?;
@@ -222,7 +279,8 @@ impl HostBuilder {
         );
         let weak: Weak<HostShared> = Arc::downgrade(&shared);
         shared.tier_queue.set_host(weak);
-        // Again: it may have been compiled since, with no host to move over.
+        // Pushed again: the optimized tier may have been compiled before there
+        // was a host to move over to it.
         let current = Arc::clone(&shared.published().current);
         if let Some(tier_up) = current.tier.tier_up() {
             shared.tier_queue.push(tier_up);
@@ -232,22 +290,23 @@ impl HostBuilder {
 }
 
 impl HostBuilder {
-    /// Makes the host, with a callback that may await: a closure
-    /// `|call| async move { … }` over an
+    /// Creates the host and its first instance, with an async callback: a
+    /// closure `|call| async move { … }` over an
     /// [`OwnedHostCall`](crate::OwnedHostCall), or a type that implements
     /// [`AsyncHostCallback`](crate::AsyncHostCallback).
     ///
-    /// Such a host is called by [`WapcHost::call_async`]. In a blocking call, a
-    /// guest that calls its host has broken a rule
-    /// ([`ProtocolError::CallbackAwaits`](crate::error::ProtocolError::CallbackAwaits)).
+    /// Call such a host by [`WapcHost::call_async`]. In a blocking call, a host
+    /// call of the guest fails with
+    /// [`ProtocolError::CallbackAwaits`](crate::error::ProtocolError::CallbackAwaits).
     ///
     /// # Errors
     ///
-    /// As [`HostBuilder::build`].
+    /// The same as of [`HostBuilder::build`].
     ///
     /// # Panics
     ///
-    /// As [`HostBuilder::build`].
+    /// Resumes the panic of `callback`, if a start function calls it and it
+    /// panics.
     pub async fn build_async(
         self,
         callback: impl AsyncHostCallback + 'static,

@@ -1,4 +1,4 @@
-//! A guest module, called from any thread.
+//! The service object and its blocking calls.
 
 use std::{fmt, sync::Arc};
 
@@ -9,39 +9,55 @@ use crate::{error::Error, limits::call::CallOptions, limits::guest::Limits};
 /// replaced while it is called.
 ///
 /// It is `Send + Sync` and called through `&self`; share it in an `Arc`. By
-/// default it has one instance of the guest, whose state lives on from call to
-/// call, and threads that call at the same time take turns.
-/// [`HostBuilder::max_instances`](crate::HostBuilder::max_instances) sets another number: then a call takes an
-/// idle instance, or makes one while there are fewer, or waits its turn.
+/// default it has one instance of the guest, which keeps its state from call to
+/// call, and concurrent calls run one after the other. With a higher
+/// [`HostBuilder::max_instances`](crate::HostBuilder::max_instances), a call
+/// uses an idle instance, or makes a new one up to that number, or waits.
 ///
-/// An instance that trapped, exited, broke the protocol, met a limit, ran out
-/// of time or was cancelled is dropped, and the next call gets a new one.
+/// An instance that trapped, exited, broke the protocol, exceeded a limit, ran
+/// out of time or was cancelled is dropped, and the next call gets a new one.
+///
+/// ```
+/// use std::{sync::Arc, thread};
+/// use wapc_host::engine::scripted::ScriptedProvider;
+///
+/// let host = Arc::new(ScriptedProvider::echo().host()?);
+/// let callers = [b"one", b"two"].map(|payload| {
+///     let host = Arc::clone(&host);
+///     thread::spawn(move || host.call("echo", payload))
+/// });
+/// for caller in callers {
+///     assert_eq!(caller.join().unwrap()?.len(), 3);
+/// }
+/// # Ok::<(), wapc_host::Error>(())
+/// ```
 pub struct WapcHost {
     pub(crate) shared: Arc<HostShared>,
 }
 
 impl WapcHost {
-    /// This host's number, which no other host in the process has: the first
-    /// argument of the callback.
+    /// Returns this host's number, which is unique in the process. The callback
+    /// gets it as its first argument.
     #[must_use]
     pub fn id(&self) -> u64 {
         self.shared.id
     }
 
-    /// The number of the code that calls run on: 1, and one more after each
-    /// swap and rollback.
+    /// Returns the number of the code that new calls run: 1 at first, and one
+    /// more after each swap, rollback and tier-up.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.shared.generation()
     }
 
-    /// What a guest may use.
+    /// Returns the limits of this host's guests.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.shared.limits
     }
 
-    /// The host's numbers at this moment. Costs calls nothing.
+    /// Returns the host's counters at this moment. Reading them does not slow
+    /// calls down.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.shared.stats()
@@ -49,32 +65,63 @@ impl WapcHost {
 
     /// Calls the guest's `operation` with `payload` and returns its response.
     ///
+    /// ```
+    /// use wapc_host::{Error, engine::scripted::ScriptedProvider};
+    ///
+    /// let guest = ScriptedProvider::new(|guest, op_length, msg_length| {
+    ///     let (operation, payload) = guest.request(op_length, msg_length)?;
+    ///     match operation.as_str() {
+    ///         "shout" => guest.respond(&payload.to_ascii_uppercase()),
+    ///         _ => guest.fail(b"no such operation"),
+    ///     }
+    /// });
+    /// let host = guest.host()?;
+    ///
+    /// assert_eq!(host.call("shout", b"hello")?, b"HELLO");
+    /// assert!(matches!(host.call("sing", b""), Err(Error::Guest { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// Any variant of [`Error`]; each says what became of the instance.
+    /// Any variant of [`Error`] that a call can end in. Each variant says
+    /// whether the instance is kept.
     ///
     /// # Panics
     ///
-    /// If the host callback panics, with its panic. The host stays usable.
+    /// Resumes the panic of the host callback, if that panics. The host stays
+    /// usable.
     pub fn call(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         self.shared
             .lease(operation, None)?
             .call(operation, payload, None)
     }
 
-    /// Like [`WapcHost::call`], with the response in `response`: cleared
-    /// first, and grown where it must be. After an error its contents are
-    /// unspecified.
+    /// Calls the guest's `operation` with `payload` and writes its response to
+    /// `response`, which is cleared first and grows as needed.
     ///
-    /// A buffer that is used again and again makes calls without allocation.
+    /// A call allocates nothing if the buffer is large enough. After an error,
+    /// its contents are unspecified.
+    ///
+    /// ```
+    /// use wapc_host::engine::scripted::ScriptedProvider;
+    ///
+    /// let host = ScriptedProvider::echo().host()?;
+    /// let mut response = Vec::with_capacity(1024);
+    /// for payload in ["first", "second"] {
+    ///     host.call_into("echo", payload.as_bytes(), &mut response)?;
+    ///     assert_eq!(response, payload.as_bytes());
+    /// }
+    /// # Ok::<(), wapc_host::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call`].
+    /// The same as of [`WapcHost::call`].
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call`].
+    /// Resumes the panic of the host callback, if that panics.
     pub fn call_into(
         &self,
         operation: &str,
@@ -86,22 +133,35 @@ impl WapcHost {
             .call_into(operation, payload, response, None)
     }
 
-    /// Like [`WapcHost::call`], lending the response to `read` in the guest's
-    /// memory, without copying it out. Returns what `read` returned.
+    /// Calls the guest's `operation` with `payload` and lets `read` borrow the
+    /// response in the guest's memory, without a copy. Returns the result of
+    /// `read`.
     ///
-    /// `read` runs inside the guest's call: while it does, the guest waits, and
-    /// holds its instance. A guest that responds several times has each
-    /// response read; the last result counts.
+    /// `read` runs during the call, while the guest waits for it. If the guest
+    /// responds several times, `read` runs for each response, and the last
+    /// result is returned.
+    ///
+    /// ```
+    /// use wapc_host::engine::scripted::ScriptedProvider;
+    ///
+    /// let host = ScriptedProvider::echo().host()?;
+    /// let lines = host.call_with("echo", b"a\nb\n", |response| {
+    ///     response.iter().filter(|byte| **byte == b'\n').count()
+    /// })?;
+    /// assert_eq!(lines, 2);
+    /// # Ok::<(), wapc_host::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call`]. `read` may have run all the same: a guest can
-    /// fail after its response.
+    /// The same as of [`WapcHost::call`]. `read` may have run before the error,
+    /// since a guest can fail after its response.
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call`], and if `read` panics, with its panic, after the
-    /// guest has finished the call. The instance lives on then.
+    /// Resumes the panic of the host callback, if that panics. If `read`
+    /// panics, the guest finishes its call and keeps its instance, and then the
+    /// panic is resumed.
     pub fn call_with<R: Send>(
         &self,
         operation: &str,
@@ -113,7 +173,17 @@ impl WapcHost {
             .call_with(operation, payload, read, None)
     }
 
-    /// Calls with options of their own: `host.with(&options).call(…)`.
+    /// Returns the forms of a call with `options`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wapc_host::{CallOptions, engine::scripted::ScriptedProvider};
+    ///
+    /// let host = ScriptedProvider::echo().host()?;
+    /// let options = CallOptions::default().timeout(Duration::from_millis(50));
+    /// assert_eq!(host.with(&options).call("echo", b"quick")?, b"quick");
+    /// # Ok::<(), wapc_host::Error>(())
+    /// ```
     #[must_use]
     pub const fn with<'h>(&'h self, options: &'h CallOptions) -> CallWith<'h> {
         CallWith {
@@ -129,7 +199,7 @@ impl fmt::Debug for WapcHost {
     }
 }
 
-/// A host with options for the calls through it; see [`WapcHost::with`].
+/// The forms of a call with options; see [`WapcHost::with`].
 #[derive(Clone, Copy, Debug)]
 pub struct CallWith<'h> {
     host: &'h WapcHost,
@@ -137,29 +207,30 @@ pub struct CallWith<'h> {
 }
 
 impl<'h> CallWith<'h> {
-    /// As [`WapcHost::call`].
+    /// Calls the guest like [`WapcHost::call`], with these options.
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call`].
+    /// The same as of [`WapcHost::call`].
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call`].
+    /// Resumes the panic of the host callback, if that panics.
     pub fn call(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         self.lease(operation)?
             .call(operation, payload, Some(self.options))
     }
 
-    /// As [`WapcHost::call_into`].
+    /// Calls the guest and writes its response to `response` like
+    /// [`WapcHost::call_into`], with these options.
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call`].
+    /// The same as of [`WapcHost::call`].
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call`].
+    /// Resumes the panic of the host callback, if that panics.
     pub fn call_into(
         &self,
         operation: &str,
@@ -170,15 +241,16 @@ impl<'h> CallWith<'h> {
             .call_into(operation, payload, response, Some(self.options))
     }
 
-    /// As [`WapcHost::call_with`].
+    /// Calls the guest and lets `read` borrow its response like
+    /// [`WapcHost::call_with`], with these options.
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call_with`].
+    /// The same as of [`WapcHost::call_with`].
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call_with`].
+    /// Resumes the panic of the host callback or of `read`, if one panics.
     pub fn call_with<R: Send>(
         &self,
         operation: &str,

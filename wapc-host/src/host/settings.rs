@@ -1,4 +1,4 @@
-//! The settings of a host, once it is made.
+//! The settings of a built host.
 
 use std::{num::NonZeroU64, time::Duration};
 
@@ -27,15 +27,31 @@ impl Default for Settings {
     }
 }
 
-/// For how many calls an instance is used.
+/// The number of calls after which an instance is replaced.
+///
+/// ```
+/// use wapc_host::{Reuse, WapcHost, engine::scripted::ScriptedProvider};
+///
+/// let guest = ScriptedProvider::new(|guest, _, _| {
+///     let calls = guest.calls().to_string();
+///     guest.respond(calls.as_bytes())
+/// });
+/// let host = WapcHost::builder(Box::new(guest))
+///     .reuse(Reuse::Fresh)
+///     .build(|_, _, _, _, _| Ok(vec![]))?;
+/// assert_eq!(host.call("count", b"")?, b"1");
+/// assert_eq!(host.call("count", b"")?, b"1", "another instance");
+/// # Ok::<(), wapc_host::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reuse {
-    /// For as long as it works: its state lives on from call to call.
+    /// An instance is kept while it works, with its state.
     #[default]
     Keep,
-    /// For this many calls: what a guest leaks is freed from time to time.
+    /// An instance is dropped after this many calls, which bounds the memory
+    /// that a guest leaks.
     Recycle(NonZeroU64),
-    /// For one call: no call sees what another has left behind.
+    /// An instance is dropped after each call, so that calls share no state.
     Fresh,
 }

@@ -1,4 +1,4 @@
-//! A host's numbers at one moment.
+//! A host's counters at one moment.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,35 +10,55 @@ use crate::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// A host's numbers at one moment; see [`WapcHost::stats`](crate::WapcHost::stats).
+/// A host's counters at one moment; see [`WapcHost::stats`](crate::WapcHost::stats).
 ///
-/// Each is right by itself; they are read one after the other while calls go
-/// on.
+/// They are read one after the other while calls go on, so they need not add
+/// up.
+///
+/// ```
+/// use wapc_host::{ErrorKind, engine::scripted::ScriptedProvider};
+///
+/// let host = ScriptedProvider::new(|guest, op_length, msg_length| {
+///     match guest.request(op_length, msg_length)? {
+///         (operation, _) if operation == "ok" => guest.respond(b""),
+///         _ => guest.fail(b"no such operation"),
+///     }
+/// })
+/// .host()?;
+/// host.call("ok", b"")?;
+/// host.call("unknown", b"").unwrap_err();
+///
+/// let stats = host.stats();
+/// assert_eq!((stats.calls, stats.live, stats.idle, stats.waiting), (2, 1, 1, 0));
+/// assert_eq!(stats.errors.of(ErrorKind::Guest), 1);
+/// # Ok::<(), wapc_host::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
-    /// The number of the code that calls run on: 1, and one more for each swap,
-    /// rollback and move to an optimized tier.
+    /// The number of the code that new calls run: 1 at first, and one more
+    /// after each swap, rollback and tier-up.
     pub generation: u64,
-    /// The tier that calls run on. On the baseline of
-    /// [`Tiers`](crate::Tiers) it says whether the optimized tier is still to
-    /// come, and if not, why.
+    /// The tier that calls run on. For a host on the baseline of
+    /// [`Tiers`](crate::Tiers), the variant tells if the optimized tier is
+    /// still expected or has failed.
     pub tier: Tier,
-    /// How many instances there are.
+    /// The number of instances.
     pub live: usize,
-    /// How many of them no caller holds.
+    /// The number of instances that no caller holds.
     pub idle: usize,
-    /// How many callers wait for an instance.
+    /// The number of callers that wait for an instance.
     pub waiting: usize,
-    /// How many calls have reached a guest and ended, well or badly.
+    /// The number of calls that have reached a guest and ended, with or
+    /// without an error.
     pub calls: u64,
-    /// How many swaps, rollbacks and moves to an optimized tier have taken
-    /// effect.
+    /// The number of swaps, rollbacks and tier-ups that have taken effect.
     pub swaps: u64,
-    /// How long guests have run in timed calls, host calls included. Counted
-    /// in ticks of 2 ms: right in the sum of many calls.
+    /// The time that guests have run in timed calls, host calls included. Each
+    /// call is measured in ticks of 2 ms, so only the sum of many calls is
+    /// meaningful.
     pub time_in_guest: Duration,
-    /// How many calls and swaps failed, by kind.
+    /// The number of failed calls and swaps, by kind.
     pub errors: ErrorCounts,
 }
 
