@@ -17,82 +17,119 @@ impl WapcHost {
     /// Replaces the guest's code by `module` (binary or text) on the same
     /// engine with the same settings.
     ///
-    /// Everything slow or fallible happens first, while calls go on with the
-    /// old code: compiling, linking, making as many instances as there are,
-    /// their start functions. Then calls that begin after this returns run the
-    /// new code. A call that is running finishes on the code it began on. The
-    /// guest's state does not outlive its code. Two swaps at the same time are
-    /// done one after the other.
+    /// All steps that are slow or may fail happen before the swap takes effect,
+    /// while calls go on with the old code: compiling, linking, making as many
+    /// instances as there are, and running their start functions. Calls that
+    /// begin after this method returns run the new code. A running call
+    /// finishes on the code that it began on. New instances start without the
+    /// state of the old ones. Concurrent swaps are done one after the other.
     ///
-    /// It blocks until all that is done. In async code, call it on a thread that
-    /// may block, as those of tokio's `spawn_blocking`.
+    /// This method blocks until the swap has taken effect. In async code, call
+    /// it on a thread that may block, such as one of tokio's `spawn_blocking`.
     ///
-    /// A host of [`Tiers`] begins on the baseline again.
+    /// A host of [`Tiers`] starts on the baseline of the new module.
     ///
-    /// [`WapcHost::swap`] does more: a probe, waiting for calls on the old code.
+    /// [`WapcHost::swap`] can also probe the new code, and wait for calls on the
+    /// old code.
+    ///
+    /// ```
+    /// use wapc_host::{Error, engine::scripted::ScriptedProvider};
+    ///
+    /// let host = ScriptedProvider::new(|guest, _, _| guest.respond(b"old")).host()?;
+    /// assert!(matches!(host.replace_module(b"not a module"), Err(Error::Init(_))));
+    /// assert_eq!(host.call("hello", b"world")?, b"old", "nothing has changed");
+    ///
+    /// // `ScriptedProvider` knows one module, whose guests echo.
+    /// host.replace_module(b"echo")?;
+    /// assert_eq!(host.call("hello", b"world")?, b"world");
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Init`]; [`Error::Reentrant`] from the probe of a swap of this
-    /// host, or from a callback that a new instance calls at its start. Nothing
-    /// has changed then.
+    /// [`Error::Init`] if the module is refused or no instance can be made;
+    /// [`Error::Reentrant`] if the caller is the probe of a swap of this host,
+    /// or a callback that a new instance calls from a start function. Nothing
+    /// has changed after an error.
     ///
     /// # Panics
     ///
-    /// If a start function calls the host and the callback panics; nothing has
-    /// changed then.
+    /// Resumes the panic of the host callback, if a start function calls it and
+    /// it panics. Nothing has changed then.
     pub fn replace_module(&self, module: &[u8]) -> Result<(), Error> {
         self.swap().module(module)
     }
 
-    /// Replaces the guest's code by that of another provider, of another
-    /// engine too, like [`WapcHost::replace_module`].
+    /// Replaces the guest's code by that of `provider`, in the steps of
+    /// [`WapcHost::replace_module`]. The provider may be of another engine.
     ///
-    /// A host of [`Tiers`] has one tier from then on, until a rollback or
-    /// [`Swap::tiered`] brings tiers back.
+    /// A host of [`Tiers`] has a single tier afterwards, until a rollback or
+    /// [`Swap::tiered`].
     ///
     /// # Errors
     ///
-    /// [`Error::Init`]; [`Error::NotInterruptible`] if the provider cannot keep
-    /// the host's limits. Nothing has changed then.
+    /// [`Error::Init`] if no instance can be made; [`Error::NotInterruptible`]
+    /// if the provider cannot enforce the host's limits; [`Error::Reentrant`]
+    /// from within a swap of this host. Nothing has changed after an error.
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::replace_module`].
+    /// Resumes the panic of the host callback, if a start function calls it and
+    /// it panics. Nothing has changed then.
     pub fn swap_provider(&self, provider: Box<dyn WebAssemblyEngineProvider>) -> Result<(), Error> {
         self.swap().provider(provider)
     }
 
-    /// Goes back to the code before the present one, without compiling it
-    /// again. New instances are made of it, and the present code becomes the
-    /// one before: a second rollback undoes the first.
+    /// Swaps back to the previous code, which is not compiled again. New
+    /// instances are made of it. A second rollback undoes the first.
+    ///
+    /// ```
+    /// use wapc_host::engine::scripted::ScriptedProvider;
+    ///
+    /// let [old, new] = [b"old", b"new"].map(|name| {
+    ///     ScriptedProvider::new(move |guest, _, _| guest.respond(name))
+    /// });
+    /// let host = old.host()?;
+    /// host.swap_provider(Box::new(new))?;
+    /// assert_eq!(host.call("version", b"")?, b"new");
+    ///
+    /// host.rollback()?;
+    /// assert_eq!(host.call("version", b"")?, b"old");
+    /// assert_eq!(host.generation(), 3);
+    /// # Ok::<(), wapc_host::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::NoPrevious`] before the first swap; [`Error::Init`]. Nothing
-    /// has changed then.
+    /// [`Error::NoPrevious`] before the first swap; [`Error::Init`] if no
+    /// instance can be made; [`Error::Reentrant`] from within a swap of this
+    /// host. Nothing has changed after an error.
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::replace_module`].
+    /// Resumes the panic of the host callback, if a start function calls it and
+    /// it panics. Nothing has changed then.
     pub fn rollback(&self) -> Result<(), Error> {
         self.swap().rollback()
     }
 
-    /// A swap with more to it than [`WapcHost::replace_module`].
+    /// Returns a builder for a swap with a probe, with waiting for calls on the
+    /// old code, or with both.
     ///
-    /// ```no_run
-    /// # use std::time::Duration;
-    /// # fn example(host: &wapc_host::WapcHost, module: &[u8]) -> Result<(), wapc_host::Error> {
+    /// ```
+    /// use std::time::Duration;
+    /// use wapc_host::engine::scripted::ScriptedProvider;
+    ///
+    /// let host = ScriptedProvider::new(|guest, _, _| guest.respond(b"old")).host()?;
     /// host.swap()
-    ///     .probe(|candidate| match candidate.call("health", b"")?.as_slice() {
+    ///     .probe(|candidate| match candidate.call("health", b"ok")?.as_slice() {
     ///         b"ok" => Ok(()),
     ///         _ => Err("not healthy".into()),
     ///     })
     ///     .drain(Duration::from_secs(5))
-    ///     .module(module)?;
-    /// # Ok(())
-    /// # }
+    ///     .module(b"echo")?;
+    /// assert_eq!(host.stats().swaps, 1);
+    /// # Ok::<(), wapc_host::Error>(())
     /// ```
     pub const fn swap(&self) -> Swap<'_> {
         Swap {
@@ -103,7 +140,7 @@ impl WapcHost {
     }
 }
 
-/// A swap about to be done; see [`WapcHost::swap`].
+/// A builder for a swap; see [`WapcHost::swap`].
 #[must_use = "a swap begins with `module`, `provider` or `rollback`"]
 pub struct Swap<'h> {
     host: &'h WapcHost,
@@ -114,12 +151,30 @@ pub struct Swap<'h> {
 type Probe<'h> = dyn FnOnce(&mut CheckedOut<'_>) -> Result<(), BoxError> + 'h;
 
 impl<'h> Swap<'h> {
-    /// Lets `probe` call an instance of the new code before anybody else does.
-    /// If it returns an error, nothing is swapped. The instance that it called
-    /// is dropped in any case.
+    /// Lets `probe` call an instance of the new code before the swap takes
+    /// effect. If it returns an error, the swap fails with [`Error::Probe`] and
+    /// nothing changes. The instance is dropped afterwards in either case.
     ///
-    /// On a host of one instance, calling the host itself from the probe is
-    /// refused ([`Error::Reentrant`]) if the instance is busy.
+    /// If the probe calls the host itself, the old code answers. On a host of
+    /// one instance that is busy, such a call is refused
+    /// ([`Error::Reentrant`]).
+    ///
+    /// ```
+    /// use wapc_host::{Error, engine::scripted::ScriptedProvider};
+    ///
+    /// let host = ScriptedProvider::echo().host()?;
+    /// let broken = ScriptedProvider::new(|guest, _, _| guest.fail(b"broken"));
+    /// let refused = host
+    ///     .swap()
+    ///     .probe(|candidate| {
+    ///         candidate.call("health", b"")?;
+    ///         Ok(())
+    ///     })
+    ///     .provider(Box::new(broken));
+    /// assert!(matches!(refused, Err(Error::Probe(_))));
+    /// assert_eq!(host.call("echo", b"still here")?, b"still here");
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn probe(
         mut self,
         probe: impl FnOnce(&mut CheckedOut<'_>) -> Result<(), BoxError> + 'h,
@@ -129,63 +184,74 @@ impl<'h> Swap<'h> {
     }
 
     /// Waits, after the swap has taken effect, until no call runs on the old
-    /// code, for up to `limit` ([`Error::NotDrained`]).
+    /// code. After `limit` it stops waiting and returns [`Error::NotDrained`].
     pub const fn drain(mut self, limit: Duration) -> Self {
         self.drain = Some(limit);
         self
     }
 
-    /// Swaps to `module` as [`WapcHost::replace_module`] does.
+    /// Swaps to `module` (binary or text) on the same engine, in the steps of
+    /// [`WapcHost::replace_module`].
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::replace_module`], and [`Error::Probe`]. After
-    /// [`Error::NotDrained`], and only then, the new code serves.
+    /// The same as of [`WapcHost::replace_module`], and [`Error::Probe`];
+    /// nothing has changed after these. [`Error::NotDrained`] if the swap has
+    /// taken effect, but calls on the old code go on.
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::replace_module`], and if the probe panics; nothing has
-    /// changed then.
+    /// Resumes the panic of the probe, or of a host callback that a start
+    /// function calls. Nothing has changed then.
     pub fn module(self, module: &[u8]) -> Result<(), Error> {
         self.to(|current, _| current.code().replace(module).map_err(Error::Init))
     }
 
-    /// Swaps to `provider` as [`WapcHost::swap_provider`] does.
+    /// Swaps to `provider`, in the steps of [`WapcHost::swap_provider`].
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::swap_provider`], and as [`Swap::module`].
+    /// The same as of [`WapcHost::swap_provider`], and [`Error::Probe`];
+    /// nothing has changed after these. [`Error::NotDrained`] if the swap has
+    /// taken effect, but calls on the old code go on.
     ///
     /// # Panics
     ///
-    /// As [`Swap::module`].
+    /// Resumes the panic of the probe, or of a host callback that a start
+    /// function calls. Nothing has changed then.
     pub fn provider(self, provider: Box<dyn WebAssemblyEngineProvider>) -> Result<(), Error> {
         self.to(|_, _| Ok(Code::single(provider)))
     }
 
     /// Swaps to the baseline of `module` (binary or text), and later to its
-    /// optimized tier; see [`Tiers`]. The host has these tiers from then on.
+    /// optimized tier; see [`Tiers`]. Later swaps to a module use these tiers.
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::swap_provider`], and as [`Swap::module`].
+    /// The same as of [`WapcHost::swap_provider`], and [`Error::Probe`];
+    /// nothing has changed after these. [`Error::NotDrained`] if the swap has
+    /// taken effect, but calls on the old code go on.
     ///
     /// # Panics
     ///
-    /// As [`Swap::module`].
+    /// Resumes the panic of the probe, or of a host callback that a start
+    /// function calls. Nothing has changed then.
     pub fn tiered(self, module: &[u8], tiers: impl Into<Arc<Tiers>>) -> Result<(), Error> {
         self.to(|_, _| Code::baseline(module, tiers.into()).map_err(Error::Init))
     }
 
-    /// Goes back as [`WapcHost::rollback`] does.
+    /// Swaps back to the previous code, like [`WapcHost::rollback`].
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::rollback`], and as [`Swap::module`].
+    /// The same as of [`WapcHost::rollback`], and [`Error::Probe`]; nothing has
+    /// changed after these. [`Error::NotDrained`] if the rollback has taken
+    /// effect, but calls on the code before it go on.
     ///
     /// # Panics
     ///
-    /// As [`Swap::module`].
+    /// Resumes the panic of the probe, or of a host callback that a start
+    /// function calls. Nothing has changed then.
     pub fn rollback(self) -> Result<(), Error> {
         self.to(|_, previous| match previous {
             Some(previous) => Ok(previous.code()),
@@ -218,7 +284,7 @@ impl fmt::Debug for Swap<'_> {
 }
 
 impl HostShared {
-    /// Makes all that may fail, then publishes it. Returns its number.
+    /// Makes and probes the candidate, then publishes it. Returns its number.
     fn swap(
         &self,
         choose: impl FnOnce(&Generation, Option<&Generation>) -> Result<Code, Error>,
@@ -250,7 +316,7 @@ impl HostShared {
 
     /// Waits until no call runs on code before `generation`.
     fn drain(&self, generation: u64, limit: Duration) -> Result<(), Error> {
-        // None is too far away to be a time: for ever.
+        // `None` if the limit exceeds the range of `Instant`: wait for ever.
         let deadline = Instant::now().checked_add(limit);
         for slot in self.pool.slots() {
             while !slot.has_reached(generation) {
@@ -273,8 +339,8 @@ impl HostShared {
     }
 }
 
-/// How long to wait for a busy slot before looking whether it has moved on to
-/// the new code by itself.
+/// The time to wait for a busy slot before checking again that its holder has
+/// not moved it to the new code itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 #[cfg(all(test, not(shuttle)))]

@@ -9,7 +9,8 @@ use crate::{
     limits::interruption::Interruption,
 };
 
-/// Refuses a call whose options its instance cannot enforce, or that is over.
+/// Refuses a call whose options its instance cannot enforce, or whose time is
+/// over.
 #[cold]
 pub(super) fn admit(
     interruption: Interruption,
@@ -39,7 +40,7 @@ pub(super) fn require_interruption(
     Ok(())
 }
 
-/// Refuses a call that is over before the guest is called.
+/// Refuses a call that is cancelled or whose deadline has passed.
 pub(super) fn reject_if_over(operation: &str, options: &CallOptions) -> Result<(), Error> {
     if options.is_cancelled() {
         return Err(Error::Cancelled {
@@ -60,7 +61,7 @@ pub(super) fn reject_if_over(operation: &str, options: &CallOptions) -> Result<(
 impl Lengths {
     #[inline]
     pub(super) fn new(operation: &str, payload: &[u8], limit: usize) -> Result<Self, Error> {
-        // Neither is above `isize::MAX`.
+        // No overflow: the length of a slice is at most `isize::MAX`.
         let bytes = operation.len() + payload.len();
         if bytes > limit {
             return Err(Error::TooLarge { bytes, limit });
@@ -72,10 +73,11 @@ impl Lengths {
     }
 }
 
-/// A length of at most [`MAX_REQUEST_BYTES`].
+/// Converts a length of at most [`MAX_REQUEST_BYTES`] to its form in the
+/// protocol: an unsigned 32-bit number in an `i32`.
 #[expect(
     clippy::cast_possible_truncation,
-    reason = "a request's limit is at most as large, and has been asked"
+    reason = "the caller has checked the length against a limit of at most `MAX_REQUEST_BYTES`"
 )]
 const fn to_wire(length: usize) -> i32 {
     (length as u32).cast_signed()

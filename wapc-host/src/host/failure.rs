@@ -9,9 +9,9 @@ use crate::{
     protocol::state::{ModuleState, PanicSlot},
 };
 
-/// Maps the error of an instance that could not be made to the caller's error:
-/// its start functions may have been stopped by the call's own deadline or
-/// cancel handle.
+/// Maps the error of an instance that could not be made to the caller's error.
+/// If the call's own deadline or cancel handle has stopped the start functions,
+/// that is [`Error::TimedOut`] or [`Error::Cancelled`].
 pub(super) fn map_start_error(
     error: Error,
     operation: &str,
@@ -107,8 +107,8 @@ impl Failure {
     }
 }
 
-/// The error of an instance that could not be made. If its start functions
-/// called the callback and that panicked, the panic goes on.
+/// Returns the error of an instance that could not be made. Resumes the panic
+/// of a host callback that a start function has called.
 pub(super) fn init_error(error: EngineError, panic: &PanicSlot) -> Error {
     match panic.take() {
         Some(panic) => resume_unwind(panic),
@@ -116,8 +116,8 @@ pub(super) fn init_error(error: EngineError, panic: &PanicSlot) -> Error {
     }
 }
 
-/// The error of a slot that was filled a moment ago and is empty: a bug of the
-/// host.
+/// Returns the error of a slot that is empty although it was just filled. This
+/// would be a bug of the host.
 #[cold]
 pub(super) fn missing_instance() -> Error {
     Error::Init(EngineError::Other("the instance is gone".into()))

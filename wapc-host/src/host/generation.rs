@@ -1,4 +1,4 @@
-//! Versions of a guest's code, and the right to publish another.
+//! Versions of a guest's code, and the right to publish another one.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::{
     sync::{Mutex, MutexGuard, ThreadId, thread},
 };
 
-/// The code that new instances are made of, and the code before it.
+/// The code that new instances are made of, and the previous code.
 pub(crate) struct Published {
     pub(crate) current: Arc<Generation>,
     pub(crate) previous: Option<Arc<Generation>>,
@@ -19,7 +19,7 @@ pub(crate) struct Generation {
     pub(crate) number: u64,
     pub(crate) provider: Arc<dyn WebAssemblyEngineProvider>,
     pub(crate) tier: CodeTier,
-    /// Instances that were made before the version was published.
+    /// Instances that were made before the generation was published.
     pub(crate) ready: Mutex<Vec<Box<dyn GuestInstance>>>,
 }
 
@@ -49,13 +49,13 @@ impl Generation {
         }
     }
 
-    /// An instance that was made before.
+    /// Takes one of the instances that were made before publishing.
     pub(crate) fn ready(&self) -> Option<Box<dyn GuestInstance>> {
         self.ready.lock().pop()
     }
 }
 
-/// The right to swap a host's code: one thread after the other.
+/// The right to swap a host's code. One thread has it at a time.
 #[derive(Default)]
 pub(crate) struct SwapRight {
     one_at_a_time: Mutex<()>,
@@ -68,8 +68,9 @@ pub(crate) struct Swapping<'s> {
 }
 
 impl SwapRight {
-    /// Waits for the right; `None` if this thread has it already: its probe or
-    /// a callback that its instances have called at their start wants to swap.
+    /// Waits for the right. Returns `None` if this thread has it already: then
+    /// the caller is its probe, or a callback that a new instance has called
+    /// from a start function.
     pub(crate) fn begin(&self) -> Option<Swapping<'_>> {
         let own = Some(thread::current().id());
         if *self.swapper.lock() == own {

@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl HostShared {
-    /// Whether the instance in a slot is of other code than the current one.
+    /// Returns `true` if the slot has no instance of the current code.
     #[inline]
     pub(crate) fn is_stale(&self, guard: &SlotGuard<'_>) -> bool {
         guard.state.generation != self.generation()
@@ -60,8 +60,7 @@ impl HostShared {
         Ok(())
     }
 
-    /// Drops a slot's instance, and announces and returns the code of the next
-    /// one.
+    /// Drops a slot's instance. Announces and returns the code of the next one.
     pub(crate) fn evict(
         &self,
         guard: &mut SlotGuard<'_>,
@@ -76,8 +75,8 @@ impl HostShared {
         code
     }
 
-    /// A new instance of `code`, whose start functions have run: within the
-    /// `options` of a call that waits for it.
+    /// Makes an instance of `code` and runs its start functions, under the
+    /// `options` of a call that waits for it, if there is one.
     pub(crate) fn instance(
         &self,
         code: &Generation,
@@ -85,7 +84,7 @@ impl HostShared {
         options: Option<&CallOptions>,
     ) -> Result<Box<dyn GuestInstance>, Error> {
         if matches!(self.callback, Callback::Async(_)) {
-            // Its start functions may await the callback.
+            // The start functions may call the async callback.
             return block_on(self.instance_async(code, number, options));
         }
         let _working = self.working(options.is_some())?;
@@ -95,8 +94,8 @@ impl HostShared {
         instance.map_err(|error| init_error(error, &panic))
     }
 
-    /// The state of a new instance of `code`, whose start functions are about
-    /// to run.
+    /// Returns the state for a new instance of `code`, with the time of its
+    /// start functions running.
     pub(crate) fn new_state(
         &self,
         code: &Generation,
@@ -119,8 +118,9 @@ impl HostShared {
         ))
     }
 
-    /// Keeps the clock ticking while an instance is made or tried out, if that
-    /// is `timed` by more than the host's limits or by those.
+    /// Marks this host as working while an instance is made or probed. Wakes
+    /// the clock if the work is `timed` by options of a call or by the host's
+    /// limits.
     pub(crate) fn working(&self, timed: bool) -> Result<Working<'_>, Error> {
         self.working.fetch_add(1, Ordering::SeqCst);
         let working = Working(self);
@@ -165,7 +165,7 @@ impl HostShared {
     }
 }
 
-/// An instance is being made or tried out.
+/// Marks a host as working, which keeps the clock ticking, until it is dropped.
 pub(crate) struct Working<'h>(&'h HostShared);
 
 impl Drop for Working<'_> {

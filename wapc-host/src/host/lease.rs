@@ -31,14 +31,14 @@ use crate::{
 pub(crate) struct Lease<'h> {
     pub(crate) host: &'h HostShared,
     pub(crate) guard: SlotGuard<'h>,
-    /// The code that replaces a lost instance, if not the current one.
+    /// The code of the next instance, if not the current one.
     pub(crate) code: Option<Arc<Generation>>,
-    // Dropped after `guard`: a swap that has found the slot taken is not
-    // missed.
+    // Dropped after `guard`: a swap that has seen the slot locked is seen after
+    // the unlock.
     _leave: RetireOld<'h>,
 }
 
-/// Retires what a caller has left if a swap has made it old.
+/// Retires the instance in a released slot if a swap has made it old.
 struct RetireOld<'h> {
     host: &'h HostShared,
     slot: &'h Slot,
@@ -58,7 +58,8 @@ impl Drop for RetireOld<'_> {
 }
 
 impl HostShared {
-    /// Waits for an instance and makes sure that it is of the current code.
+    /// Waits for a slot and makes sure that it has an instance of the current
+    /// code.
     // Inlined: returning the value through memory costs a store-forwarding
     // stall, more than taking the slot.
     #[inline(always)]
@@ -126,7 +127,8 @@ impl<'h> Lease<'h> {
         let host_id = self.host.id;
         let mut result = None;
         let mut read = |bytes: &[u8]| {
-            // The guest has done nothing wrong: it finishes its call first.
+            // The panic is resumed after the guest has finished its call, so
+            // that the instance can be kept.
             result = Some(catch_unwind(AssertUnwindSafe(|| {
                 let _guard = ReentrancyGuard::scoped(host_id);
                 read(bytes)
@@ -150,8 +152,8 @@ impl<'h> Lease<'h> {
         }
     }
 
-    /// One call: lends the caller's bytes, runs the guest, and looks at how it
-    /// went.
+    /// Runs one call: lends the caller's bytes, runs the guest, and classifies
+    /// the outcome.
     #[inline(always)]
     fn drive<'c>(
         &mut self,
@@ -170,14 +172,14 @@ impl<'h> Lease<'h> {
         self.end(operation, end)
     }
 
-    /// Whether the call before this one lost the instance.
+    /// Returns `true` if the previous call has lost the instance.
     #[inline]
     pub(crate) fn is_lost(&self) -> bool {
         self.guard.state.instance.is_none() || self.guard.state.poisoned
     }
 
-    /// What comes before the guest: its instance, the lengths, the options, the
-    /// clock if the call is `timed`.
+    /// Prepares a call: checks lengths and options, wakes the clock if the call
+    /// is `timed`, and poisons the instance until the call ends.
     #[inline(always)]
     pub(crate) fn begin(
         &mut self,
@@ -213,8 +215,8 @@ impl<'h> Lease<'h> {
         Ok((&mut **instance, lengths))
     }
 
-    /// What comes after the guest: whether its instance lives on, and what the
-    /// caller hears.
+    /// Finishes a call: keeps or drops the instance, and returns the caller's
+    /// result.
     #[inline]
     pub(crate) fn end(
         &mut self,
@@ -261,7 +263,7 @@ impl<'h> Lease<'h> {
         }
     }
 
-    /// Puts a new instance into the slot, for the next call.
+    /// Puts a new instance into the slot.
     #[cold]
     pub(crate) fn fill(
         &mut self,
@@ -272,7 +274,7 @@ impl<'h> Lease<'h> {
         self.host.fill(&mut self.guard, code, operation, options)
     }
 
-    /// Drops an instance whose call has not ended well.
+    /// Drops an instance whose call failed or was abandoned.
     #[inline]
     pub(crate) fn discard_poisoned(&mut self) {
         if self.guard.state.poisoned {
@@ -287,7 +289,7 @@ impl<'h> Lease<'h> {
 }
 
 impl Drop for Lease<'_> {
-    /// Drops an instance that must not be used again.
+    /// Drops the instance if it is poisoned or has had its number of calls.
     #[inline]
     fn drop(&mut self) {
         let state = &self.guard.state;
@@ -311,7 +313,8 @@ impl fmt::Debug for Lease<'_> {
     }
 }
 
-/// Adds to a counter that only the holder of its slot writes.
+/// Adds to a counter. A load and a store suffice, since only the holder of the
+/// slot writes it.
 #[inline]
 fn bump(counter: &AtomicU64, by: u64) {
     counter.store(

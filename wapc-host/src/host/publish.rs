@@ -1,4 +1,4 @@
-//! Publishing other code, once its instances are made.
+//! Publishing new code, after its instances are made.
 
 use std::{mem, sync::Arc};
 
@@ -23,11 +23,10 @@ impl HostShared {
         (Arc::clone(&published.current), published.previous.clone())
     }
 
-    /// Makes as many instances of `candidate` as there are, then publishes it,
-    /// with `previous` for a rollback. Returns its number.
+    /// Makes as many instances of `candidate` as the host has, then publishes
+    /// it, with `previous` for a rollback. Returns its number.
     ///
-    /// A failure leaves everything as it was. The caller holds the right to
-    /// swap.
+    /// After a failure nothing has changed. The caller holds the right to swap.
     pub(crate) fn publish(
         &self,
         candidate: Arc<Generation>,
@@ -48,14 +47,14 @@ impl HostShared {
         Ok(number)
     }
 
-    /// Makes `generation` what calls run on from now on, and `previous` what a
-    /// rollback goes back to.
+    /// Publishes `generation` for new calls, and `previous` for a rollback.
     fn set_published(&self, generation: Arc<Generation>, previous: Option<Arc<Generation>>) {
         let number = generation.number;
         let mut published = self.published();
         let old = mem::replace(&mut published.current, generation);
         let older = mem::replace(&mut published.previous, previous);
         self.generation.store(number, Ordering::SeqCst);
+        // Dropped outside the lock: dropping code and instances may take long.
         drop(published);
         let unused = mem::take(&mut *old.ready.lock());
         drop((old, older, unused));
@@ -67,7 +66,8 @@ impl TieredHost for HostShared {
         is_baseline_of(&self.published().current, tier_up)
     }
 
-    /// It is the same code, so a rollback still goes back to the code before.
+    /// Keeps the previous generation: a rollback undoes the last swap, not the
+    /// tier-up.
     fn rebuild_instances(
         &self,
         tier_up: &Arc<TierUp>,

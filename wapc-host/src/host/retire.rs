@@ -10,9 +10,9 @@ use crate::{
 };
 
 impl HostShared {
-    /// Drops, in this thread, the idle instances of code older than
-    /// `generation`, and installs prepared ones in their slots. Busy ones go
-    /// when their caller releases them.
+    /// Drops, on this thread, the idle instances of code older than
+    /// `generation`, and installs prepared ones in their slots. Busy ones are
+    /// dropped when their caller releases them.
     #[cold]
     pub(crate) fn retire_before(&self, mut generation: u64) {
         loop {
@@ -22,8 +22,8 @@ impl HostShared {
             self.pool
                 .for_each_free(|guard| self.refresh(guard, generation));
             fence(Ordering::SeqCst);
-            // An instance that was installed here may be of old code by now, in
-            // a slot that the next swap has seen taken.
+            // A concurrent swap may have seen one of our slots locked and
+            // skipped it, so retire again if there is a newer generation.
             match self.generation() {
                 newer if newer > generation => generation = newer,
                 _ => break,
@@ -31,8 +31,8 @@ impl HostShared {
         }
     }
 
-    /// Retires old code that a swap has found busy and whose caller has released
-    /// it without seeing the swap. Returns whether there may be more.
+    /// Retires old code whose caller has released it without observing the
+    /// swap. Returns `true` if there may be more.
     fn retire_missed(&self) -> bool {
         let current = self.generation();
         let may_hold_old = |slot: &Slot| slot.may_hold_before(current);
@@ -42,11 +42,13 @@ impl HostShared {
         self.pool.slots().iter().any(may_hold_old)
     }
 
-    /// Retires what is older than `generation`, now and as callers leave it.
+    /// Retires code older than `generation`: idle instances now, busy ones when
+    /// they are released.
     pub(crate) fn retire_all_before(&self, generation: u64) {
         self.retire_before(generation);
         if self.retire_missed() {
-            // The clock retries. If it cannot start, callers retire old code.
+            // The clock retries every `MAINTENANCE_INTERVAL`. If it cannot
+            // start, callers retire old code on release.
             _ = clock::wake();
         }
     }
@@ -66,8 +68,8 @@ impl HostShared {
         drop(old);
     }
 
-    /// Drops instances that have been idle for too long, but for as many as
-    /// are to be kept. Returns whether there may be more to drop later.
+    /// Drops instances that have been idle for `idle_timeout`, but keeps
+    /// `min_idle` instances. Returns `true` if there may be more to drop later.
     fn retire_idle(&self) -> bool {
         let Some(after) = self.settings.idle_timeout else {
             return false;
@@ -86,7 +88,7 @@ impl HostShared {
             .iter()
             .filter(|slot| slot.live.load(Ordering::Relaxed))
             .count();
-        // The last slots first: callers begin their search with the first.
+        // The last slots first, since callers search from the first ones.
         for (slot, idle) in slots.iter().zip(idle.iter_mut()).rev() {
             let calls = slot.calls.load(Ordering::Relaxed);
             if calls != idle.calls {

@@ -35,18 +35,17 @@ pub(crate) struct HostShared {
     pub(crate) limits: Arc<Limits>,
     /// The greatest length of an operation's name and a payload together.
     pub(super) max_request: usize,
-    /// Whether calls without options have a timeout.
+    /// Calls without options have a timeout.
     pub(super) timed: bool,
     /// The clock's ticks after which a guest in an async call yields.
     pub(crate) yield_ticks: NonZeroU64,
     pub(super) published: Mutex<Published>,
-    /// The number of the current generation, so that a call sees a swap by one
-    /// load.
+    /// The number of the current generation: a call detects a swap by one load.
     pub(super) generation: AtomicU64,
-    /// Held by a swap: one after the other.
+    /// Serialises swaps.
     pub(crate) swaps: SwapRight,
     pub(crate) pool: Pool,
-    /// How many threads are making an instance or trying one out.
+    /// The number of threads that are making or probing an instance.
     pub(super) working: AtomicUsize,
     pub(super) errors: ErrorCounters,
     pub(super) idle: Mutex<Vec<Idle>>,
@@ -54,7 +53,8 @@ pub(crate) struct HostShared {
     pub(crate) tier_queue: Arc<TierQueue>,
 }
 
-/// Since when a slot's number of calls has not changed.
+/// A slot's number of calls, and the time of its last change as far as the
+/// clock has seen.
 #[derive(Clone, Copy)]
 pub(super) struct Idle {
     pub(super) calls: u64,
@@ -71,7 +71,8 @@ impl fmt::Debug for HostShared {
 }
 
 impl HostShared {
-    /// A host that the clock looks after; it has no instance yet.
+    /// Creates the shared part of a host without instances, and registers it
+    /// with the clock.
     pub(super) fn new(
         code: Code,
         tier_queue: Arc<TierQueue>,
@@ -113,7 +114,7 @@ impl HostShared {
         self.published.lock()
     }
 
-    /// Counts an error that a caller is about to get.
+    /// Counts an error that is about to be returned to a caller.
     #[cold]
     pub(crate) fn count_error(&self, error: Error) -> Error {
         self.errors.count(&error);

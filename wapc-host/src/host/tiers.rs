@@ -1,5 +1,5 @@
-//! Tier-up: a baseline that answers at once, and an optimized tier that is
-//! compiled meanwhile and then takes over.
+//! Tier-up: a baseline that serves at once, and an optimized tier that is
+//! compiled in the background and then takes over.
 
 mod queue;
 mod tier_up;
@@ -13,13 +13,13 @@ pub(crate) use self::{
     tier_up::TierUp,
 };
 
-/// Two ways to compile a module: a baseline that answers at once, and an
+/// Two ways to compile a module: a baseline that serves at once, and an
 /// optimized tier that takes over when it is ready.
 ///
-/// [`WapcHost::tiered`](crate::WapcHost::tiered) makes a host of them, and
-/// [`Swap::tiered`](crate::Swap::tiered) moves a host to them. The host answers
-/// with the baseline while the optimized tier compiles in the background. Then
-/// it moves over by the steps of a swap, for which no call waits.
+/// [`WapcHost::tiered`](crate::WapcHost::tiered) builds a host with tiers, and
+/// [`Swap::tiered`](crate::Swap::tiered) moves an existing host to tiers. Calls
+/// run on the baseline while the optimized tier compiles in the background.
+/// Then the host moves over in the steps of a swap, for which no call waits.
 ///
 /// ```
 /// use wapc_host::{Tier, Tiers, WapcHost, engine::scripted::ScriptedProvider};
@@ -42,30 +42,29 @@ pub(crate) use self::{
 /// # Ok::<(), wapc_host::Error>(())
 /// ```
 ///
-/// Instances are new after the move, so what guests keep from call to call is
-/// lost once. Tiers are for guests that do not depend on it.
+/// Instances are new after the move, so guests lose their state once. Use tiers
+/// for guests that do not depend on state between calls.
 ///
 /// A host stays on the baseline if the optimized tier refuses the module,
 /// panics, makes no instances, or lacks a kind of
 /// [interruption](crate::Interruption) that the baseline has.
-/// [`Stats::tier`](crate::Stats::tier) holds the reason from then on, and a
-/// warning is logged.
+/// [`Stats::tier`](crate::Stats::tier) then holds the reason, and a warning is
+/// logged.
 ///
 /// A swap to another module ([`WapcHost::replace_module`](crate::WapcHost::replace_module))
-/// begins on the baseline again. A host compiles one optimized tier at a time,
-/// the newest first, and none for code that no longer serves. The module's
+/// starts on the baseline of that module. A host compiles one optimized tier at
+/// a time, the newest first, and skips code that no longer serves. The module's
 /// bytes are kept only until its optimized tier is compiled.
 ///
-/// `Arc<Tiers>` is accepted wherever `Tiers` is, for several hosts of the same
-/// tiers.
+/// To share tiers between hosts, pass an `Arc<Tiers>` in place of `Tiers`.
 pub struct Tiers {
     baseline: Box<dyn CompileTier>,
     optimized: Box<dyn CompileTier>,
     observer: Box<Observer>,
 }
 
-/// Compiles a module, binary or text, for one tier of [`Tiers`]. Every closure
-/// of this signature implements it.
+/// Compiles a module (binary or text) for one tier of [`Tiers`]. Closures of
+/// this signature implement it.
 ///
 /// The baseline is compiled on the thread that calls
 /// [`WapcHost::tiered`](crate::WapcHost::tiered),
@@ -85,7 +84,8 @@ impl<F> CompileTier for F where
 type Observer = dyn Fn(Result<(), &EngineError>) + Send + Sync;
 
 impl Tiers {
-    /// Compiles with `baseline` first, and with `optimized` in the background.
+    /// Creates tiers that compile with `baseline` first, and with `optimized` in
+    /// the background.
     pub fn new(baseline: impl CompileTier, optimized: impl CompileTier) -> Self {
         Self {
             baseline: Box::new(baseline),
@@ -94,10 +94,10 @@ impl Tiers {
         }
     }
 
-    /// Calls `observer` whenever an optimized tier is compiled or refused,
-    /// before the host moves over to it. By default nothing is called.
+    /// Sets a function to call when an optimized tier is compiled or refused,
+    /// before the host moves over to it. Default: none.
     ///
-    /// It runs on the thread that has compiled (`wapc-tier`), which waits for it.
+    /// It runs on the compiling thread (`wapc-tier`), which waits for it.
     #[must_use]
     pub fn observer(
         mut self,
@@ -119,17 +119,16 @@ impl fmt::Debug for Tiers {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Tier {
-    /// The code has one tier only.
+    /// The code has a single tier.
     #[default]
     Single,
-    /// The baseline of [`Tiers`], until the optimized tier is ready.
+    /// The baseline of [`Tiers`]; the optimized tier is not ready.
     Baseline,
     /// The optimized tier of [`Tiers`].
     Optimized,
-    /// The baseline of [`Tiers`], for as long as this code serves: the
-    /// optimized tier has failed for this reason. It is an
-    /// [`EngineError`] if the module was not compiled, and an
-    /// [`Error`](crate::Error) if the host could not move over.
+    /// The baseline of [`Tiers`], for good: the optimized tier has failed for
+    /// this reason. It is an [`EngineError`] if the module was not compiled,
+    /// and an [`Error`](crate::Error) if the host could not move over.
     BaselineOnly(Arc<dyn StdError + Send + Sync>),
 }
 
@@ -175,7 +174,7 @@ impl Code {
         }
     }
 
-    /// The optimized code of the same module, if it is compiled already.
+    /// The optimized code of the same module if it is compiled, else `self`.
     pub(crate) fn best(self) -> Self {
         let CodeTier::Baseline(tier_up) = &self.tier else {
             return self;
@@ -198,7 +197,7 @@ impl Code {
 }
 
 impl CodeTier {
-    /// The optimized tier that has yet to take over from this baseline.
+    /// The optimized tier that has not taken over from this baseline yet.
     pub(crate) const fn tier_up(&self) -> Option<&Arc<TierUp>> {
         match self {
             Self::Baseline(tier_up) => Some(tier_up),

@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl HostShared {
-    /// Waits for a slot: first come, first served. Counts the error.
+    /// Waits for a slot, in the order of arrival. Counts the error.
     ///
     /// # Errors
     ///
@@ -71,7 +71,8 @@ impl HostShared {
         .await
     }
 
-    /// Refuses a caller that would wait for itself.
+    /// Refuses a caller that would wait for itself: there is one slot, and a
+    /// call that led to this code holds it.
     fn reject_reentrant(&self, operation: &str) -> Result<(), Error> {
         if self.pool.slots().len() == 1 && is_reentrant(self.id) {
             return Err(Error::Reentrant {
@@ -106,7 +107,7 @@ impl<'o> WaitDeadline<'o> {
         }
     }
 
-    /// The same in ticks of the clock, with the call's cancel handle.
+    /// Converts the limit to ticks of the clock, and adds the cancel handle.
     fn in_ticks(&self) -> WaitLimits {
         let expires = self.limit.map_or(u64::MAX, |limit| {
             let ticks = match clock::ticks_in(limit) {
@@ -125,11 +126,11 @@ impl<'o> WaitDeadline<'o> {
             .map_or(Ok(()), |options| reject_if_over(operation, options))
     }
 
-    /// The error of a caller that has waited to the end.
+    /// Returns the error of a caller whose wait is over.
     fn error(&self, operation: &str) -> Error {
         match self.reject_if_over(operation) {
             Err(error) => error,
-            // The clock may be a little ahead of the time of day.
+            // The clock's ticks may be slightly ahead of `Instant`.
             Ok(()) if self.by_deadline => Error::TimedOut {
                 operation: operation.to_owned(),
                 timeout: Duration::ZERO,

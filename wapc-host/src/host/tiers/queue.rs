@@ -12,8 +12,8 @@ use crate::{
     sync::{Mutex, thread},
 };
 
-/// The optimized tiers that a host is still to compile. One thread works on
-/// them, for as long as there are any: modules that come faster than they
+/// The queue of optimized tiers that a host has to compile. A single thread
+/// works on it while it is not empty: modules that arrive faster than they
 /// compile must not take a thread each.
 #[derive(Default)]
 pub(crate) struct TierQueue {
@@ -22,7 +22,8 @@ pub(crate) struct TierQueue {
 
 #[derive(Default)]
 struct State {
-    /// The newest is the last. Each dies with the last generation of its code.
+    /// The newest is the last. Weak, so that a job ends with the last generation
+    /// of its code.
     jobs: Vec<Weak<TierUp>>,
     is_running: bool,
     /// `None` before the host is built.
@@ -31,7 +32,7 @@ struct State {
 
 /// A host as its queue sees it.
 pub(crate) trait TieredHost: Send + Sync {
-    /// Whether calls run on the baseline of this module.
+    /// Returns `true` if calls run on the baseline of this module.
     fn serves(&self, tier_up: &Arc<TierUp>) -> bool;
 
     /// Moves over to instances of `optimized`, if calls still run on the
@@ -48,13 +49,12 @@ pub(crate) trait TieredHost: Send + Sync {
 pub(super) struct Panicked;
 
 impl TierQueue {
-    /// Names the host that moves over. Until then modules are only compiled.
+    /// Sets the host that moves over. Before that, modules are only compiled.
     pub(crate) fn set_host(&self, host: Weak<dyn TieredHost>) {
         self.state.lock().host = Some(host);
     }
 
-    /// Has the optimized tier compiled, before all others, and the host moved
-    /// over to it.
+    /// Queues the optimized tier of a module before all others.
     pub(crate) fn push(self: &Arc<Self>, tier_up: &Arc<TierUp>) {
         if tier_up.has_failed() {
             return;
@@ -118,7 +118,7 @@ impl TierQueue {
         let Some(optimized) = tier_up.compile() else {
             return;
         };
-        // Looked up again: it may have been built or dropped meanwhile.
+        // Looked up again: the host may have been built or dropped meanwhile.
         let Some(host) = self.host().and_then(|host| host.upgrade()) else {
             return;
         };

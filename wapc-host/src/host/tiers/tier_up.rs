@@ -1,4 +1,4 @@
-//! The optimized tier of one module, until a host runs it.
+//! The move of one module from its baseline to its optimized tier.
 
 use std::{error::Error as StdError, mem, sync::Arc};
 
@@ -10,7 +10,7 @@ use crate::{
 
 pub(crate) struct TierUp {
     pub(super) tiers: Arc<Tiers>,
-    /// The baseline's, which the host's limits may rest on.
+    /// The interruption of the baseline, which the host's limits may need.
     required: Interruption,
     progress: Mutex<Progress>,
 }
@@ -52,8 +52,8 @@ impl TierUp {
         matches!(&*self.progress.lock(), Progress::Failed(_))
     }
 
-    /// Compiles the module, unless that was done before. Returns `None` if it
-    /// has failed. To be called by one thread at a time.
+    /// Compiles the module unless it is compiled. Returns `None` after a
+    /// failure. Only one thread may call this at a time.
     pub(super) fn compile(&self) -> Option<Arc<dyn WebAssemblyEngineProvider>> {
         let module = match &*self.progress.lock() {
             Progress::Outstanding(module) => Arc::clone(module),
@@ -77,7 +77,7 @@ impl TierUp {
         }
     }
 
-    /// Leaves the module to the baseline.
+    /// Keeps the module on its baseline for this reason.
     pub(super) fn fail(&self, error: impl StdError + Send + Sync + 'static) {
         let error = Arc::new(error);
         self.set(Progress::Failed(Arc::clone(&error) as _));
@@ -95,8 +95,8 @@ impl TierUp {
     }
 }
 
-/// Refuses an optimized tier that cannot keep the limits that the baseline
-/// keeps.
+/// Refuses an optimized tier that cannot enforce the limits that the baseline
+/// enforces.
 fn ensure_interruptible(
     provider: Box<dyn WebAssemblyEngineProvider>,
     required: Interruption,
