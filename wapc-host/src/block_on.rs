@@ -1,4 +1,4 @@
-//! Running a future on the thread that waits for it.
+//! A minimal executor: blocks a thread on one future.
 
 use std::{
     future::Future,
@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-/// Runs `future` on this thread, which sleeps while it waits.
+/// Runs `future` to its end on this thread, which sleeps while it is pending.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
@@ -24,8 +24,8 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// That a future's waker was called. Not `thread::park`: what waits within the
-/// poll, on the same thread, may use up what would wake it.
+/// A flag that the future's waker sets. Not `thread::park`, whose token may be
+/// consumed by code that parks this thread during the poll.
 #[derive(Default)]
 struct Woken {
     woken: Mutex<bool>,

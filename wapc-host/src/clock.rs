@@ -1,10 +1,10 @@
-//! Time for calls, at next to no cost: one thread for the process counts
-//! ticks while a guest is running, and a call reads the count.
+//! A coarse clock for calls: one thread of the process counts ticks of 2 ms
+//! while guests run, and a call reads the count.
 //!
-//! Reading the system's clock takes about half as long as a small call. The
-//! count is an atomic load; engines that must be told to look at it (epochs)
-//! are told at each tick. The thread sleeps while no timed call runs, and the
-//! count stands still then, so it says nothing of the time of day.
+//! Reading the system's clock would take about half the time of a small call;
+//! reading the count is one atomic load. Observers are called at each tick, for
+//! engines that interrupt guests by epochs. The thread sleeps while no timed
+//! call runs. The count does not advance then, so it is not a time of day.
 
 use std::{
     collections::BTreeMap,
@@ -24,37 +24,38 @@ use parking_lot::{Condvar, Mutex};
 /// The length of a tick.
 pub const TICK: Duration = Duration::from_millis(2);
 
-/// Calls `observer` at each tick from now on, on the clock's own thread, until
-/// it returns `false`. For engines.
+/// Calls `observer` at each tick from now on, on the clock's thread, until it
+/// returns `false` or panics.
 ///
-/// Ticks come while a call runs that has a deadline or a cancel handle.
+/// The clock ticks while any host of the process runs a timed call: one with a
+/// timeout, a deadline or a cancel handle, or an async one.
 pub fn observe(observer: impl FnMut() -> bool + Send + 'static) {
     CLOCK.registry.lock().observers.push(Box::new(observer));
 }
 
-/// The number of ticks up to now.
+/// Returns the number of ticks up to now.
 #[inline]
 pub(crate) fn now() -> u64 {
     CLOCK.ticks.load(Ordering::Relaxed)
 }
 
-/// The number of ticks in `duration`, rounded up.
+/// Converts a duration to ticks, rounded up.
 pub(crate) fn ticks_in(duration: Duration) -> u64 {
     let ticks = duration.as_nanos().div_ceil(TICK.as_nanos());
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
-/// `ticks` as a duration.
+/// Converts ticks to a duration.
 pub(crate) fn duration_of(ticks: u64) -> Duration {
     TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))
 }
 
-/// Makes sure that the clock ticks. The caller must have marked itself as
+/// Makes sure that the clock ticks. The caller must have marked its client as
 /// running before.
 ///
 /// # Errors
 ///
-/// The system refuses the thread.
+/// The operating system's error, if it cannot start the thread.
 #[inline]
 pub(crate) fn wake() -> io::Result<()> {
     match CLOCK.awake.load(Ordering::SeqCst) {
@@ -68,7 +69,7 @@ pub(crate) fn wake() -> io::Result<()> {
 /// A client of the clock: the clock ticks while a timed call of it runs, and
 /// calls its periodic maintenance.
 pub(crate) trait ClockClient: Send + Sync {
-    /// Whether a timed call is running.
+    /// Returns `true` while a timed call is running.
     fn running(&self) -> bool;
 
     /// Periodic maintenance, about every [`MAINTENANCE_INTERVAL`]. Returns
@@ -76,7 +77,7 @@ pub(crate) trait ClockClient: Send + Sync {
     fn maintain(&self) -> bool;
 }
 
-/// Adds a client, until its owner drops it.
+/// Registers a client until its owner drops it.
 pub(crate) fn register(client: Weak<dyn ClockClient>) {
     let mut registry = CLOCK.registry.lock();
     if registry.clients.len() >= registry.sweep_at {
@@ -86,13 +87,13 @@ pub(crate) fn register(client: Weak<dyn ClockClient>) {
     registry.clients.push(client);
 }
 
-/// Wakes a future at a tick, until it is dropped.
+/// A registration of a waker for a tick, until it is dropped.
 pub(crate) struct Alarm {
     at: (u64, u64),
 }
 
 impl Alarm {
-    /// Wakes `waker` at `tick`, as long as the clock ticks.
+    /// Registers `waker` for `tick`. The clock must be awake until then.
     pub(crate) fn set(tick: u64, waker: Waker) -> Self {
         let mut alarms = CLOCK.alarms.lock();
         let number = alarms.next;
@@ -101,14 +102,15 @@ impl Alarm {
         Self { at: (tick, number) }
     }
 
-    /// Wakes `waker` instead, unless it has been due already.
+    /// Replaces the waker, unless the tick has passed.
     pub(crate) fn set_waker(&self, waker: &Waker) {
         let mut alarms = CLOCK.alarms.lock();
         let replaced = match alarms.wakers.get_mut(&self.at) {
             Some(old) if !old.will_wake(waker) => Some(mem::replace(old, waker.clone())),
             _ => None,
         };
-        // Without the lock: it may be the last of a task that has alarms.
+        // Dropped outside the lock: it may be the last reference to a task that
+        // holds alarms.
         drop(alarms);
         drop(replaced);
     }
@@ -127,10 +129,10 @@ struct Alarms {
     wakers: BTreeMap<(u64, u64), Waker>,
 }
 
-/// How often the clock calls [`ClockClient::maintain`].
+/// The interval at which the clock calls [`ClockClient::maintain`].
 pub(crate) const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long no timed call runs before the clock stops.
+/// The time without timed calls after which the clock stops.
 const IDLE_GRACE: Duration = Duration::from_millis(100);
 
 static CLOCK: Clock = Clock {
@@ -161,7 +163,7 @@ struct Registry {
     started: bool,
     observers: Vec<Box<dyn FnMut() -> bool + Send>>,
     clients: Vec<Weak<dyn ClockClient>>,
-    /// The length of `clients` at which the dead ones are taken out.
+    /// The length of `clients` at which dropped ones are removed.
     sweep_at: usize,
 }
 
@@ -260,7 +262,8 @@ impl Clock {
             .any(|client| with_client(client, |client| client.running()))
     }
 
-    /// Maintains all clients if it is time. Returns whether any needs more.
+    /// Calls `maintain` of all clients once per [`MAINTENANCE_INTERVAL`].
+    /// Returns `true` if any client needs more.
     fn maintain(&self, maintained: &mut Instant) -> bool {
         if maintained.elapsed() < MAINTENANCE_INTERVAL {
             return true;
@@ -273,14 +276,14 @@ impl Clock {
     }
 }
 
-/// Calls `ask` with `client`, if it still exists. If its owner drops it
-/// meanwhile, the client itself is dropped here.
+/// Calls `ask` with `client`, if it still exists. The client is dropped here if
+/// its owner drops it during the call.
 fn with_client(client: &Weak<dyn ClockClient>, ask: fn(&dyn ClockClient) -> bool) -> bool {
     catching(|| client.upgrade().is_some_and(|client| ask(&*client))).unwrap_or(false)
 }
 
-/// Runs code that may call user code, and catches its panic: a dead clock
-/// would notice no deadline in the process any more.
+/// Runs code that may call user code, and catches its panic: without the
+/// clock's thread, no deadline in the process would be enforced.
 fn catching<T>(work: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok()
 }

@@ -1,15 +1,15 @@
-//! Model tests of the pool and of swaps: `shuttle` runs each body under many
-//! interleavings of its threads, and fails where one of them deadlocks. Run
-//! them by
+//! Model tests of the pool and of swaps. `shuttle` runs each body under many
+//! interleavings of its threads, and reports deadlocks and failed assertions.
+//! Run them by
 //!
 //!     RUSTFLAGS='--cfg shuttle' cargo test -p wapc-host --lib --target-dir target/shuttle model::
 //!
-//! Nothing wakes by time here (see `sync.rs`), so they show that no waiter
-//! needs its timed second look. The clock's thread does not run, since the
-//! hosts have no timeouts. `SHUTTLE_ITERATIONS` sets how many interleavings.
+//! No time passes here (see `sync.rs`), so the tests show that no waiter needs
+//! its timed scan. The clock's thread does not run, since the hosts have no
+//! timeouts. `SHUTTLE_ITERATIONS` sets the number of interleavings.
 #![expect(
     clippy::unwrap_used,
-    reason = "what a test's own functions unwrap fails the test"
+    reason = "an `unwrap` in a test's own functions fails the test"
 )]
 
 use std::{
@@ -33,15 +33,15 @@ use crate::{
     sync::atomic::Ordering,
 };
 
-/// Runs `body` under many random interleavings, and under some with few
-/// preemptions, which find other mistakes.
+/// Runs `body` under random interleavings, and under ones with few preemptions,
+/// which find other bugs.
 fn check(body: fn()) {
     let many = std::env::var("SHUTTLE_ITERATIONS").map_or(2_000, |many| many.parse().unwrap());
     shuttle::check_random(body, many);
     shuttle::check_pct(body, many, 3);
 }
 
-/// Counts who is in: no more than there are slots.
+/// Asserts that no more threads hold a slot than there are slots.
 fn in_a_slot(inside: &AtomicUsize, slots: usize) {
     let others = inside.fetch_add(1, Ordering::SeqCst);
     assert!(others < slots, "a slot has two holders");
@@ -85,7 +85,7 @@ fn places_have_one_holder_and_no_blocked_waiter_is_forgotten() {
 
 static SLOTS: atomic::AtomicUsize = atomic::AtomicUsize::new(0);
 
-/// Waits as async calls do, without their timed second look.
+/// Waits like an async call, without the timed scan.
 async fn take_async(pool: &Pool) -> crate::pool::SlotGuard<'_> {
     if let Some(guard) = pool.try_take() {
         return guard;
@@ -133,7 +133,7 @@ fn waiting_futures_are_woken_and_one_that_gives_up_lets_the_next_in() {
     });
 }
 
-/// A guest that is counted.
+/// A guest that is counted while it lives.
 struct Counted {
     guest: Box<dyn GuestInstance>,
     alive: Arc<AtomicUsize>,
@@ -196,14 +196,14 @@ impl WebAssemblyEngineProvider for Numbered {
     }
 }
 
-/// Calls `host`, and returns the number of the code that answers.
+/// Calls `host`, and returns the number of the code that has answered.
 fn number(host: &WapcHost) -> u64 {
     let answer = String::from_utf8(host.call("", b"").unwrap());
     answer.unwrap().parse().unwrap()
 }
 
-/// Calls `host`; the answer must be of the code that was published before, or
-/// of later code.
+/// Calls `host`, and asserts that the code that has answered was published
+/// before the call, or later.
 fn call(host: &WapcHost) {
     let published = host.generation();
     let ran = number(host);
@@ -211,7 +211,7 @@ fn call(host: &WapcHost) {
     assert!(ran <= host.generation());
 }
 
-/// A host of two instances, which waits for nothing by time.
+/// A host of two instances without timeouts.
 fn two_slots(builder: HostBuilder) -> Arc<WapcHost> {
     let host = builder
         .limits(Limits::unlimited())
@@ -223,7 +223,8 @@ fn two_slots(builder: HostBuilder) -> Arc<WapcHost> {
     Arc::new(host)
 }
 
-/// Two callers and `swappers`, on two slots; then nothing is left over.
+/// Runs two callers and `swappers` on two slots, and asserts that no instance is
+/// left over.
 fn calls_beside(swappers: &[fn(&WapcHost)]) {
     let alive = Arc::new(AtomicUsize::new(0));
     let host = two_slots(WapcHost::builder(Box::new(Numbered::new(1, &alive))));
@@ -250,7 +251,7 @@ fn calls_beside(swappers: &[fn(&WapcHost)]) {
     assert_eq!(alive.load(Ordering::SeqCst), 0, "instances leak");
 }
 
-/// Asserts that all instances are of the current code, and known to the host.
+/// Asserts that all instances are of the current code and counted by the host.
 fn assert_tidy(host: &WapcHost, alive: &AtomicUsize) {
     let generation = host.generation();
     let slots = host.shared.pool.slots();
@@ -298,11 +299,11 @@ fn after_draining_no_call_runs_the_old_code() {
     });
 }
 
-/// Added to the number of a module by its optimized tier.
+/// The number that the optimized tier adds to the number of its module.
 const OPTIMIZED: u64 = 100;
 
-/// Tiers whose modules are one byte, their number, and which count how often
-/// they optimize.
+/// Tiers for modules of one byte, their number. `optimized` counts the modules
+/// that the optimized tier has compiled.
 fn numbered_tiers(alive: &Arc<AtomicUsize>, optimized: &Arc<AtomicUsize>) -> Tiers {
     let number = |module: &[u8]| u64::from(*module.first().unwrap());
     let (counted, count) = (Arc::clone(alive), Arc::clone(optimized));

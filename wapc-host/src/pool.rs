@@ -1,5 +1,4 @@
-//! The pool of a host's instances: slots, and a fair queue of those who wait
-//! for one.
+//! The pool of a host's instances: slots, and a fair wait queue.
 
 use std::{
     cell::Cell,
@@ -18,17 +17,17 @@ use crate::sync::{StaticUsize, atomic::Ordering, hint, thread};
 mod slot;
 mod waiters;
 
-/// A fixed number of slots, and the queue of those who wait for one.
+/// A fixed number of slots, and the queue of their waiters.
 ///
-/// A slot is taken by locking it and released by unlocking it. Threads that
-/// each use an instance of their own share no memory that they write to.
+/// A slot is taken by locking it and released by unlocking it. Threads that use
+/// different slots write to no shared cache line.
 pub(crate) struct Pool {
     slots: Box<[Slot]>,
     queue: Arc<WaitQueue>,
 }
 
 impl Pool {
-    /// A pool of `slots` empty slots, and of one if that is 0.
+    /// Creates a pool of `slots` empty slots; 0 counts as 1.
     pub(crate) fn new(slots: usize) -> Self {
         let queue = Arc::<WaitQueue>::default();
         let slot = |number| Slot::new(number, Arc::clone(&queue));
@@ -56,7 +55,7 @@ impl Pool {
         }
     }
 
-    /// Blocks until a slot is free: first come, first served. Returns `None`
+    /// Blocks until a slot is free, in the order of arrival. Returns `None`
     /// after `limit`.
     ///
     /// # Errors
@@ -84,8 +83,8 @@ impl Pool {
         }
     }
 
-    /// Takes a slot if `waiter` is first in the queue and a slot is free within
-    /// `tries` scans. Otherwise `waker` is woken when it is worth another try.
+    /// Takes a slot if `waiter` is first in the queue and a scan of at most
+    /// `tries` finds a free one. Otherwise `waker` is woken when to try again.
     pub(crate) fn try_take_as(
         &self,
         waiter: &Waiter<'_>,
@@ -95,8 +94,7 @@ impl Pool {
         if !waiter.register(waker) {
             return None;
         }
-        // Calls are short: a slot is often free before a thread could fall
-        // asleep and be woken.
+        // Spin first: most calls end before a thread could sleep and be woken.
         for _ in 0..tries {
             if let Some(guard) = self.scan() {
                 self.queue.allow_barging();
@@ -108,8 +106,8 @@ impl Pool {
         None
     }
 
-    /// Takes a free slot: preferably one that has an instance, and preferably
-    /// the one that this thread used last.
+    /// Takes a free slot: first this thread's usual one, whose cache lines it is
+    /// likely to have; then one with an instance; then an empty one.
     #[inline(always)]
     fn scan(&self) -> Option<SlotGuard<'_>> {
         let own = match self.slots.len() {
@@ -146,13 +144,13 @@ impl Pool {
         self.slots.get(number)?.try_hold()
     }
 
-    /// Joins the queue; `waker` is woken when this waiter is first and a slot
+    /// Joins the queue. `waker` is woken when this waiter is first and a slot
     /// may be free.
     pub(crate) fn join(&self, waker: &Waker) -> Waiter<'_> {
         self.queue.join(waker)
     }
 
-    /// Calls `visit` with each slot that is free at the moment.
+    /// Takes each slot that is free at the moment, and calls `visit` with it.
     pub(crate) fn for_each_free(&self, mut visit: impl FnMut(SlotGuard<'_>)) {
         for guard in self.slots.iter().filter_map(Slot::try_hold) {
             visit(guard);
@@ -160,16 +158,17 @@ impl Pool {
     }
 }
 
-/// How often a waiting thread, and the first waiter in any case, scans without
-/// being woken. Releasing a slot wakes it; the timed scan covers cancellation,
-/// and processors on which the release could be reordered after the check for
-/// waiters.
+/// The interval at which waiting threads and the first waiter scan without being
+/// woken. The release of a slot wakes the first waiter. The timed scan is for
+/// cancellation, and for processors that may reorder the release after the
+/// check for waiters.
 pub(crate) const RESCAN: Duration = Duration::from_millis(5);
 
-/// How often the first waiter scans before it sleeps again: some microseconds.
+/// The number of scans of the first waiter before it sleeps: some microseconds.
 const SPINS: usize = if cfg!(shuttle) { 2 } else { 200 };
 
-/// A number for each thread, so that each begins its scan at another slot.
+/// Returns a number of this thread, so that threads start their scans at
+/// different slots.
 fn thread_number() -> usize {
     static NEXT: StaticUsize = StaticUsize::new(0);
     thread_local! {

@@ -1,12 +1,12 @@
-//! What the pool and the host are synchronised by: `parking_lot` and `std`.
+//! The synchronisation primitives of the pool and the host, from `parking_lot`
+//! and `std`.
 //!
-//! In tests with `--cfg shuttle`, it is what the checker `shuttle` has for
-//! them, so that `model.rs` can try the interleavings of threads. Time does not
-//! pass there: what waits with a limit waits until it is woken, and a wake-up
-//! that is lost is a deadlock, which shuttle reports. All memory orders are
-//! sequentially consistent.
+//! In tests with `--cfg shuttle` they come from the checker `shuttle`, so that
+//! `model.rs` can explore the interleavings of threads. No time passes there: a
+//! timed wait ends only by a wake-up, so a lost wake-up is a deadlock, which
+//! shuttle reports. All memory orders are sequentially consistent.
 
-/// For statics, since those of a model do not outlive it.
+/// Atomics for statics, which outlive a model.
 pub(crate) use std::sync::atomic::{AtomicU64 as StaticU64, AtomicUsize as StaticUsize};
 
 #[cfg(not(all(test, shuttle)))]
@@ -59,8 +59,7 @@ mod model {
             }
         }
 
-        /// Fails at once where the real one waits for a while: callers must
-        /// do with both.
+        /// Fails at once where the real lock waits: callers must tolerate both.
         pub(crate) fn try_lock_until(&self, _: Instant) -> Option<MutexGuard<'_, T>> {
             let guard = self.try_lock();
             if guard.is_none() {
@@ -69,7 +68,7 @@ mod model {
             guard
         }
 
-        /// Shuttle's lock does not say. It may be, at any time.
+        /// Shuttle's lock cannot tell, so the answer is the pessimistic one.
         pub(crate) const fn is_locked(&self) -> bool {
             true
         }

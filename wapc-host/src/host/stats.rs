@@ -16,7 +16,7 @@ use crate::{
 /// up.
 ///
 /// ```
-/// use wapc_host::{ErrorKind, engine::scripted::ScriptedProvider};
+/// use wapc_host::{engine::scripted::ScriptedProvider, error::ErrorKind};
 ///
 /// let host = ScriptedProvider::new(|guest, op_length, msg_length| {
 ///     match guest.request(op_length, msg_length)? {

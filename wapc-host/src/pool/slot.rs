@@ -1,4 +1,4 @@
-//! One slot of a pool, and the exclusive right to it.
+//! One slot of a pool, and exclusive access to it.
 
 use std::{fmt, sync::Arc, time::Instant};
 
@@ -12,23 +12,24 @@ use crate::{
     },
 };
 
-/// A slot for one instance, on cache lines of its own.
+/// A slot for one instance. The alignment gives it cache lines of its own, which
+/// prevents false sharing; 128 bytes, since processors prefetch lines in pairs.
 #[repr(align(128))]
 pub(crate) struct Slot {
     /// Its index in the pool.
     pub(crate) number: usize,
-    /// Those who wait for any of the pool's slots.
+    /// The waiters for any of the pool's slots.
     queue: Arc<WaitQueue>,
     /// A timed call is running.
     pub(crate) running: AtomicBool,
-    /// There is an instance. Written under the lock.
+    /// The slot has an instance. Written under the lock.
     pub(crate) live: AtomicBool,
     /// The number of the instance's code, set before the instance is made.
     /// Written under the lock.
     generation: AtomicU64,
     /// The number of calls that have ended. Written under the lock.
     pub(crate) calls: AtomicU64,
-    /// The clock's ticks that they took. Written under the lock.
+    /// The clock's ticks that those calls took. Written under the lock.
     pub(crate) ticks: AtomicU64,
     state: Mutex<SlotState>,
 }
@@ -36,17 +37,17 @@ pub(crate) struct Slot {
 /// The contents of a slot, under its lock.
 #[derive(Default)]
 pub(crate) struct SlotState {
-    /// The instance; none at first, after a failure, and in a pool that is not
-    /// full.
+    /// The instance. `None` until a call needs one, and after a call has lost
+    /// it.
     pub(crate) instance: Option<Box<dyn GuestInstance>>,
-    /// The number of its code.
+    /// The number of the instance's code.
     pub(crate) generation: u64,
-    /// How it can be interrupted.
+    /// The ways to interrupt the instance.
     pub(crate) interruption: Interruption,
     /// The slot's number of calls when the instance was installed.
     calls_before: u64,
-    /// A call has begun and has not ended well: the instance must not be used
-    /// again.
+    /// A call has begun and not returned normally, so the instance must not be
+    /// used again.
     pub(crate) poisoned: bool,
 }
 
@@ -71,7 +72,7 @@ impl Slot {
         }
     }
 
-    /// Takes the slot by `deadline`, past the queue.
+    /// Takes the slot by `deadline`, without queueing.
     pub(crate) fn wait(&self, deadline: Instant) -> Option<SlotGuard<'_>> {
         Some(SlotGuard {
             state: self.state.try_lock_until(deadline)?,
@@ -92,17 +93,19 @@ impl Slot {
         self.state.is_locked()
     }
 
-    /// Whether there is an instance of code before `generation`.
+    /// Returns `true` if the slot has an instance of code before `generation`.
     pub(crate) fn holds_before(&self, generation: u64) -> bool {
         self.live.load(Ordering::Acquire) && self.generation.load(Ordering::Relaxed) < generation
     }
 
-    /// Whether the slot holds, or is about to hold, code from `generation` on.
+    /// Returns `true` if the slot has, or is about to get, an instance of
+    /// `generation` or newer code.
     pub(crate) fn has_reached(&self, generation: u64) -> bool {
         self.generation.load(Ordering::Acquire) >= generation
     }
 
-    /// Whether there is an instance of code before `generation`, or may be soon.
+    /// Returns `true` if the slot has, or may be about to get, an instance of
+    /// code before `generation`.
     pub(crate) fn may_hold_before(&self, generation: u64) -> bool {
         self.holds_before(generation) || (self.is_taken() && !self.has_reached(generation))
     }
@@ -113,14 +116,14 @@ impl Slot {
         self.generation.store(generation, Ordering::Release);
     }
 
-    /// The number of calls of the instance.
+    /// Returns the number of calls that the instance has had.
     #[inline]
     pub(crate) fn uses(&self, state: &SlotState) -> u64 {
         self.calls.load(Ordering::Relaxed) - state.calls_before
     }
 
-    /// Takes the instance out, for the caller to drop after the lock is
-    /// released.
+    /// Takes the instance out. The caller should release the lock before it
+    /// drops the instance, which may take long.
     pub(crate) fn take(&self, state: &mut SlotState) -> Option<Box<dyn GuestInstance>> {
         self.live.store(false, Ordering::Relaxed);
         state.instance.take()

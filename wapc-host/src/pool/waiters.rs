@@ -1,4 +1,4 @@
-//! The queue of those who wait for a slot.
+//! The queue of waiters for a slot.
 
 use std::{
     collections::VecDeque,
@@ -11,12 +11,12 @@ use crate::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering, fence},
 };
 
-/// Waiters, in the order in which they came.
+/// A queue of waiters in the order of arrival, with barging.
 ///
-/// Waking a thread takes tens of microseconds, in which a thread that is awake
-/// makes a hundred calls. So newcomers may take a free slot before the waiters
+/// Waking a thread takes tens of microseconds, in which a running thread makes a
+/// hundred calls. So newcomers may take a free slot before the waiters
 /// (barging), until the first waiter is awake and has found all slots taken.
-/// From then on the queue is fair: the next free slot is the first waiter's.
+/// From then on the queue is fair: the first waiter gets the next free slot.
 #[derive(Default)]
 pub(super) struct WaitQueue {
     len: AtomicUsize,
@@ -33,10 +33,10 @@ struct Entries {
 
 struct Entry {
     ticket: u64,
-    /// None when it was woken and has not registered again.
+    /// `None` after a wake-up, until the waiter registers again.
     ///
-    /// Wakers are woken and dropped without the lock: an executor may poll
-    /// futures that wait here in `wake`, and drop such futures with a waker.
+    /// Wakers are woken and dropped outside the lock: `wake` may poll other
+    /// futures that wait here, and dropping a waker may drop such a future.
     waker: Option<Waker>,
 }
 
@@ -54,7 +54,7 @@ impl WaitQueue {
         self.len.load(Ordering::Relaxed)
     }
 
-    /// Whether a newcomer may take a free slot now.
+    /// Returns `true` if a newcomer may take a free slot before the waiters.
     #[inline]
     pub(super) fn barging_allowed(&self) -> bool {
         // Sequentially consistent, like the increment in `join`: a holder that
@@ -110,15 +110,16 @@ impl WaitQueue {
     }
 }
 
-/// A position in the queue, given up when it is dropped.
+/// A position in the queue. Dropping it leaves the queue and wakes the next
+/// waiter.
 pub(crate) struct Waiter<'q> {
     queue: &'q WaitQueue,
     ticket: u64,
 }
 
 impl Waiter<'_> {
-    /// Stores `waker` for the next wake-up. Returns whether this waiter is the
-    /// first.
+    /// Stores `waker` for the next wake-up. Returns `true` if this waiter is the
+    /// first one.
     pub(super) fn register(&self, waker: &Waker) -> bool {
         let mut entries = self.queue.entries.lock();
         let index = entries.position(self.ticket);
@@ -149,12 +150,12 @@ impl Drop for Waiter<'_> {
         }
         drop(entries);
         drop(left);
-        // Another slot may be free.
+        // This waiter may have consumed a wake-up: pass it on.
         self.queue.wake_next();
     }
 }
 
-/// Unparks a thread.
+/// A waker that unparks a thread.
 pub(super) struct Unpark(pub(super) Thread);
 
 impl Wake for Unpark {
