@@ -1,4 +1,4 @@
-//! The budget of one call: its time, its fuel, when it yields.
+//! The budget of one call: its time, its fuel, its yield interval.
 
 use std::{any::Any, num::NonZeroU64, sync::Arc, time::Duration};
 
@@ -11,26 +11,27 @@ use crate::{
 
 /// The budget of one call, or of the start functions of one instance.
 pub(crate) struct Budget {
-    /// The time of a call without options of its own.
+    /// The time of a call without options.
     default_time: Time,
     time: Time,
     /// The next call cannot take the fast path: it must clear per-call options
     /// or update the monitor.
     needs_reset: bool,
-    /// The ticks of the clock at which it began and must have ended.
+    /// The tick at which the call has begun.
     began: u64,
+    /// The tick at which the call must have ended; `u64::MAX` for never.
     expires: u64,
     fuel: Option<u64>,
     cancel: Option<CancelHandle>,
     context: Option<Arc<dyn Any + Send + Sync>>,
-    /// After how many ticks the guest of an async call yields, and the tick
-    /// at which one did last, perhaps in an earlier call.
+    /// The ticks after which the guest of an async call yields.
     yield_ticks: Option<NonZeroU64>,
+    /// The tick of the last yield, which may belong to an earlier call.
     last_yield: u64,
     monitor: Option<CallMonitor>,
 }
 
-/// How long something may take, as a duration for people and in ticks.
+/// A time limit as a duration, for errors, and in ticks.
 #[derive(Clone, Copy)]
 struct Time {
     duration: Option<Duration>,
@@ -41,7 +42,7 @@ impl Time {
     fn new(duration: Option<Duration>) -> Self {
         Self {
             duration,
-            // One more, since the current tick has begun already.
+            // One more, since the current tick is partly over.
             ticks: duration.map_or(u64::MAX, |duration| {
                 clock::ticks_in(duration).saturating_add(1)
             }),
@@ -63,7 +64,7 @@ impl Budget {
         Self {
             default_time: Time::new(limits.timeout),
             time,
-            // The first call has another time than start functions.
+            // The first call has another time limit than the start functions.
             needs_reset: true,
             began,
             expires: began.saturating_add(time.ticks),
@@ -76,7 +77,8 @@ impl Budget {
         }
     }
 
-    /// A monitor of this budget, for as long as the instance lives.
+    /// Returns a monitor of this budget, which works as long as the instance
+    /// lives.
     pub(crate) fn monitor(&mut self) -> CallMonitor {
         let monitor = self.monitor.get_or_insert_default().clone();
         self.needs_reset = true;
@@ -144,13 +146,14 @@ impl Budget {
         self.context.clone_from(&options.context);
     }
 
-    /// Whether [`Budget::check`] may ever refuse to go on, or to yield be due.
+    /// Returns `true` if the call has a time limit, a cancel handle or a yield
+    /// interval.
     #[inline]
     pub(crate) const fn is_timed(&self) -> bool {
         self.expires != u64::MAX || self.cancel.is_some() || self.yield_ticks.is_some()
     }
 
-    /// Refuses to go on if time is over or the call is cancelled.
+    /// Returns an error if the time is over or the call is cancelled.
     #[inline]
     pub(crate) fn check(&self) -> Result<(), StopReason> {
         Self::check_against(self.expires, || self.timeout(), self.cancel.as_ref())
@@ -172,8 +175,8 @@ impl Budget {
         Ok(())
     }
 
-    /// Whether it is time for the guest to let others run; if so, the next
-    /// time is `yield_ticks` away.
+    /// Returns `true` if `yield_ticks` have passed since the last yield, and
+    /// records a yield then.
     pub(crate) fn should_yield(&mut self) -> bool {
         let Some(yield_ticks) = self.yield_ticks else {
             return false;
@@ -190,12 +193,12 @@ impl Budget {
         due
     }
 
-    /// Lets the guest yield after each `yield_ticks`, from now on.
+    /// Sets the ticks after which the guest yields.
     pub(crate) fn set_yield_ticks(&mut self, yield_ticks: NonZeroU64) {
         self.yield_ticks = Some(yield_ticks);
     }
 
-    /// Whether the call may await.
+    /// Returns `true` if the call is async.
     pub(crate) const fn may_await(&self) -> bool {
         self.yield_ticks.is_some()
     }
@@ -216,12 +219,12 @@ impl Budget {
         self.cancel.as_ref().is_some_and(CancelHandle::is_cancelled)
     }
 
-    /// The time until [`Budget::check`] refuses, to the tick.
+    /// Returns the time left, in whole ticks; `None` if there is no limit.
     pub(crate) fn time_left(&self) -> Option<Duration> {
         Self::time_until(self.expires)
     }
 
-    /// The time until the tick `expires`; `None` if that never comes.
+    /// Returns the time until the tick `expires`; `None` for `u64::MAX`.
     pub(crate) fn time_until(expires: u64) -> Option<Duration> {
         let ticks = expires.saturating_sub(clock::now()).saturating_sub(1);
         (expires != u64::MAX).then(|| clock::duration_of(ticks))
@@ -239,21 +242,22 @@ impl Budget {
         self.context.clone()
     }
 
-    /// The ticks that have gone by since the call began.
+    /// Returns the ticks since the call began.
     #[inline]
     pub(crate) fn ticks(&self) -> u64 {
-        // The count never goes back.
+        // No underflow: the count is monotonic.
         clock::now().wrapping_sub(self.began)
     }
 
-    /// How long the call has taken, if the clock has counted.
+    /// Returns the time since the call began; `None` if the call is not timed,
+    /// since the clock may sleep then.
     pub(crate) fn time_spent(&self) -> Option<Duration> {
         self.is_timed().then(|| clock::duration_of(self.ticks()))
     }
 }
 
-/// Tells code outside of an instance's state whether the running call may go
-/// on. For what engines do on behalf of a guest, like a sleep.
+/// Checks the time of the running call from outside of the instance's state:
+/// for work that an engine does on behalf of a guest, such as a sleep.
 #[derive(Clone, Debug, Default)]
 pub struct CallMonitor {
     monitored: Arc<Mutex<Monitored>>,

@@ -1,4 +1,4 @@
-//! Answering what guests ask of the host.
+//! The callbacks that answer guests' host calls.
 
 use std::{future::Future, sync::Arc};
 
@@ -9,24 +9,54 @@ use crate::{
 
 /// Answers guests' calls to the host.
 ///
-/// The short way in is a closure over `(host id, binding, namespace,
-/// operation, payload)` that returns the answer; see
+/// The short form is a closure over `(host id, binding, namespace, operation,
+/// payload)` that returns the answer; see
 /// [`WapcHost::new`](crate::WapcHost::new). A type that implements this trait
-/// answers without allocating. Several threads may be in it at once.
+/// answers without allocating, and gets more of the call:
 ///
-/// An `Err` is not the end of the guest's call: the guest is told the error's
-/// text, and decides. A panic ends the guest's call at once, drops the
-/// instance, and goes on in the caller of [`WapcHost::call`](crate::WapcHost::call).
-/// Calling the same host from here takes another of its instances, like any
-/// call; a host of one instance answers with
-/// [`Error::Reentrant`](crate::Error::Reentrant).
+/// ```
+/// use wapc_host::{BoxError, HostCall, HostCallback, WapcHost, engine::scripted::ScriptedProvider};
+///
+/// struct Store;
+///
+/// impl HostCallback for Store {
+///     fn call(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError> {
+///         match (call.namespace, call.payload) {
+///             ("ns", b"colour") => response.extend_from_slice(b"blue"),
+///             (_, key) => return Err(format!("no key {}", key.escape_ascii()).into()),
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let guest = ScriptedProvider::new(|guest, op_length, msg_length| {
+///     let (_, key) = guest.request(op_length, msg_length)?;
+///     match guest.ask(&key)? {
+///         Ok(value) => guest.respond(&value),
+///         Err(error) => guest.fail(&error),
+///     }
+/// });
+/// let host = WapcHost::with_callback(Box::new(guest), Store)?;
+/// assert_eq!(host.call("get", b"colour")?, b"blue");
+/// assert!(host.call("get", b"size").unwrap_err().to_string().ends_with("no key size"));
+/// # Ok::<(), wapc_host::Error>(())
+/// ```
+///
+/// The callback runs on the thread that runs the guest, and several threads may
+/// run it at a time.
+///
+/// An `Err` does not end the guest's call: the guest gets the error's text and
+/// decides what to do. A panic ends the guest's call, drops the instance, and is
+/// resumed in the caller of [`WapcHost::call`](crate::WapcHost::call). If the
+/// callback calls its own host, that call takes another instance; on a host of
+/// one instance it fails with [`Error::Reentrant`](crate::Error::Reentrant).
 pub trait HostCallback: Send + Sync {
-    /// Puts the answer to `call` into `response`, which is empty, and which
-    /// the guest's instance uses again for its next host call.
+    /// Writes the answer to `call` into `response`, which is empty. The
+    /// instance keeps this buffer for its next host calls.
     ///
     /// # Errors
     ///
-    /// Anything; its text reaches the guest, and `response` is dropped.
+    /// Any error. The guest gets its text, and `response` is discarded.
     fn call(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError>;
 }
 
@@ -46,18 +76,19 @@ where
     }
 }
 
-/// Answers guests' calls to the host, and may await while it does.
+/// Answers guests' calls to the host asynchronously.
 ///
-/// The short way in is a closure over an [`OwnedHostCall`] that returns a
-/// future: `|call| async move { … }`; see
+/// The short form is a closure over an [`OwnedHostCall`] that returns a future:
+/// `|call| async move { … }`; see
 /// [`HostBuilder::build_async`](crate::HostBuilder::build_async).
 ///
-/// What holds for [`HostCallback`](crate::HostCallback) holds here: an `Err`
-/// reaches the guest, a panic the caller. The future is dropped when the
-/// guest's call ends before it: by its deadline, its cancel handle, or because
-/// the caller dropped the call.
+/// The future is polled by the task that polls the guest's call. As with
+/// [`HostCallback`](crate::HostCallback), the guest gets the text of an `Err`,
+/// and a panic is resumed in the caller. If the guest's call ends first, by its
+/// deadline, its cancel handle, or because the caller dropped it, the future is
+/// dropped.
 pub trait AsyncHostCallback: Send + Sync {
-    /// Begins to answer `call`.
+    /// Returns a future of the answer to `call`, which owns its data.
     fn call(&self, call: OwnedHostCall) -> BoxFuture<'static, Result<Vec<u8>, BoxError>>;
 }
 
@@ -71,7 +102,7 @@ where
     }
 }
 
-/// The host's callback, in either form.
+/// The host's callback, blocking or async.
 #[derive(Clone)]
 pub(crate) enum Callback {
     Blocking(Arc<dyn HostCallback>),

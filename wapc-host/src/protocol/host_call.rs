@@ -1,4 +1,4 @@
-//! What a guest asks of its host, lent or owned.
+//! A guest's call to its host, borrowed or owned.
 
 use std::{any::Any, fmt, future::Future, ops::Range, pin::Pin, sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use crate::{limits::cancel::CancelHandle, protocol::budget::Budget};
 /// A future in a box that may move between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// One call from a guest to its host.
+/// One call from a guest to its host, borrowed for a [`HostCallback`](crate::HostCallback).
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct HostCall<'a> {
@@ -16,41 +16,41 @@ pub struct HostCall<'a> {
     /// The number of the guest's code; see
     /// [`WapcHost::generation`](crate::WapcHost::generation).
     pub generation: u64,
-    /// The first of the three names that say what is called.
+    /// The binding: the first of the three names of a host call.
     pub binding: &'a str,
-    /// The second name.
+    /// The namespace: the second name.
     pub namespace: &'a str,
-    /// The third name.
+    /// The operation: the third name.
     pub operation: &'a str,
-    /// The guest's bytes, read in place in its memory.
+    /// The payload, borrowed from the guest's memory.
     pub payload: &'a [u8],
     pub(crate) budget: &'a Budget,
 }
 
 impl<'a> HostCall<'a> {
-    /// The [`CallOptions::context`](crate::CallOptions::context) of the call
-    /// that has led here, if it has one of this type.
+    /// Returns the [`CallOptions::context`](crate::CallOptions::context) of the
+    /// guest's call, if it has one of type `T`.
     #[must_use]
     pub fn context<T: Any>(&self) -> Option<&'a T> {
         self.budget.context()?.downcast_ref()
     }
 
-    /// How long the guest's call may still take, to 2 ms; `None` if it may go
-    /// on for ever. When nothing is left, the call ends as soon as the callback
+    /// Returns the time left for the guest's call, in multiples of 2 ms; `None`
+    /// if it has no limit. With no time left, the call ends when the callback
     /// returns.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
         self.budget.time_left()
     }
 
-    /// The length of all its parts.
+    /// Returns the length of the names and the payload together.
     #[inline]
     pub(crate) const fn bytes(&self) -> usize {
         self.binding.len() + self.namespace.len() + self.operation.len() + self.payload.len()
     }
 
-    /// Whether the guest's call has been cancelled: it ends as soon as the
-    /// callback returns.
+    /// Returns `true` if the guest's call has been cancelled. The call ends when
+    /// the callback returns.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.budget.is_cancelled()
@@ -70,12 +70,14 @@ impl fmt::Debug for HostCall<'_> {
     }
 }
 
-/// One call from a guest to its host that owns what it holds, so that a future
-/// can keep it: the guest's memory cannot be borrowed while others await.
+/// One call from a guest to its host that owns its data, for an
+/// [`AsyncHostCallback`](crate::AsyncHostCallback).
+///
+/// A future cannot borrow the guest's memory while it is suspended.
 pub struct OwnedHostCall {
     host_id: u64,
     generation: u64,
-    /// The payload and then the three names: one allocation.
+    /// The payload and then the three names, in one allocation.
     bytes: Vec<u8>,
     payload_end: usize,
     binding_end: usize,
@@ -108,31 +110,33 @@ impl OwnedHostCall {
         }
     }
 
-    /// The id of the [`WapcHost`](crate::WapcHost) whose guest is calling.
+    /// Returns the id of the [`WapcHost`](crate::WapcHost) whose guest is
+    /// calling.
     #[must_use]
     pub const fn host_id(&self) -> u64 {
         self.host_id
     }
 
-    /// The number of the guest's code.
+    /// Returns the number of the guest's code; see
+    /// [`WapcHost::generation`](crate::WapcHost::generation).
     #[must_use]
     pub const fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The first of the three names that say what is called.
+    /// Returns the binding: the first of the three names of a host call.
     #[must_use]
     pub fn binding(&self) -> &str {
         self.name(self.payload_end..self.binding_end)
     }
 
-    /// The second name.
+    /// Returns the namespace: the second name.
     #[must_use]
     pub fn namespace(&self) -> &str {
         self.name(self.binding_end..self.namespace_end)
     }
 
-    /// The third name.
+    /// Returns the operation: the third name.
     #[must_use]
     pub fn operation(&self) -> &str {
         self.name(self.namespace_end..self.bytes.len())
@@ -140,36 +144,38 @@ impl OwnedHostCall {
 
     fn name(&self, range: Range<usize>) -> &str {
         let name = self.bytes.get(range).unwrap_or_default();
-        // The guest's names were checked before they were copied.
+        // The names were validated as UTF-8 before they were copied.
         str::from_utf8(name).unwrap_or_default()
     }
 
-    /// The guest's bytes.
+    /// Returns the payload.
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         self.bytes.get(..self.payload_end).unwrap_or_default()
     }
 
-    /// The guest's bytes, to keep.
+    /// Converts this call to its payload, without a copy.
     #[must_use]
     pub fn into_payload(mut self) -> Vec<u8> {
         self.bytes.truncate(self.payload_end);
         self.bytes
     }
 
-    /// As [`HostCall::context`].
+    /// Returns the [`CallOptions::context`](crate::CallOptions::context) of the
+    /// guest's call, if it has one of type `T`.
     #[must_use]
     pub fn context<T: Any>(&self) -> Option<&T> {
         self.context.as_deref()?.downcast_ref()
     }
 
-    /// As [`HostCall::time_left`].
+    /// Returns the time left for the guest's call, in multiples of 2 ms; `None`
+    /// if it has no limit.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
         Budget::time_until(self.expires)
     }
 
-    /// As [`HostCall::is_cancelled`].
+    /// Returns `true` if the guest's call has been cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(CancelHandle::is_cancelled)

@@ -1,4 +1,5 @@
-//! The only place that cuts guest memory: bounds, lengths and UTF-8.
+//! Checked access to guest memory: bounds, lengths and UTF-8. No other code
+//! slices it.
 
 use std::str::Utf8Error;
 
@@ -7,7 +8,7 @@ use crate::{
     limits::guest::{LimitError, Limits},
 };
 
-/// The part of `memory` that a guest names by a pointer and a length.
+/// Returns the bytes of `memory` that a guest's pointer and length denote.
 #[inline]
 pub(super) fn read<'m>(
     memory: &'m [u8],
@@ -27,7 +28,7 @@ pub(super) fn read<'m>(
         .ok_or_else(|| out_of_bounds(memory, pointer, length, import, what).into())
 }
 
-/// Writes `bytes` to where a guest wants them.
+/// Writes `bytes` at a guest's pointer.
 #[inline]
 pub(super) fn write(
     memory: &mut [u8],
@@ -52,7 +53,7 @@ pub(super) fn write(
     }
 }
 
-/// Refuses a message from the guest that is too long. Bounds are checked before.
+/// Refuses a message from the guest that exceeds `max_outbound_bytes`.
 #[inline]
 pub(super) fn check_outbound(
     limits: &Limits,
@@ -72,7 +73,8 @@ pub(super) fn check_outbound(
     }))
 }
 
-/// A length as it travels: an unsigned 32-bit number in an `i32`.
+/// Converts a length to its form in the protocol: an unsigned 32-bit number in
+/// an `i32`.
 pub(super) fn length(
     bytes: usize,
     import: &'static str,
@@ -130,5 +132,6 @@ pub(super) fn assembly_script_string(memory: &[u8], ptr: i32) -> Option<String> 
     )
 }
 
-/// A message for people; a guest may claim that it has 4 GiB.
+/// The greatest part of an abort message that is read, since a guest may claim
+/// a length of 4 GiB.
 const MAX_ABORT_STRING_BYTES: usize = 64 * 1024;

@@ -1,30 +1,30 @@
-//! Re-entrancy: the hosts whose calls have led to the code that this thread
-//! runs.
+//! Detection of re-entrancy: a thread-local list of the hosts that this thread
+//! is in a call of.
 
 use std::{
     cell::{Cell, RefCell},
     marker::PhantomData,
 };
 
-/// Marks this thread, while it lives, as running user code on behalf of a call
-/// to a host, or as holding an instance of it. [`is_reentrant`] tells.
+/// Marks this thread as running user code on behalf of a call to a host, or as
+/// holding an instance of it, until it is dropped. [`is_reentrant`] reads the
+/// mark.
 ///
-/// If such code called a host of one instance again, it would wait for itself
-/// for ever.
+/// If such code called a host of one instance again, it would deadlock.
 #[derive(Debug)]
 pub(crate) struct ReentrancyGuard {
     host_id: u64,
-    /// The host was the innermost one of this thread before.
+    /// The host was the innermost one already, so there is nothing to undo.
     was_innermost: bool,
-    /// The marks are thread-local.
+    /// Not `Send`, since the marks are thread-local.
     _not_send: PhantomData<*const ()>,
 }
 
 impl ReentrancyGuard {
-    /// A guard for user code that runs until the end of the guard's scope.
+    /// Creates a guard for user code that runs within the guard's scope.
     #[inline]
     pub(crate) fn scoped(host_id: u64) -> Self {
-        // The usual case while the caller holds an instance.
+        // The common case while the caller holds a checked-out instance.
         if INNERMOST.get() == Some(host_id) {
             return Self {
                 host_id,
@@ -35,7 +35,7 @@ impl ReentrancyGuard {
         Self::held(host_id)
     }
 
-    /// A guard for a value that is dropped in any order with others.
+    /// Creates a guard that may be dropped in any order with others.
     #[inline]
     pub(crate) fn held(host_id: u64) -> Self {
         let outer = INNERMOST.replace(Some(host_id));
@@ -64,7 +64,8 @@ impl Drop for ReentrancyGuard {
     }
 }
 
-/// Whether a call to the host `host_id` from this thread would be re-entrant.
+/// Returns `true` if a call to the host `host_id` from this thread would be
+/// re-entrant.
 #[inline]
 pub(crate) fn is_reentrant(host_id: u64) -> bool {
     match INNERMOST.get() {
@@ -96,8 +97,8 @@ fn leave(host_id: u64) {
 }
 
 thread_local! {
-    /// The innermost host of this thread. There is rarely more than one, so
-    /// `OUTER`, which is slower to reach, usually stays empty.
+    /// The innermost host of this thread. There is rarely more than one, so the
+    /// fast path does not touch `OUTER`, which has a destructor.
     static INNERMOST: Cell<Option<u64>> = const { Cell::new(None) };
     /// The hosts around `INNERMOST`, outermost first.
     static OUTER: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };

@@ -1,4 +1,4 @@
-//! Scratch space of an instance: what a call leaves beside its response, and
+//! Scratch space of an instance: the results of a call beside its response, and
 //! the names of the last host call.
 
 use std::{
@@ -11,7 +11,7 @@ use crate::{
     limits::guest::{LimitError, Limits},
 };
 
-/// The scratch of the running call.
+/// The scratch space of the running call.
 ///
 /// Writing sets a dirty flag, so resetting after a call that wrote nothing
 /// costs one branch.
@@ -23,12 +23,13 @@ pub(crate) struct CallScratch {
 
 #[derive(Default)]
 pub(crate) struct ScratchValues {
-    /// The guest's reason for failing.
+    /// The text of the guest's error.
     pub(crate) guest_error: Option<String>,
-    /// The answer to the guest's last host call, and why it failed.
+    /// The answer to the guest's last host call.
     pub(crate) host_response: Vec<u8>,
+    /// The error of the guest's last host call.
     pub(crate) host_error: String,
-    /// The memory or table that the guest was refused last.
+    /// The last growth of a memory or table that was refused.
     pub(crate) refused: Option<LimitError>,
     pub(crate) fuel_used: Option<u64>,
     host_calls: u64,
@@ -41,14 +42,14 @@ impl CallScratch {
         &self.values
     }
 
-    /// The values, for writing: sets the dirty flag.
+    /// Returns the values for writing, and sets the dirty flag.
     #[inline]
     pub(crate) const fn values_mut(&mut self) -> &mut ScratchValues {
         self.dirty = true;
         &mut self.values
     }
 
-    /// Begins a new call: it finds nothing of the one before.
+    /// Clears the values of the previous call.
     #[inline]
     pub(crate) fn reset(&mut self) {
         if self.dirty {
@@ -71,7 +72,7 @@ impl ScratchValues {
         };
     }
 
-    /// Counts a host call, and returns the buffer for its answer, empty.
+    /// Counts a host call, and returns an empty buffer for its answer.
     #[inline]
     pub(crate) fn begin_host_call(&mut self, limits: &Limits) -> Result<&mut Vec<u8>, StopReason> {
         self.host_calls += 1;
@@ -102,11 +103,10 @@ impl ScratchValues {
     }
 }
 
-/// The largest buffer for the host's answers that an instance keeps from one
-/// call to the next.
+/// The largest buffer for answers that an instance keeps between calls.
 pub(crate) const MAX_KEPT_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// The names of a guest's last host call, known to be UTF-8.
+/// The names of a guest's last host call, validated as UTF-8.
 #[derive(Default)]
 pub(crate) struct Utf8Cache {
     pub(crate) binding: CachedName,
@@ -114,13 +114,13 @@ pub(crate) struct Utf8Cache {
     pub(crate) operation: CachedName,
 }
 
-/// A name known to be UTF-8. The next one is usually the same: comparing costs
-/// less than validating.
+/// A name that is validated as UTF-8. The next name is usually the same, and
+/// comparing is cheaper than validating.
 #[derive(Default)]
 pub(crate) struct CachedName(String);
 
 impl CachedName {
-    /// The text of `bytes`.
+    /// Returns `bytes` as text.
     #[inline]
     pub(crate) fn text<'n>(&'n mut self, bytes: &'n [u8]) -> Result<&'n str, Utf8Error> {
         if self.0.as_bytes() == bytes {
@@ -140,7 +140,7 @@ impl CachedName {
     }
 }
 
-/// The longest name that an instance keeps.
+/// The greatest length of a name that is cached.
 const MAX_CACHED_NAME_BYTES: usize = 64;
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ fn settled(host: &WapcHost) -> Tier {
     host.stats().tier
 }
 
-/// Whether the tier is the baseline for good, for a reason of type `E`.
+/// Returns `true` if the tier is the baseline for good, for a reason of type `E`.
 fn is_baseline_only<E: StdError + 'static>(tier: &Tier, expected: fn(&E) -> bool) -> bool {
     matches!(tier, Tier::BaselineOnly(why) if why.downcast_ref().is_some_and(expected))
 }

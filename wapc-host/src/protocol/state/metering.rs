@@ -1,5 +1,5 @@
-//! The meter and the limiter of a guest: its time, its fuel, and the growth of
-//! its memories and tables. Engines ask here.
+//! The meter and the limiter of a guest, for its engine: time, fuel, and the
+//! growth of memories and tables.
 
 use std::num::NonZeroU64;
 
@@ -11,45 +11,47 @@ use crate::{
 };
 
 impl ModuleState {
-    /// Whether the running call, or the running start functions, may be ended
-    /// from outside, so that [`ModuleState::check`] must be called.
+    /// Returns `true` if the running call, or the running start functions, have
+    /// a time limit, a cancel handle or a yield interval. Then the engine must
+    /// call [`ModuleState::check`] every few milliseconds.
     #[inline]
     #[must_use]
     pub const fn is_timed(&self) -> bool {
         self.budget.is_timed()
     }
 
-    /// Whether the guest may go on. Costs two loads.
+    /// Checks that the guest may go on. The cost is two loads.
     ///
     /// # Errors
     ///
-    /// [`StopReason::TimedOut`], [`StopReason::Cancelled`].
+    /// [`StopReason::TimedOut`] if the time is over, [`StopReason::Cancelled`]
+    /// if the call was cancelled. The engine then ends the guest.
     #[inline]
     pub fn check(&self) -> Result<(), StopReason> {
         self.budget.check()
     }
 
-    /// A monitor with the results of [`ModuleState::check`], for use outside of
-    /// the state and for as long as the instance lives.
+    /// Returns a monitor with the results of [`ModuleState::check`], for code
+    /// that cannot reach this state. It works as long as the instance lives.
     #[must_use]
     pub fn monitor(&mut self) -> CallMonitor {
         self.budget.monitor()
     }
 
-    /// The fuel of the running call, or of the running start functions; `None`
-    /// if it is without end.
+    /// Returns the fuel of the running call, or of the running start functions;
+    /// `None` is no limit.
     #[inline]
     #[must_use]
     pub const fn fuel(&self) -> Option<u64> {
         self.budget.fuel()
     }
 
-    /// Notes how much fuel the call has used until now, for its error.
+    /// Records the fuel that the call has used, for its error.
     pub fn set_fuel_used(&mut self, fuel: u64) {
         self.scratch.values_mut().fuel_used = Some(fuel);
     }
 
-    /// The end of a guest that has used up [`ModuleState::fuel`].
+    /// Returns the error of a guest that has used up [`ModuleState::fuel`].
     #[must_use]
     pub const fn out_of_fuel(&self) -> StopReason {
         StopReason::Limit(LimitError::Fuel {
@@ -60,12 +62,13 @@ impl ModuleState {
         })
     }
 
-    /// Whether a module with so many memories and tables may become an
-    /// instance. To be asked before it does.
+    /// Checks the numbers of memories and tables of a module. Engines call this
+    /// before they instantiate it.
     ///
     /// # Errors
     ///
-    /// [`LimitError::Memories`], [`LimitError::Tables`].
+    /// [`LimitError::Memories`] or [`LimitError::Tables`], if the module has
+    /// more of them than the limits allow.
     pub fn admit(&self, memories: usize, tables: usize) -> Result<(), StopReason> {
         let limits = &*self.limits;
         if memories > limits.max_memories {
@@ -79,9 +82,11 @@ impl ModuleState {
         Ok(())
     }
 
-    /// Whether a memory may grow from `current` to `desired` bytes; a new one
-    /// grows from 0. What is allowed is counted as done. Beyond the `maximum`
-    /// of its own type it may not, and that is not a limit's doing.
+    /// Returns `true` if a memory may grow from `current` to `desired` bytes, and
+    /// counts the growth. A new memory grows from 0.
+    ///
+    /// A growth beyond `maximum`, the memory's own type, is refused too, but is
+    /// not recorded in [`ModuleState::refused`].
     pub fn grow_memory(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
         within(desired, maximum) && {
             let grown = self.growth.grow_memory(&self.limits, current, desired);
@@ -89,15 +94,17 @@ impl ModuleState {
         }
     }
 
-    /// Takes back the growth that [`ModuleState::grow_memory`] allowed last:
-    /// the engine could not do it.
+    /// Reverts the last growth that [`ModuleState::grow_memory`] has allowed,
+    /// because the engine could not do it.
     pub const fn memory_growth_failed(&mut self) {
         self.growth.memory_failed();
     }
 
-    /// Whether a table may grow from `current` to `desired` elements; a new
-    /// one grows from 0. What is allowed is counted as done. Beyond the
-    /// `maximum` of its own type it may not, and that is not a limit's doing.
+    /// Returns `true` if a table may grow from `current` to `desired` elements,
+    /// and counts the growth. A new table grows from 0.
+    ///
+    /// A growth beyond `maximum`, the table's own type, is refused too, but is
+    /// not recorded in [`ModuleState::refused`].
     pub fn grow_table(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> bool {
         within(desired, maximum) && {
             let grown = self.growth.grow_table(&self.limits, current, desired);
@@ -105,35 +112,36 @@ impl ModuleState {
         }
     }
 
-    /// Takes back the growth that [`ModuleState::grow_table`] allowed last:
-    /// the engine could not do it.
+    /// Reverts the last growth that [`ModuleState::grow_table`] has allowed,
+    /// because the engine could not do it.
     pub const fn table_growth_failed(&mut self) {
         self.growth.table_failed();
     }
 
-    /// Returns whether a growth was allowed, and keeps the reason if not.
+    /// Returns `true` if a growth was allowed, and records the reason if not.
     fn record_growth(&mut self, grown: Result<(), LimitError>) -> bool {
         grown
             .map_err(|refused| self.scratch.values_mut().refused = Some(refused))
             .is_ok()
     }
 
-    /// What the guest was refused last by [`ModuleState::grow_memory`] or
-    /// [`ModuleState::grow_table`]: the reason why an instance cannot be made.
+    /// Returns the reason of the last refusal by [`ModuleState::grow_memory`] or
+    /// [`ModuleState::grow_table`]. During instantiation, it is the reason why
+    /// the instance cannot be made.
     #[must_use]
     pub fn refused(&self) -> Option<&LimitError> {
         self.scratch.values().refused.as_ref()
     }
 
-    /// Whether the guest should yield to other tasks now. HostCallStart every few
-    /// milliseconds, it is true once for each
+    /// Returns `true` if the guest should yield to other tasks now. An engine
+    /// calls this every few milliseconds; the result is `true` once per
     /// [`yield_interval`](crate::HostBuilder::yield_interval) of an async call.
     #[must_use]
     pub fn should_yield(&mut self) -> bool {
         self.budget.should_yield()
     }
 
-    /// Lets the guest yield after each `yield_ticks` of its start functions.
+    /// Sets the ticks after which the guest's start functions yield.
     pub(crate) fn set_yield_ticks(&mut self, yield_ticks: NonZeroU64) {
         self.budget.set_yield_ticks(yield_ticks);
     }
