@@ -1,5 +1,55 @@
-//! The contract between the host and an engine: for those who write an engine,
-//! or call guests without a host.
+//! The contract between the host and an engine, for authors of engines.
+//!
+//! An engine implements [`WebAssemblyEngineProvider`](crate::WebAssemblyEngineProvider)
+//! for a compiled module and [`GuestInstance`] for an instance. The instance
+//! owns a [`ModuleState`](crate::ModuleState), whose methods are the functions
+//! that a guest imports. This engine has one module, whose guest echoes:
+//!
+//! ```
+//! use wapc_host::{Interruption, ModuleState, WapcHost, WebAssemblyEngineProvider};
+//! use wapc_host::{engine::{GuestInstance, GuestReturn}, error::EngineError};
+//!
+//! struct Echo;
+//!
+//! impl WebAssemblyEngineProvider for Echo {
+//!     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+//!         Ok(Box::new(EchoGuest { state, memory: vec![0; 64] }))
+//!     }
+//!
+//!     fn replace(&self, _module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
+//!         Ok(Box::new(Self))
+//!     }
+//!
+//!     fn interruption(&self) -> Interruption {
+//!         Interruption::Time // The guest never runs for long.
+//!     }
+//! }
+//!
+//! struct EchoGuest {
+//!     state: ModuleState,
+//!     memory: Vec<u8>,
+//! }
+//!
+//! impl GuestInstance for EchoGuest {
+//!     fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
+//!         // With WebAssembly, the guest makes these calls through its imports.
+//!         let mut guest_call = || -> Result<i32, EngineError> {
+//!             self.state.guest_request(&mut self.memory, 0, op_length)?;
+//!             self.state.guest_response(&self.memory, op_length, msg_length)?;
+//!             Ok(1)
+//!         };
+//!         guest_call().into()
+//!     }
+//!
+//!     fn state(&mut self) -> &mut ModuleState {
+//!         &mut self.state
+//!     }
+//! }
+//!
+//! let host = WapcHost::new(Box::new(Echo), |_, _, _, _, _| Ok(vec![]))?;
+//! assert_eq!(host.call("echo", b"hello")?, b"hello");
+//! # Ok::<(), wapc_host::Error>(())
+//! ```
 
 pub use self::{
     guest_call::GuestCall,

@@ -11,10 +11,9 @@ use crate::{
     protocol::state::ModuleState,
 };
 
-/// A compiled module on some engine, from which instances are made. It is cheap
-/// to share.
+/// A module compiled by some engine, from which instances are made.
 ///
-/// An engine joins by this trait and [`GuestInstance`]. It links one function
+/// An engine implements this trait and [`GuestInstance`]. It links one function
 /// for each method of [`ModuleState`] that [`for_each_import`](crate::engine::for_each_import)
 /// lists, and translates its own errors to [`EngineError`].
 pub trait WebAssemblyEngineProvider: Send + Sync {
