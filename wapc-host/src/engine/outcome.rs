@@ -1,32 +1,31 @@
-//! How calls of guests end: in types that fit two registers, since a caller
-//! stalls on results that are returned in memory.
+//! Register-sized results of guest calls. A `Result` with a large error would
+//! be returned through memory and stall the caller.
 
 use std::fmt;
 
 use crate::error::EngineError;
 
-/// The end of a guest's `__guest_call`: the number that it returned, or the
-/// reason why it did not return.
-///
-/// It fits two registers, and converts from a `Result`:
+/// The outcome of a guest's `__guest_call`: the number that it returned, or the
+/// error that has ended it. It converts from a `Result`.
 ///
 /// ```
 /// use wapc_host::{engine::GuestReturn, error::{EngineError, Trap, TrapCode}};
 ///
 /// let responded = GuestReturn::from(Ok(1));
+/// assert_eq!(format!("{responded:?}"), "GuestReturn(Ok(1))");
 /// let trapped = GuestReturn::from(Err(Trap::new(TrapCode::Unreachable, vec![]).into()));
+/// assert!(format!("{trapped:?}").contains("Unreachable"));
 /// ```
 pub struct GuestReturn(pub(crate) Result<(), Box<Failed>>);
 
-/// The end of a whole [`GuestCall`](crate::engine::GuestCall), to be returned to the
-/// host.
-// `Ok` is the clock's ticks since it began.
+/// The outcome of a whole [`GuestCall`](crate::engine::GuestCall), for the host.
+// `Ok` has the clock's ticks since the call began.
 pub struct CallEnd(pub(crate) Result<u64, Box<Failed>>);
 
-/// The end of a call without a response.
+/// The outcome of a call without a response.
 pub(crate) struct Failed {
     pub(crate) returned: Result<i32, EngineError>,
-    /// The clock's ticks since it began.
+    /// The clock's ticks since the call began.
     pub(crate) ticks: u64,
 }
 

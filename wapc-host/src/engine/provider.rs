@@ -15,42 +15,43 @@ use crate::{
 ///
 /// An engine implements this trait and [`GuestInstance`]. It links one function
 /// for each method of [`ModuleState`] that [`for_each_import`](crate::engine::for_each_import)
-/// lists, and translates its own errors to [`EngineError`].
+/// lists, and translates its own errors to [`EngineError`]. The module
+/// [`engine`](crate::engine) has a complete example.
 pub trait WebAssemblyEngineProvider: Send + Sync {
     /// Makes an instance and runs its start functions, in the order of
     /// [`StartFunction::ALL`](crate::error::StartFunction::ALL).
     ///
-    /// The instance keeps `state` beside the guest's memory, and lends it
-    /// through [`GuestInstance::state`] for as long as it lives.
+    /// The instance owns `state`, and returns it from [`GuestInstance::state`].
     ///
     /// # Errors
     ///
-    /// [`EngineError::Start`] if a start function ends badly; any other variant
-    /// if the engine cannot make the instance. Nothing is left behind.
+    /// [`EngineError::Start`] if a start function fails; any other variant if
+    /// the engine cannot make the instance.
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError>;
 
-    /// Compiles and links another module, binary or text, on the same engine
-    /// with the same settings. Nothing runs yet.
+    /// Compiles and links another module (binary or text) on the same engine
+    /// with the same settings. No guest code runs, and `self` does not change.
     ///
     /// # Errors
     ///
     /// [`EngineError::Module`] if `module` is not a guest that this engine
-    /// can run. `self` does not change in any case.
+    /// can run.
     fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError>;
 
-    /// Returns how this provider's instances can be interrupted. By default
-    /// they cannot.
+    /// Returns the ways to interrupt this provider's instances. Default:
+    /// [`Interruption::Off`].
     ///
-    /// If by time, an instance calls [`ModuleState::check`] every few
-    /// milliseconds while its guest runs and [`ModuleState::is_timed`]. If by
-    /// fuel, it ends the guest when [`ModuleState::fuel`] is used up.
+    /// With interruption by time, an instance calls [`ModuleState::check`] every
+    /// few milliseconds while its guest runs, if [`ModuleState::is_timed`]. With
+    /// interruption by fuel, it ends the guest when [`ModuleState::fuel`] is
+    /// used up.
     fn interruption(&self) -> Interruption {
         Interruption::Off
     }
 
-    /// Makes an instance like [`WebAssemblyEngineProvider::init`], but lets its
-    /// start functions await the host's callback
-    /// ([`ModuleState::start_host_call`]). By default it calls `init`.
+    /// Makes an instance like [`WebAssemblyEngineProvider::init`], and suspends
+    /// its start functions while an async callback is pending
+    /// ([`ModuleState::start_host_call`]). The default calls `init`.
     ///
     /// # Errors
     ///
@@ -85,33 +86,32 @@ impl fmt::Debug for AsyncCall<'_> {
     }
 }
 
-/// A live guest with its own memory. It runs one call at a time, by exclusive
-/// borrow.
+/// A live guest with its own memory, which runs one call at a time.
 pub trait GuestInstance: Send {
     /// Runs the guest's `__guest_call` with these two numbers.
     ///
     /// After an error ([`GuestReturn`]) the instance is dropped.
     fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn;
 
-    /// Returns the state that [`WebAssemblyEngineProvider::init`] was given:
-    /// the same one each time.
+    /// Returns the state that [`WebAssemblyEngineProvider::init`] has received,
+    /// always the same one.
     ///
-    /// If it is exchanged for another one during a blocking call, the process
-    /// is aborted: the state has a pointer to the caller's request then.
+    /// The process aborts if the state is exchanged for another one during a
+    /// blocking call, since it holds a pointer to the caller's request.
     fn state(&mut self) -> &mut ModuleState;
 
-    /// Runs the guest's `__guest_call`, and suspends it while the host's
-    /// callback is pending ([`ModuleState::start_host_call`]) and, to let others
-    /// run, whenever [`ModuleState::should_yield`]. By default
+    /// Runs the guest's `__guest_call`, and suspends it while an async callback
+    /// is pending ([`ModuleState::start_host_call`]) and when
+    /// [`ModuleState::should_yield`] returns `true`. The default returns
     /// [`AsyncCall::Unsupported`].
     fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
         _ = (op_length, msg_length);
         AsyncCall::Unsupported
     }
 
-    /// Runs a whole blocking call. Not to be implemented.
-    // A method so that a call costs one virtual call instead of three, and the
-    // engine's `call` is inlined here.
+    /// Runs a whole blocking call. Do not implement.
+    // A trait method only so that a call costs one virtual call instead of
+    // three: the engine's `call` and `state` are inlined here.
     #[doc(hidden)]
     fn drive(&mut self, call: &mut GuestCall<'_>) -> CallEnd {
         let lengths = call.begin(self.state());
