@@ -12,11 +12,11 @@ use crate::{
 /// One call of a guest, on its way through
 /// [`GuestInstance::drive`](crate::engine::GuestInstance::drive).
 pub struct GuestCall<'c> {
-    pub(crate) request: Lending<'c>,
-    pub(crate) lengths: Lengths,
-    pub(crate) options: Option<&'c CallOptions>,
+    pub(super) request: Lending<'c>,
+    pub(super) lengths: Lengths,
+    pub(super) options: Option<&'c CallOptions>,
     /// After how many ticks the guest of an async call yields.
-    pub(crate) yield_ticks: Option<NonZeroU64>,
+    pub(super) yield_ticks: Option<NonZeroU64>,
 }
 
 /// Lengths as they travel: unsigned 32-bit numbers in an `i32`.
@@ -30,7 +30,7 @@ impl GuestCall<'_> {
     /// Begins the call in this state: what the guest asks there is answered
     /// from the request now.
     #[inline]
-    pub(crate) fn begin(&mut self, state: &mut ModuleState) -> Lengths {
+    pub(super) fn begin(&mut self, state: &mut ModuleState) -> Lengths {
         state.begin(self.options, self.yield_ticks);
         self.request.lend(state.lent_request());
         self.lengths

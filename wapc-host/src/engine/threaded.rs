@@ -42,7 +42,7 @@ pub(crate) struct Done {
 
 /// What the guest's thread and the caller hand each other.
 #[derive(Default)]
-pub(crate) struct Door {
+pub(super) struct Door {
     passing: Mutex<Passing>,
     answered: Condvar,
 }

@@ -318,11 +318,11 @@ impl HostBuilder {
 }
 
 impl HostShared {
-    pub(crate) fn first_instance(&self) -> Result<(), Error> {
+    pub(super) fn first_instance(&self) -> Result<(), Error> {
         self.lease("(first instance)", None).map(|_| ())
     }
 
-    pub(crate) async fn first_instance_async(&self) -> Result<(), Error> {
+    pub(super) async fn first_instance_async(&self) -> Result<(), Error> {
         let slot = self.pool.try_take();
         self.lease_async(slot, "(first instance)", None).await?;
         Ok(())

@@ -258,4 +258,4 @@ impl HostShared {
 }
 
 /// What a check-out is called in errors.
-pub(crate) const CHECK_OUT: &str = "(check-out)";
+pub(super) const CHECK_OUT: &str = "(check-out)";

@@ -11,14 +11,14 @@ use crate::{
 /// The code that new instances are made of, and the previous code.
 pub(crate) struct Published {
     pub(crate) current: Arc<Generation>,
-    pub(crate) previous: Option<Arc<Generation>>,
+    pub(super) previous: Option<Arc<Generation>>,
 }
 
 /// One version of the guest's code.
 pub(crate) struct Generation {
     pub(crate) number: u64,
-    pub(crate) provider: Arc<dyn WebAssemblyEngineProvider>,
-    pub(crate) tier: CodeTier,
+    pub(super) provider: Arc<dyn WebAssemblyEngineProvider>,
+    pub(super) tier: CodeTier,
     /// Instances that were made before the generation was published.
     pub(crate) ready: Mutex<Vec<Box<dyn GuestInstance>>>,
 }
@@ -57,7 +57,7 @@ impl Generation {
 
 /// The right to swap a host's code. One thread has it at a time.
 #[derive(Default)]
-pub(crate) struct SwapRight {
+pub(super) struct SwapRight {
     one_at_a_time: Mutex<()>,
     swapper: Mutex<Option<ThreadId>>,
 }
@@ -71,7 +71,7 @@ impl SwapRight {
     /// Waits for the right. Returns `None` if this thread has it already: then
     /// the caller is its probe, or a callback that a new instance has called
     /// from a start function.
-    pub(crate) fn begin(&self) -> Option<Swapping<'_>> {
+    pub(super) fn begin(&self) -> Option<Swapping<'_>> {
         let own = Some(thread::current().id());
         if *self.swapper.lock() == own {
             return None;

@@ -23,7 +23,7 @@ use crate::{
 impl HostShared {
     /// Returns `true` if the slot has no instance of the current code.
     #[inline]
-    pub(crate) fn is_stale(&self, guard: &SlotGuard<'_>) -> bool {
+    pub(super) fn is_stale(&self, guard: &SlotGuard<'_>) -> bool {
         guard.state.generation != self.generation()
     }
 
@@ -61,7 +61,7 @@ impl HostShared {
     }
 
     /// Drops a slot's instance. Announces and returns the code of the next one.
-    pub(crate) fn evict(
+    pub(super) fn evict(
         &self,
         guard: &mut SlotGuard<'_>,
         code: Option<&Arc<Generation>>,
@@ -96,7 +96,7 @@ impl HostShared {
 
     /// Returns the state for a new instance of `code`, with the time of its
     /// start functions running.
-    pub(crate) fn new_state(
+    pub(super) fn new_state(
         &self,
         code: &Generation,
         number: usize,
@@ -130,7 +130,7 @@ impl HostShared {
         Ok(working)
     }
 
-    pub(crate) async fn instance_async(
+    pub(super) async fn instance_async(
         &self,
         code: &Generation,
         number: usize,
@@ -145,7 +145,7 @@ impl HostShared {
         instance.map_err(|error| init_error(error, &panic))
     }
 
-    pub(crate) fn install(
+    pub(super) fn install(
         &self,
         guard: &mut SlotGuard<'_>,
         code: &Generation,

@@ -29,8 +29,8 @@ use crate::{
 
 /// Exclusive use of one instance.
 pub(crate) struct Lease<'h> {
-    pub(crate) host: &'h HostShared,
-    pub(crate) guard: SlotGuard<'h>,
+    pub(super) host: &'h HostShared,
+    pub(super) guard: SlotGuard<'h>,
     /// The code of the next instance, if not the current one.
     pub(crate) code: Option<Arc<Generation>>,
     // Dropped after `guard`: a swap that has seen the slot locked is seen after
@@ -174,14 +174,14 @@ impl<'h> Lease<'h> {
 
     /// Returns `true` if the previous call has lost the instance.
     #[inline]
-    pub(crate) fn is_lost(&self) -> bool {
+    pub(super) fn is_lost(&self) -> bool {
         self.guard.state.instance.is_none() || self.guard.state.poisoned
     }
 
     /// Prepares a call: checks lengths and options, wakes the clock if the call
     /// is `timed`, and poisons the instance until the call ends.
     #[inline(always)]
-    pub(crate) fn begin(
+    pub(super) fn begin(
         &mut self,
         operation: &str,
         payload: &[u8],
@@ -276,7 +276,7 @@ impl<'h> Lease<'h> {
 
     /// Drops an instance whose call failed or was abandoned.
     #[inline]
-    pub(crate) fn discard_poisoned(&mut self) {
+    pub(super) fn discard_poisoned(&mut self) {
         if self.guard.state.poisoned {
             self.discard();
         }

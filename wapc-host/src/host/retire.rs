@@ -14,7 +14,7 @@ impl HostShared {
     /// `generation`, and installs prepared ones in their slots. Busy ones are
     /// dropped when their caller releases them.
     #[cold]
-    pub(crate) fn retire_before(&self, mut generation: u64) {
+    pub(super) fn retire_before(&self, mut generation: u64) {
         loop {
             // After this fence, any holder whose slot we see locked observes the
             // new generation when it releases it (`RetireOld::drop`).
@@ -44,7 +44,7 @@ impl HostShared {
 
     /// Retires code older than `generation`: idle instances now, busy ones when
     /// they are released.
-    pub(crate) fn retire_all_before(&self, generation: u64) {
+    pub(super) fn retire_all_before(&self, generation: u64) {
         self.retire_before(generation);
         if self.retire_missed() {
             // The clock retries every `MAINTENANCE_INTERVAL`. If it cannot

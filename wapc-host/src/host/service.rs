@@ -261,11 +261,11 @@ impl<'h> CallWith<'h> {
             .call_with(operation, payload, read, Some(self.options))
     }
 
-    pub(crate) const fn host(&self) -> &'h WapcHost {
+    pub(super) const fn host(&self) -> &'h WapcHost {
         self.host
     }
 
-    pub(crate) const fn options(&self) -> &'h CallOptions {
+    pub(super) const fn options(&self) -> &'h CallOptions {
         self.options
     }
 

@@ -5,13 +5,13 @@ use std::{num::NonZeroU64, time::Duration};
 use crate::clock;
 
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) max_instances: usize,
-    pub(crate) min_idle: usize,
-    pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) wait_limit: Option<Duration>,
-    pub(crate) reuse: Reuse,
-    pub(crate) yield_interval: Duration,
+pub(super) struct Settings {
+    pub(super) max_instances: usize,
+    pub(super) min_idle: usize,
+    pub(super) idle_timeout: Option<Duration>,
+    pub(super) wait_limit: Option<Duration>,
+    pub(super) reuse: Reuse,
+    pub(super) yield_interval: Duration,
 }
 
 impl Default for Settings {

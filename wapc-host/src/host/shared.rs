@@ -32,18 +32,18 @@ pub(crate) struct HostShared {
     pub(super) id: u64,
     pub(super) callback: Callback,
     pub(super) settings: Settings,
-    pub(crate) limits: Arc<Limits>,
+    pub(super) limits: Arc<Limits>,
     /// The greatest length of an operation's name and a payload together.
     pub(super) max_request: usize,
     /// Calls without options have a timeout.
     pub(super) timed: bool,
     /// The clock's ticks after which a guest in an async call yields.
-    pub(crate) yield_ticks: NonZeroU64,
+    pub(super) yield_ticks: NonZeroU64,
     pub(super) published: Mutex<Published>,
     /// The number of the current generation: a call detects a swap by one load.
     pub(super) generation: AtomicU64,
     /// Serialises swaps.
-    pub(crate) swaps: SwapRight,
+    pub(super) swaps: SwapRight,
     pub(crate) pool: Pool,
     /// The number of threads that are making or probing an instance.
     pub(super) working: AtomicUsize,

@@ -63,7 +63,7 @@ pub struct Stats {
 }
 
 impl HostShared {
-    pub(crate) fn stats(&self) -> Stats {
+    pub(super) fn stats(&self) -> Stats {
         let generation = self.generation();
         let slots = self.pool.slots();
         let live = slots

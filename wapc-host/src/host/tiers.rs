@@ -8,7 +8,7 @@ use std::{error::Error as StdError, fmt, sync::Arc};
 
 use crate::{engine::provider::WebAssemblyEngineProvider, error::EngineError};
 
-pub(crate) use self::{
+pub(super) use self::{
     queue::{TierQueue, TieredHost},
     tier_up::TierUp,
 };
@@ -135,12 +135,12 @@ pub enum Tier {
 /// A compiled module, and the tier that compiled it.
 #[derive(Clone)]
 pub(crate) struct Code {
-    pub(crate) provider: Arc<dyn WebAssemblyEngineProvider>,
-    pub(crate) tier: CodeTier,
+    pub(super) provider: Arc<dyn WebAssemblyEngineProvider>,
+    pub(super) tier: CodeTier,
 }
 
 #[derive(Clone)]
-pub(crate) enum CodeTier {
+pub(super) enum CodeTier {
     Single,
     Baseline(Arc<TierUp>),
     Optimized(Arc<Tiers>),
@@ -164,7 +164,7 @@ impl Code {
         })
     }
 
-    pub(crate) fn optimized(
+    pub(super) fn optimized(
         provider: Arc<dyn WebAssemblyEngineProvider>,
         tiers: Arc<Tiers>,
     ) -> Self {
@@ -175,7 +175,7 @@ impl Code {
     }
 
     /// The optimized code of the same module if it is compiled, else `self`.
-    pub(crate) fn best(self) -> Self {
+    pub(super) fn best(self) -> Self {
         let CodeTier::Baseline(tier_up) = &self.tier else {
             return self;
         };
@@ -198,14 +198,14 @@ impl Code {
 
 impl CodeTier {
     /// The optimized tier that has not taken over from this baseline yet.
-    pub(crate) const fn tier_up(&self) -> Option<&Arc<TierUp>> {
+    pub(super) const fn tier_up(&self) -> Option<&Arc<TierUp>> {
         match self {
             Self::Baseline(tier_up) => Some(tier_up),
             Self::Single | Self::Optimized(_) => None,
         }
     }
 
-    pub(crate) fn report(&self) -> Tier {
+    pub(super) fn report(&self) -> Tier {
         match self {
             Self::Single => Tier::Single,
             Self::Baseline(tier_up) => tier_up.report(),

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The budget of one call, or of the start functions of one instance.
-pub(crate) struct Budget {
+pub(super) struct Budget {
     /// The time of a call without options.
     default_time: Time,
     time: Time,
@@ -57,7 +57,7 @@ fn shorter(one: Option<Duration>, other: Option<Duration>) -> Option<Duration> {
 impl Budget {
     /// The budget of start functions, under `limits` and the `options` of a
     /// call that waits for the instance, if there is one.
-    pub(crate) fn for_start(limits: &Limits, options: Option<&CallOptions>) -> Self {
+    pub(super) fn for_start(limits: &Limits, options: Option<&CallOptions>) -> Self {
         let until_deadline = options.and_then(CallOptions::until_deadline);
         let time = Time::new(shorter(until_deadline, limits.start_timeout));
         let began = clock::now();
@@ -79,7 +79,7 @@ impl Budget {
 
     /// Returns a monitor of this budget, which works as long as the instance
     /// lives.
-    pub(crate) fn monitor(&mut self) -> CallMonitor {
+    pub(super) fn monitor(&mut self) -> CallMonitor {
         let monitor = self.monitor.get_or_insert_default().clone();
         self.needs_reset = true;
         self.update_monitor();
@@ -98,7 +98,7 @@ impl Budget {
 
     /// Begins a call.
     #[inline]
-    pub(crate) fn begin(
+    pub(super) fn begin(
         &mut self,
         limits: &Limits,
         options: Option<&CallOptions>,
@@ -149,18 +149,18 @@ impl Budget {
     /// Returns `true` if the call has a time limit, a cancel handle or a yield
     /// interval.
     #[inline]
-    pub(crate) const fn is_timed(&self) -> bool {
+    pub(super) const fn is_timed(&self) -> bool {
         self.expires != u64::MAX || self.cancel.is_some() || self.yield_ticks.is_some()
     }
 
     /// Returns an error if the time is over or the call is cancelled.
     #[inline]
-    pub(crate) fn check(&self) -> Result<(), StopReason> {
+    pub(super) fn check(&self) -> Result<(), StopReason> {
         Self::check_against(self.expires, || self.timeout(), self.cancel.as_ref())
     }
 
     #[inline]
-    pub(crate) fn check_against(
+    pub(super) fn check_against(
         expires: u64,
         timeout: impl FnOnce() -> Duration,
         cancel: Option<&CancelHandle>,
@@ -177,7 +177,7 @@ impl Budget {
 
     /// Returns `true` if `yield_ticks` have passed since the last yield, and
     /// records a yield then.
-    pub(crate) fn should_yield(&mut self) -> bool {
+    pub(super) fn should_yield(&mut self) -> bool {
         let Some(yield_ticks) = self.yield_ticks else {
             return false;
         };
@@ -194,51 +194,51 @@ impl Budget {
     }
 
     /// Sets the ticks after which the guest yields.
-    pub(crate) fn set_yield_ticks(&mut self, yield_ticks: NonZeroU64) {
+    pub(super) fn set_yield_ticks(&mut self, yield_ticks: NonZeroU64) {
         self.yield_ticks = Some(yield_ticks);
     }
 
     /// Returns `true` if the call is async.
-    pub(crate) const fn may_await(&self) -> bool {
+    pub(super) const fn may_await(&self) -> bool {
         self.yield_ticks.is_some()
     }
 
-    pub(crate) const fn expires(&self) -> u64 {
+    pub(super) const fn expires(&self) -> u64 {
         self.expires
     }
 
-    pub(crate) fn timeout(&self) -> Duration {
+    pub(super) fn timeout(&self) -> Duration {
         self.time.duration.unwrap_or_default()
     }
 
-    pub(crate) const fn cancel(&self) -> Option<&CancelHandle> {
+    pub(super) const fn cancel(&self) -> Option<&CancelHandle> {
         self.cancel.as_ref()
     }
 
-    pub(crate) fn is_cancelled(&self) -> bool {
+    pub(super) fn is_cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(CancelHandle::is_cancelled)
     }
 
     /// Returns the time left, in whole ticks; `None` if there is no limit.
-    pub(crate) fn time_left(&self) -> Option<Duration> {
+    pub(super) fn time_left(&self) -> Option<Duration> {
         Self::time_until(self.expires)
     }
 
     /// Returns the time until the tick `expires`; `None` for `u64::MAX`.
-    pub(crate) fn time_until(expires: u64) -> Option<Duration> {
+    pub(super) fn time_until(expires: u64) -> Option<Duration> {
         let ticks = expires.saturating_sub(clock::now()).saturating_sub(1);
         (expires != u64::MAX).then(|| clock::duration_of(ticks))
     }
 
-    pub(crate) const fn fuel(&self) -> Option<u64> {
+    pub(super) const fn fuel(&self) -> Option<u64> {
         self.fuel
     }
 
-    pub(crate) fn context(&self) -> Option<&(dyn Any + Send + Sync)> {
+    pub(super) fn context(&self) -> Option<&(dyn Any + Send + Sync)> {
         self.context.as_deref()
     }
 
-    pub(crate) fn shared_context(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+    pub(super) fn shared_context(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         self.context.clone()
     }
 
@@ -251,7 +251,7 @@ impl Budget {
 
     /// Returns the time since the call began; `None` if the call is not timed,
     /// since the clock may sleep then.
-    pub(crate) fn time_spent(&self) -> Option<Duration> {
+    pub(super) fn time_spent(&self) -> Option<Duration> {
         self.is_timed().then(|| clock::duration_of(self.ticks()))
     }
 }

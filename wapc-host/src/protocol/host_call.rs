@@ -24,7 +24,7 @@ pub struct HostCall<'a> {
     pub operation: &'a str,
     /// The payload, borrowed from the guest's memory.
     pub payload: &'a [u8],
-    pub(crate) budget: &'a Budget,
+    pub(super) budget: &'a Budget,
 }
 
 impl<'a> HostCall<'a> {
@@ -45,7 +45,7 @@ impl<'a> HostCall<'a> {
 
     /// Returns the length of the names and the payload together.
     #[inline]
-    pub(crate) const fn bytes(&self) -> usize {
+    pub(super) const fn bytes(&self) -> usize {
         self.binding.len() + self.namespace.len() + self.operation.len() + self.payload.len()
     }
 
@@ -88,7 +88,7 @@ pub struct OwnedHostCall {
 }
 
 impl OwnedHostCall {
-    pub(crate) fn new(call: HostCall<'_>) -> Self {
+    pub(super) fn new(call: HostCall<'_>) -> Self {
         let mut bytes = Vec::with_capacity(call.bytes());
         bytes.extend_from_slice(call.payload);
         let payload_end = bytes.len();

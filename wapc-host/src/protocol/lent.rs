@@ -95,7 +95,7 @@ pub(crate) struct LentRequest {
 impl LentRequest {
     /// The operation's name and the payload, or `None` outside a call.
     #[inline]
-    pub(crate) fn request(&self) -> Option<(&[u8], &[u8])> {
+    pub(super) fn request(&self) -> Option<(&[u8], &[u8])> {
         let request = self.request.load(Ordering::Relaxed);
         // SAFETY: if it is not null, its call is still alive (argument 1) and
         // writes to it through this `LentRequest` alone (argument 3). The lifetimes

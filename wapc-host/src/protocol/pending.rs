@@ -62,7 +62,7 @@ pub enum HostCallStart {
 }
 
 impl PendingHostCall {
-    pub(crate) fn new(
+    pub(super) fn new(
         host_id: u64,
         future: BoxFuture<'static, Result<Vec<u8>, BoxError>>,
         limits: WaitLimits,
@@ -123,9 +123,9 @@ impl fmt::Debug for HostCallResult {
 #[derive(Default)]
 pub(crate) struct WaitLimits {
     /// The tick of the clock, or `u64::MAX`.
-    pub(crate) expires: u64,
-    pub(crate) timeout: Duration,
-    pub(crate) cancel: Option<CancelHandle>,
+    pub(super) expires: u64,
+    pub(super) timeout: Duration,
+    pub(super) cancel: Option<CancelHandle>,
     alarm: Option<Alarm>,
     cancel_waker: Option<CancelWaker>,
 }

@@ -16,42 +16,42 @@ use crate::{
 /// Writing sets a dirty flag, so resetting after a call that wrote nothing
 /// costs one branch.
 #[derive(Default)]
-pub(crate) struct CallScratch {
+pub(super) struct CallScratch {
     dirty: bool,
     values: ScratchValues,
 }
 
 #[derive(Default)]
-pub(crate) struct ScratchValues {
+pub(super) struct ScratchValues {
     /// The text of the guest's error.
-    pub(crate) guest_error: Option<String>,
+    pub(super) guest_error: Option<String>,
     /// The answer to the guest's last host call.
-    pub(crate) host_response: Vec<u8>,
+    pub(super) host_response: Vec<u8>,
     /// The error of the guest's last host call.
-    pub(crate) host_error: String,
+    pub(super) host_error: String,
     /// The last growth of a memory or table that was refused.
-    pub(crate) refused: Option<LimitError>,
-    pub(crate) fuel_used: Option<u64>,
+    pub(super) refused: Option<LimitError>,
+    pub(super) fuel_used: Option<u64>,
     host_calls: u64,
     log_bytes: u64,
 }
 
 impl CallScratch {
     #[inline]
-    pub(crate) const fn values(&self) -> &ScratchValues {
+    pub(super) const fn values(&self) -> &ScratchValues {
         &self.values
     }
 
     /// Returns the values for writing, and sets the dirty flag.
     #[inline]
-    pub(crate) const fn values_mut(&mut self) -> &mut ScratchValues {
+    pub(super) const fn values_mut(&mut self) -> &mut ScratchValues {
         self.dirty = true;
         &mut self.values
     }
 
     /// Clears the values of the previous call.
     #[inline]
-    pub(crate) fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         if self.dirty {
             self.dirty = false;
             self.values.reset();
@@ -74,7 +74,7 @@ impl ScratchValues {
 
     /// Counts a host call, and returns an empty buffer for its answer.
     #[inline]
-    pub(crate) fn begin_host_call(&mut self, limits: &Limits) -> Result<&mut Vec<u8>, StopReason> {
+    pub(super) fn begin_host_call(&mut self, limits: &Limits) -> Result<&mut Vec<u8>, StopReason> {
         self.host_calls += 1;
         if self.host_calls > limits.max_host_calls {
             return Err(StopReason::Limit(LimitError::HostCalls {
@@ -87,7 +87,7 @@ impl ScratchValues {
     }
 
     /// Counts a log line of `bytes` and its line break.
-    pub(crate) fn count_log_line(
+    pub(super) fn count_log_line(
         &mut self,
         limits: &Limits,
         bytes: usize,
@@ -104,25 +104,25 @@ impl ScratchValues {
 }
 
 /// The largest buffer for answers that an instance keeps between calls.
-pub(crate) const MAX_KEPT_RESPONSE_BYTES: usize = 64 * 1024;
+pub(super) const MAX_KEPT_RESPONSE_BYTES: usize = 64 * 1024;
 
 /// The names of a guest's last host call, validated as UTF-8.
 #[derive(Default)]
-pub(crate) struct Utf8Cache {
-    pub(crate) binding: CachedName,
-    pub(crate) namespace: CachedName,
+pub(super) struct Utf8Cache {
+    pub(super) binding: CachedName,
+    pub(super) namespace: CachedName,
     pub(crate) operation: CachedName,
 }
 
 /// A name that is validated as UTF-8. The next name is usually the same, and
 /// comparing is cheaper than validating.
 #[derive(Default)]
-pub(crate) struct CachedName(String);
+pub(super) struct CachedName(String);
 
 impl CachedName {
     /// Returns `bytes` as text.
     #[inline]
-    pub(crate) fn text<'n>(&'n mut self, bytes: &'n [u8]) -> Result<&'n str, Utf8Error> {
+    pub(super) fn text<'n>(&'n mut self, bytes: &'n [u8]) -> Result<&'n str, Utf8Error> {
         if self.0.as_bytes() == bytes {
             return Ok(&self.0);
         }

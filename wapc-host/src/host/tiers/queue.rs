@@ -31,7 +31,7 @@ struct State {
 }
 
 /// A host as its queue sees it.
-pub(crate) trait TieredHost: Send + Sync {
+pub(in crate::host) trait TieredHost: Send + Sync {
     /// Returns `true` if calls run on the baseline of this module.
     fn serves(&self, tier_up: &Arc<TierUp>) -> bool;
 
@@ -50,12 +50,12 @@ pub(super) struct Panicked;
 
 impl TierQueue {
     /// Sets the host that moves over. Before that, modules are only compiled.
-    pub(crate) fn set_host(&self, host: Weak<dyn TieredHost>) {
+    pub(in crate::host) fn set_host(&self, host: Weak<dyn TieredHost>) {
         self.state.lock().host = Some(host);
     }
 
     /// Queues the optimized tier of a module before all others.
-    pub(crate) fn push(self: &Arc<Self>, tier_up: &Arc<TierUp>) {
+    pub(in crate::host) fn push(self: &Arc<Self>, tier_up: &Arc<TierUp>) {
         if tier_up.has_failed() {
             return;
         }

@@ -8,7 +8,7 @@ use crate::{
     limits::interruption::Interruption, sync::Mutex,
 };
 
-pub(crate) struct TierUp {
+pub(in crate::host) struct TierUp {
     pub(super) tiers: Arc<Tiers>,
     /// The interruption of the baseline, which the host's limits may need.
     required: Interruption,
@@ -30,7 +30,7 @@ impl TierUp {
         }
     }
 
-    pub(crate) fn tiers(&self) -> &Arc<Tiers> {
+    pub(in crate::host) fn tiers(&self) -> &Arc<Tiers> {
         &self.tiers
     }
 
