@@ -116,7 +116,7 @@ impl WapcHost {
 ///     .min_idle(2)
 ///     .idle_timeout(Duration::from_secs(30))
 ///     .wait_limit(Duration::from_secs(1))
-///     .limits(Limits::default().timeout(Duration::from_millis(100)))
+///     .limits(Limits::default().timeout(Duration::from_secs(1)))
 ///     .build(|_id, _binding, _namespace, _operation, payload| Ok(payload.to_vec()))?;
 /// assert_eq!(host.call("echo", b"hello")?, b"hello");
 /// assert_eq!(host.stats().live, 1, "instances are made as calls need them");

@@ -15,22 +15,44 @@ use crate::{
 };
 
 impl WapcHost {
-    /// An instance, for as many calls as one likes without other callers in
-    /// between: they share its state, and cost less than through the host.
+    /// Reserves an instance for a sequence of calls, which share its state and
+    /// cost less than calls through the host.
     ///
-    /// Waits until an instance is free. Until the returned value is dropped, no
-    /// other caller uses the instance; on a host of one instance, a call from
-    /// the thread that holds it is refused ([`Error::Reentrant`]). A swap
-    /// meanwhile takes effect for the next check-out.
+    /// Waits until an instance is free. No other caller uses the instance until
+    /// the returned value is dropped. On a host of one instance, the thread that
+    /// holds it cannot call the host ([`Error::Reentrant`]). After a swap, the
+    /// held instance keeps running the old code.
+    ///
+    /// ```
+    /// use wapc_host::{Error, engine::scripted::ScriptedProvider};
+    ///
+    /// let host = ScriptedProvider::new(|guest, _, _| {
+    ///     let calls = guest.calls().to_string();
+    ///     guest.respond(calls.as_bytes())
+    /// })
+    /// .host()?;
+    ///
+    /// let mut instance = host.check_out()?;
+    /// assert_eq!(instance.call("count", b"")?, b"1");
+    /// assert_eq!(instance.call("count", b"")?, b"2");
+    /// assert!(matches!(host.call("count", b""), Err(Error::Reentrant { .. })));
+    ///
+    /// drop(instance);
+    /// assert_eq!(host.call("count", b"")?, b"3");
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Error::Init`], [`Error::Reentrant`], [`Error::Busy`].
+    /// [`Error::Busy`] if no instance is free within the host's
+    /// [`wait_limit`](crate::HostBuilder::wait_limit); [`Error::Reentrant`] if
+    /// the caller would wait for itself; [`Error::Init`] if no new instance can
+    /// be made.
     ///
     /// # Panics
     ///
-    /// If a new instance must be made, its start functions call the host, and
-    /// the callback panics.
+    /// Resumes the panic of the host callback, if a start function of a new
+    /// instance calls it and it panics.
     pub fn check_out(&self) -> Result<CheckedOut<'_>, Error> {
         self.check_out_with(None)
     }
@@ -62,41 +84,46 @@ impl WapcHost {
 }
 
 impl<'h> CallWith<'h> {
-    /// As [`WapcHost::check_out`]; the options hold for each call of the
-    /// returned value.
+    /// Reserves an instance like [`WapcHost::check_out`]. The options hold for
+    /// each call of the returned value, and for the wait until an instance is
+    /// free.
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::check_out`].
+    /// The same as of [`WapcHost::check_out`]; [`Error::TimedOut`] or
+    /// [`Error::Cancelled`] if the deadline or the cancel handle ends the wait.
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::check_out`].
+    /// Resumes the panic of the host callback, if a start function of a new
+    /// instance calls it and it panics.
     pub fn check_out(&self) -> Result<CheckedOut<'h>, Error> {
         self.host().check_out_with(Some(self.options()))
     }
 
-    /// As [`WapcHost::check_out_async`]; the options hold for each call of the
-    /// returned value, and for the time until an instance is free.
+    /// Reserves an instance like [`WapcHost::check_out_async`]. The options hold
+    /// for each call of the returned value, and for the wait until an instance
+    /// is free.
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::check_out`]; [`Error::TimedOut`] and
-    /// [`Error::Cancelled`] if no instance was free by then.
+    /// The same as of [`WapcHost::check_out`]; [`Error::TimedOut`] or
+    /// [`Error::Cancelled`] if the deadline or the cancel handle ends the wait.
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::check_out`].
+    /// Resumes the panic of the host callback, if a start function of a new
+    /// instance calls it and it panics.
     pub async fn check_out_async(&self) -> Result<CheckedOutAsync<'h>, Error> {
         let lease = self.host().shared.check_out_async(Some(self.options()));
         lease.await.map_err(|error| *error)
     }
 }
 
-/// An instance, held for a sequence of calls; see [`WapcHost::check_out`].
+/// An instance that a caller has reserved; see [`WapcHost::check_out`].
 ///
-/// After a call that lost the instance, the next one gets a new one, of the
-/// host's current code.
+/// If a call loses the instance, for example by a trap, the next call gets a new
+/// one of the host's current code.
 #[derive(Debug)]
 pub struct CheckedOut<'h> {
     lease: Lease<'h>,
@@ -118,29 +145,31 @@ impl<'h> CheckedOut<'h> {
         self.options = Some(options);
     }
 
-    /// As [`WapcHost::call`].
+    /// Calls this instance's `operation` with `payload` and returns its
+    /// response, like [`WapcHost::call`].
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call`], but never [`Error::Reentrant`] and
+    /// The same as of [`WapcHost::call`], but never [`Error::Reentrant`] or
     /// [`Error::Busy`].
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call`].
+    /// Resumes the panic of the host callback, if that panics.
     pub fn call(&mut self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         self.lease.call(operation, payload, self.options.as_ref())
     }
 
-    /// As [`WapcHost::call_into`].
+    /// Calls this instance and writes its response to `response`, like
+    /// [`WapcHost::call_into`].
     ///
     /// # Errors
     ///
-    /// As [`CheckedOut::call`].
+    /// The same as of [`CheckedOut::call`].
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call`].
+    /// Resumes the panic of the host callback, if that panics.
     pub fn call_into(
         &mut self,
         operation: &str,
@@ -151,15 +180,17 @@ impl<'h> CheckedOut<'h> {
             .call_into(operation, payload, response, self.options.as_ref())
     }
 
-    /// As [`WapcHost::call_with`].
+    /// Calls this instance and lets `read` borrow its response, like
+    /// [`WapcHost::call_with`].
     ///
     /// # Errors
     ///
-    /// As [`CheckedOut::call`]. `read` may have run all the same.
+    /// The same as of [`CheckedOut::call`]. `read` may have run before the
+    /// error.
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call_with`].
+    /// Resumes the panic of the host callback or of `read`, if one panics.
     pub fn call_with<R: Send>(
         &mut self,
         operation: &str,

@@ -180,7 +180,7 @@ impl WapcHost {
     /// use wapc_host::{CallOptions, engine::scripted::ScriptedProvider};
     ///
     /// let host = ScriptedProvider::echo().host()?;
-    /// let options = CallOptions::default().timeout(Duration::from_millis(50));
+    /// let options = CallOptions::default().timeout(Duration::from_secs(1));
     /// assert_eq!(host.with(&options).call("echo", b"quick")?, b"quick");
     /// # Ok::<(), wapc_host::Error>(())
     /// ```

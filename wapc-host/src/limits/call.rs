@@ -19,7 +19,7 @@ use super::cancel::CancelHandle;
 /// use wapc_host::{CallOptions, Error, engine::scripted::ScriptedProvider};
 ///
 /// let host = ScriptedProvider::echo().host()?;
-/// let options = CallOptions::default().timeout(Duration::from_millis(50));
+/// let options = CallOptions::default().timeout(Duration::from_secs(1));
 /// assert_eq!(host.with(&options).call("echo", b"in time")?, b"in time");
 ///
 /// let options = CallOptions::default().deadline(Instant::now());

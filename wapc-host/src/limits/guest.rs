@@ -20,7 +20,7 @@ use thiserror::Error as ThisError;
 /// let limits = Limits::default()
 ///     .max_memory_bytes(64 << 20)
 ///     .max_outbound_bytes(1024)
-///     .timeout(Duration::from_millis(200));
+///     .timeout(Duration::from_secs(1));
 /// let host = WapcHost::builder(Box::new(ScriptedProvider::echo()))
 ///     .limits(limits)
 ///     .build(|_, _, _, _, _| Err("no such operation".into()))?;

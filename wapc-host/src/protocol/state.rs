@@ -1,4 +1,4 @@
-//! The conversation between host and guest: the rules of waPC, written once.
+//! The conversation between host and guest, by the rules of waPC.
 
 use std::{any::Any, fmt, num::NonZeroU64, sync::Arc};
 
@@ -21,18 +21,34 @@ mod host_calls;
 mod imports;
 mod metering;
 
-/// One guest's side of the conversation: what it was asked, what it answered,
-/// and what the host answered to it.
+/// The state of the conversation between a host and one instance of a guest.
 ///
-/// It lives with the guest's instance, in the engine's store. It has one
-/// method for each function that the host exports to guests in the module
-/// `wapc`; each takes the guest's memory as a slice, and the guest's numbers
-/// as they come. All bounds, UTF-8, protocol order and limits are checked
-/// here.
+/// An engine keeps it with the instance. It has one method for each function
+/// that the host exports to guests in the module `wapc`. Each method takes the
+/// guest's memory as a slice and the guest's numbers unchanged, and checks
+/// bounds, UTF-8, the order of the protocol and the limits.
 ///
-/// Pointers and lengths are unsigned 32-bit numbers that travel as `i32`. A
-/// length of 0 touches no memory, whatever the pointer: some guests pass
-/// `0xffffffff` for an empty buffer.
+/// Pointers and lengths are unsigned 32-bit numbers in an `i32`. With a length
+/// of 0, the pointer is not checked: some guests pass `0xffffffff` for an empty
+/// buffer.
+///
+/// ```
+/// use std::sync::Arc;
+/// use wapc_host::{BoxError, ModuleState};
+///
+/// let callback = |_: u64, _: &str, _: &str, _: &str, payload: &[u8]| -> Result<Vec<u8>, BoxError> {
+///     Ok(payload.to_ascii_uppercase())
+/// };
+/// let mut state = ModuleState::new(1, Arc::new(callback));
+///
+/// // A guest has these names and its payload in memory, and calls its host.
+/// let mut memory = *b"bindnsophi";
+/// assert_eq!(state.host_call(&memory, 0, 4, 4, 2, 6, 2, 8, 2)?, 1);
+/// assert_eq!(state.host_response_len()?, 2);
+/// state.host_response(&mut memory, 0)?;
+/// assert_eq!(&memory[..2], b"HI");
+/// # Ok::<(), wapc_host::error::StopReason>(())
+/// ```
 pub struct ModuleState {
     host_id: u64,
     generation: u64,
@@ -50,8 +66,8 @@ pub struct ModuleState {
 }
 
 impl ModuleState {
-    /// The state of a guest of the host `host_id`, whose calls `callback`
-    /// answers, without limits.
+    /// Creates a state without limits, for a guest of the host `host_id` whose
+    /// host calls `callback` answers.
     #[must_use]
     pub fn new(host_id: u64, callback: Arc<dyn HostCallback>) -> Self {
         let callback = Callback::Blocking(callback);
@@ -59,9 +75,9 @@ impl ModuleState {
         Self::for_generation(0, host_id, 0, callback, limits, None)
     }
 
-    /// The state of a guest of the code `generation` in the host's slot `slot`.
-    /// Its start functions are about to run, within the `options` of a call
-    /// that waits for it, if there is one.
+    /// Creates the state of a guest of the code `generation` in the host's slot
+    /// `slot`. The time of its start functions begins, under the `options` of a
+    /// call that waits for the instance, if there is one.
     pub(crate) fn for_generation(
         generation: u64,
         host_id: u64,
@@ -87,28 +103,28 @@ impl ModuleState {
         }
     }
 
-    /// The id of the [`WapcHost`](crate::WapcHost) that the guest belongs to.
+    /// Returns the id of the guest's [`WapcHost`](crate::WapcHost).
     #[must_use]
     pub const fn host_id(&self) -> u64 {
         self.host_id
     }
 
-    /// A sharding hint: instances that tend to run concurrently get different
-    /// values.
+    /// Returns a sharding hint: instances that tend to run concurrently have
+    /// different values.
     #[must_use]
     pub fn shard_hint(&self) -> usize {
         let host = usize::try_from(self.host_id).unwrap_or_default();
         self.slot.wrapping_add(host)
     }
 
-    /// What the guest may use.
+    /// Returns the limits of the guest.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// Forgets the last call, so that the next one finds nothing of it. An
-    /// async one yields after each `yield_ticks`.
+    /// Clears the results of the previous call and starts the time of the next
+    /// one. An async call yields after each `yield_ticks`.
     #[inline]
     pub(crate) fn begin(&mut self, options: Option<&CallOptions>, yield_ticks: Option<NonZeroU64>) {
         self.budget.begin(&self.limits, options, yield_ticks);
@@ -135,10 +151,10 @@ impl ModuleState {
     }
 }
 
-/// Where a callback's panic waits until the engine has unwound the guest.
+/// Holds the panic of a callback until the engine has unwound the guest.
 ///
-/// Shared with the host, since a start function's failure takes the state
-/// with it.
+/// It is shared with the host, since the state is dropped when a start function
+/// fails.
 #[derive(Default)]
 pub(crate) struct PanicSlot(Mutex<Option<Box<dyn Any + Send>>>);
 

@@ -18,7 +18,8 @@ impl ModuleState {
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`].
+    /// [`ProtocolError::OutOfBounds`] if they do not fit the memory there;
+    /// [`ProtocolError::NoCall`] in a start function.
     #[inline]
     pub fn guest_request(
         &self,
@@ -34,13 +35,14 @@ impl ModuleState {
         write(memory, ptr, payload, IMPORT, "payload")
     }
 
-    /// `__guest_response`: takes the guest's answer. Of several the last one
-    /// counts.
+    /// `__guest_response`: sets the guest's response. A second one replaces the
+    /// first.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NoCall`],
-    /// [`LimitError::OutboundBytes`].
+    /// [`ProtocolError::OutOfBounds`] if it is not within the memory;
+    /// [`LimitError::OutboundBytes`] if it is too long;
+    /// [`ProtocolError::NoCall`] in a start function.
     #[inline]
     pub fn guest_response(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), StopReason> {
         const IMPORT: &str = "__guest_response";
@@ -54,13 +56,14 @@ impl ModuleState {
         Ok(())
     }
 
-    /// `__guest_error`: takes the guest's reason for failing. Of several the
-    /// last one counts.
+    /// `__guest_error`: sets the text of the guest's error. A second one
+    /// replaces the first.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::OutOfBounds`], [`LimitError::OutboundBytes`],
-    /// [`ProtocolError::NotUtf8`].
+    /// [`ProtocolError::OutOfBounds`] if it is not within the memory;
+    /// [`LimitError::OutboundBytes`] if it is too long;
+    /// [`ProtocolError::NotUtf8`] if it is not text.
     pub fn guest_error(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), StopReason> {
         const IMPORT: &str = "__guest_error";
         let message = read(memory, ptr, len, IMPORT, "error")?;
@@ -70,8 +73,8 @@ impl ModuleState {
         Ok(())
     }
 
-    /// `__host_response_len`: the length of the host's last answer in bytes; 0
-    /// if there is none.
+    /// `__host_response_len`: returns the length of the host's last answer in
+    /// bytes; 0 if there is none.
     ///
     /// # Errors
     ///
@@ -90,7 +93,7 @@ impl ModuleState {
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::OutOfBounds`].
+    /// [`ProtocolError::OutOfBounds`] if it does not fit the memory there.
     #[inline]
     pub fn host_response(&self, memory: &mut [u8], ptr: i32) -> Result<(), StopReason> {
         write(
@@ -102,8 +105,8 @@ impl ModuleState {
         )
     }
 
-    /// `__host_error_len`: the length of the last host call's error text in
-    /// bytes; 0 if it did not fail.
+    /// `__host_error_len`: returns the length of the last host call's error
+    /// text in bytes; 0 if the call did not fail.
     ///
     /// # Errors
     ///
@@ -117,11 +120,11 @@ impl ModuleState {
     }
 
     /// `__host_error`: writes the last host call's error text to `ptr`;
-    /// nothing if it did not fail.
+    /// nothing if the call did not fail.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::OutOfBounds`].
+    /// [`ProtocolError::OutOfBounds`] if it does not fit the memory there.
     pub fn host_error(&self, memory: &mut [u8], ptr: i32) -> Result<(), StopReason> {
         write(
             memory,
@@ -132,13 +135,14 @@ impl ModuleState {
         )
     }
 
-    /// `__console_log`: hands a line to the `log` crate, at level `info` with
-    /// the target `wapc::guest`, marked with the host's id. Bytes that are not
-    /// UTF-8 are replaced by `U+FFFD`: a garbled line says more than none.
+    /// `__console_log`: logs a line by the `log` crate, at level `info` with the
+    /// target `wapc::guest` and the host's id. Bytes that are not UTF-8 are
+    /// replaced by `U+FFFD`, since a garbled line is better than none.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::OutOfBounds`], [`LimitError::LogBytes`].
+    /// [`ProtocolError::OutOfBounds`] if the line is not within the memory;
+    /// [`LimitError::LogBytes`] if the call has logged too much.
     pub fn console_log(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), StopReason> {
         let line = read(memory, ptr, len, "__console_log", "line")?;
         self.scratch
@@ -152,12 +156,13 @@ impl ModuleState {
         Ok(())
     }
 
-    /// `env.abort`, which AssemblyScript guests may import: takes its message
-    /// and place for the guest's error, unless the guest has set one. The
-    /// guest traps by itself after it.
+    /// `env.abort`, which AssemblyScript guests import: sets the guest's error
+    /// to its message and position, unless the guest has set one. The guest
+    /// traps afterwards.
     ///
-    /// The two pointers are AssemblyScript strings: UTF-16, with the length in
-    /// bytes in the four bytes before them. What is not in memory is left out.
+    /// `message` and `file` point to AssemblyScript strings: UTF-16, with the
+    /// length in bytes in the four bytes before them. A string that is not
+    /// within the memory is left out.
     /// Source: <https://www.assemblyscript.org/runtime.html#memory-layout>.
     pub fn abort(&mut self, memory: &[u8], message: i32, file: i32, line: i32, column: i32) {
         if self.scratch.values().guest_error.is_some() {
@@ -206,5 +211,5 @@ macro_rules! for_each_import {
 
 pub use for_each_import;
 
-/// The target of guests' log lines.
+/// The log target of guests' lines.
 const LOG_TARGET: &str = "wapc::guest";
