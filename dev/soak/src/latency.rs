@@ -235,7 +235,7 @@ fn soak(
     };
     judge("calls", all.failures.count == 0);
     judge("no wait for a compiler", stalled * 20 <= long().count());
-    // After a swap the first tier serves until the second one has compiled.
+    // After a swap the baseline serves until the optimized tier has compiled.
     if engine != Engine::Tiered {
         judge("p50", ratio <= options.max_ratio);
     }
