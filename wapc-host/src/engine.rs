@@ -59,8 +59,10 @@ pub use self::{
 pub use crate::protocol::{
     budget::CallMonitor,
     pending::{HostCallResult, HostCallStart, PendingHostCall},
-    state::for_each_import,
 };
+// Inlined, since the macro itself is hidden at the root.
+#[doc(inline)]
+pub use crate::protocol::state::for_each_import;
 
 pub(crate) mod call_guard;
 pub(crate) mod guest_call;

@@ -180,11 +180,24 @@ impl ModuleState {
     }
 }
 
-/// Lists the functions that the host exports to guests in the module `wapc`,
-/// each with the method of [`ModuleState`] that answers it, for the macro
-/// `$link`. For engines.
+/// Calls the macro `$link` with the functions that the host exports to guests
+/// in the module `wapc`, each with its method of [`ModuleState`]. The methods
+/// under `with_memory` take the guest's memory as their first argument.
 ///
-/// `with_memory` take the guest's memory as their first argument.
+/// ```
+/// macro_rules! names {
+///     (
+///         ()
+///         with_memory { $($read:ident => $m:ident($($a:ident),*) -> $r:ty;)* }
+///         without_memory { $($ask:ident => $n:ident() -> $s:ty;)* }
+///     ) => {
+///         [$(stringify!($read),)* $(stringify!($ask),)*]
+///     };
+/// }
+/// let names = wapc_host::engine::for_each_import!(names!());
+/// assert_eq!(names.len(), 9);
+/// assert_eq!(names[0], "__console_log");
+/// ```
 #[doc(hidden)]
 #[macro_export]
 macro_rules! for_each_import {
