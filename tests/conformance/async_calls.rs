@@ -16,20 +16,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use conformance::{Engine, SHORT, chain, counted::Counts, outcome::outcome, pause};
+use conformance::{Engine, SHORT, chain, pause};
 use guest_fixtures::wat;
 use tokio::{
     runtime::{Builder, Runtime},
     time::sleep,
 };
-use wapc_host::{
-    BoxError, CallOptions, Error, HostBuilder, Interruption, OwnedHostCall, Stats, WapcHost,
-};
+use wapc_host::{BoxError, HostBuilder, Interruption, OwnedHostCall, Payload, Stats, WapcHost};
 
 use crate::Case;
 
 pub(crate) fn cases() -> Vec<Case> {
-    let own = vec![Case::new("on_a_thread_of_its_own", on_a_thread_of_its_own)];
+    let own = vec![Case::new("owned_payloads", owned_payloads)];
     [
         own,
         dropped::cases(),
@@ -154,24 +152,26 @@ fn assert_answers(host: &WapcHost, payload: &[u8]) {
     assert_eq!(answer, payload);
 }
 
-/// An engine behind a provider without async calls.
-fn on_a_thread_of_its_own(engine: &Engine) {
-    let counts = Counts::default();
-    let provider = engine.interruptible(text("echo_host"), Interruption::Time);
-    let builder = WapcHost::builder(counts.count_without_suspension(provider));
-    let host = build(builder.max_instances(2), 1);
-    for payload in [&b"one"[..], b"two", b"late"] {
-        assert_answers(&host, payload);
-    }
-    let result = on_a_runtime(host.call_async("any", b"fail"));
-    assert_eq!(outcome(&result), "guest-error the host refused");
-    for polls in 1..=3 {
-        assert!(poll_times(host.call_async("any", b"never"), polls).is_none());
-        assert_answers(&host, b"after");
-    }
-    let options = CallOptions::default().timeout(SHORT);
-    let result = on_a_runtime(host.with(&options).call_async("any", b"never"));
-    assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
-    drop(host);
-    assert_eq!(counts.left_after(LONG), 0);
+/// Payloads that move into the call, small and large, one after the other on
+/// the same instance.
+fn owned_payloads(engine: &Engine) {
+    let host = build(builder(engine, "echo_host"), 1);
+    let large = vec![b'x'; 40_000];
+    on_a_runtime(async {
+        for round in 0..2 {
+            let calls: [(Payload<'_>, &[u8]); 6] = [
+                (large.clone().into(), &large),
+                (String::from("text").into(), b"text"),
+                (b"borrowed".into(), b"borrowed"),
+                (Vec::new().into(), b""),
+                (large.as_slice().into(), &large),
+                ("text".into(), b"text"),
+            ];
+            for (payload, expected) in calls {
+                let answer = host.call_async("any", payload).await;
+                assert_eq!(answer.expect("an answer"), expected, "in round {round}");
+            }
+        }
+    });
+    assert_eq!(places(&host.stats()), (1, 1, 0));
 }

@@ -48,9 +48,7 @@ fn main() -> Result<ExitCode, BoxError> {
     println!("\n{calls} calls dropped at various points; left of them:");
     let mut left = 0;
     for engine in engines(&[AnyModule, Async, Time]) {
-        for by in [By::Suspension, By::Threads] {
-            left += drop_many(engine, by, calls)?;
-        }
+        left += drop_many(engine, calls)?;
     }
     Ok(match left {
         0 => ExitCode::SUCCESS,
@@ -112,25 +110,12 @@ fn heartbeat(engine: &Engine, runtime: &Runtime) -> Result<(), BoxError> {
 /// The time for guests that end after their call was dropped.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The way in which a guest waits for its host.
-#[derive(Clone, Copy, Debug)]
-enum By {
-    /// The engine suspends it.
-    Suspension,
-    /// It blocks a thread of its own, for an engine that cannot suspend it.
-    Threads,
-}
-
 /// Drops calls, some of which wait for an instance and some for an answer, and counts
 /// the instances and answers that are left.
-fn drop_many(engine: &Engine, by: By, calls: u64) -> Result<u64, BoxError> {
+fn drop_many(engine: &Engine, calls: u64) -> Result<u64, BoxError> {
     let runtime = runtime()?;
     let (instances, answers) = (Counts::default(), Answers::default());
-    let guest = provider(engine, "echo_host")?;
-    let guest = match by {
-        By::Suspension => instances.count(guest),
-        By::Threads => instances.count_without_suspension(guest),
-    };
+    let guest = instances.count(provider(engine, "echo_host")?);
     let begun = answers.clone();
     let answer = move |call: OwnedHostCall| {
         let answer = begun.begin();
@@ -165,10 +150,9 @@ fn drop_many(engine: &Engine, by: By, calls: u64) -> Result<u64, BoxError> {
     drop(host);
     let left = instances.left_after(PATIENCE);
     println!(
-        "{:<10} {:<12} {} of {} instances, {turns} turns, {} of {} answers, {} tasks; \
+        "{:<10} {} of {} instances, {turns} turns, {} of {} answers, {} tasks; \
          {} ns a call",
         engine.name,
-        format!("{by:?}").to_lowercase(),
         left,
         instances.made(),
         answers.left(),

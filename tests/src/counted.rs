@@ -58,28 +58,9 @@ impl Counts {
         &self,
         provider: Box<dyn WebAssemblyEngineProvider>,
     ) -> Box<dyn WebAssemblyEngineProvider> {
-        self.wrap(provider, true)
-    }
-
-    /// Wraps `provider` like [`Counts::count`], as an engine that cannot suspend its
-    /// guests.
-    #[must_use]
-    pub fn count_without_suspension(
-        &self,
-        provider: Box<dyn WebAssemblyEngineProvider>,
-    ) -> Box<dyn WebAssemblyEngineProvider> {
-        self.wrap(provider, false)
-    }
-
-    fn wrap(
-        &self,
-        provider: Box<dyn WebAssemblyEngineProvider>,
-        suspends: bool,
-    ) -> Box<dyn WebAssemblyEngineProvider> {
         self.change(|numbers| numbers.providers_made += 1);
         Box::new(Counted {
             provider,
-            suspends,
             dropped: Dropped {
                 counts: self.clone(),
                 count: |numbers| numbers.providers_dropped += 1,
@@ -156,7 +137,6 @@ impl Drop for Dropped {
 
 struct Counted {
     provider: Box<dyn WebAssemblyEngineProvider>,
-    suspends: bool,
     // The last field, so that it counts after the provider was dropped.
     dropped: Dropped,
 }
@@ -167,7 +147,6 @@ impl Counted {
         counts.change(|numbers| numbers.instances_made += 1);
         Box::new(CountedInstance {
             instance,
-            suspends: self.suspends,
             _dropped: Dropped {
                 counts: counts.clone(),
                 count: |numbers| numbers.instances_dropped += 1,
@@ -191,7 +170,7 @@ impl WebAssemblyEngineProvider for Counted {
 
     fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
         let provider = self.provider.replace(module)?;
-        Ok(self.dropped.counts.wrap(provider, self.suspends))
+        Ok(self.dropped.counts.count(provider))
     }
 
     fn interruption(&self) -> Interruption {
@@ -201,7 +180,6 @@ impl WebAssemblyEngineProvider for Counted {
 
 struct CountedInstance {
     instance: Box<dyn GuestInstance>,
-    suspends: bool,
     // The last field, so that it counts after the instance was dropped.
     _dropped: Dropped,
 }
@@ -212,10 +190,7 @@ impl GuestInstance for CountedInstance {
     }
 
     fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
-        match self.suspends {
-            true => self.instance.call_async(op_length, msg_length),
-            false => AsyncCall::Unsupported,
-        }
+        self.instance.call_async(op_length, msg_length)
     }
 
     fn state(&mut self) -> &mut ModuleState {

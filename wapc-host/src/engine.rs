@@ -70,7 +70,6 @@ pub(crate) mod outcome;
 pub(crate) mod provider;
 #[cfg(any(test, feature = "testing"))]
 pub mod scripted;
-pub(crate) mod threaded;
 
 /// The clock of timed calls.
 pub mod clock {

@@ -185,6 +185,17 @@ pub enum Error {
         what: &'static str,
     },
 
+    /// An async call on an engine that cannot suspend its guests. The guest was
+    /// not called, and its instance is kept.
+    #[error(
+        "the engine cannot suspend its guests for the async call of operation `{operation}`: use \
+         `call`, or for provider-wasmtime its feature `async`"
+    )]
+    AsyncUnsupported {
+        /// The operation that was called.
+        operation: String,
+    },
+
     /// The engine itself failed during a call. The instance is gone; the next
     /// call gets a new one.
     #[error("the engine failed in operation `{operation}`")]
@@ -273,6 +284,7 @@ kinds! {
     NoPrevious {};
     NotDrained {..};
     NotInterruptible {..};
+    AsyncUnsupported {..};
     Engine {..};
     Reentrant {..};
     TooLarge {..};

@@ -176,6 +176,7 @@ pub use limits::{
 pub use protocol::{
     callback::{AsyncHostCallback, HostCallback},
     host_call::{BoxFuture, HostCall, OwnedHostCall},
+    payload::Payload,
     state::ModuleState,
 };
 pub use swap::Swap;

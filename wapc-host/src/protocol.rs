@@ -5,6 +5,8 @@ pub(crate) mod callback;
 pub(crate) mod host_call;
 pub(crate) mod lent;
 mod memory;
+pub(crate) mod owned;
+pub(crate) mod payload;
 pub(crate) mod pending;
 pub(crate) mod reentrancy;
 pub(crate) mod scratch;

@@ -22,41 +22,37 @@ pub(super) fn cases() -> Vec<Case> {
     ]
 }
 
-/// Each form of call fills a buffer, whether or not the engine suspends the guest.
+/// Each form of call fills a buffer.
 fn fills_a_buffer(engine: &Engine) {
-    let suspended = build(builder(engine, "echo_host"), 1);
-    let provider = engine.interruptible(text("echo_host"), Interruption::Time);
-    let on_a_thread = Counts::default().count_without_suspension(provider);
-    for host in [&suspended, &build(WapcHost::builder(on_a_thread), 1)] {
-        let options = CallOptions::default().timeout(LONG);
-        let mut buffer = b"what was there before".to_vec();
-        on_a_runtime(async {
-            for payload in [&b"longer"[..], b"short", b""] {
-                let called = host.call_into_async("any", payload, &mut buffer);
-                called.await.expect("an answer");
-                assert_eq!(buffer, payload);
-                let with = host.with(&options);
-                let called = with.call_into_async("any", b"with", &mut buffer);
-                called.await.expect("an answer");
-                assert_eq!(buffer, b"with");
-            }
-            let failed = host.call_into_async("any", b"fail", &mut buffer).await;
-            assert_eq!(
-                outcome(&failed.map(|()| vec![])),
-                "guest-error the host refused"
-            );
-            let mut held = host.check_out_async().await.expect("an instance");
-            for payload in [&b"held"[..], b"on"] {
-                let called = held.call_into_async("any", payload, &mut buffer);
-                called.await.expect("an answer");
-                assert_eq!(buffer, payload);
-            }
-        });
-        assert!(poll_times(host.call_into_async("any", b"never", &mut buffer), 3).is_none());
-        let called = host.call_into_async("any", b"after", &mut buffer);
-        on_a_runtime(called).expect("an answer");
-        assert_eq!(buffer, b"after");
-    }
+    let host = build(builder(engine, "echo_host"), 1);
+    let options = CallOptions::default().timeout(LONG);
+    let mut buffer = b"what was there before".to_vec();
+    on_a_runtime(async {
+        for payload in [&b"longer"[..], b"short", b""] {
+            let called = host.call_into_async("any", payload, &mut buffer);
+            called.await.expect("an answer");
+            assert_eq!(buffer, payload);
+            let with = host.with(&options);
+            let called = with.call_into_async("any", b"with", &mut buffer);
+            called.await.expect("an answer");
+            assert_eq!(buffer, b"with");
+        }
+        let failed = host.call_into_async("any", b"fail", &mut buffer).await;
+        assert_eq!(
+            outcome(&failed.map(|()| vec![])),
+            "guest-error the host refused"
+        );
+        let mut held = host.check_out_async().await.expect("an instance");
+        for payload in [&b"held"[..], b"on"] {
+            let called = held.call_into_async("any", payload, &mut buffer);
+            called.await.expect("an answer");
+            assert_eq!(buffer, payload);
+        }
+    });
+    assert!(poll_times(host.call_into_async("any", b"never", &mut buffer), 3).is_none());
+    let called = host.call_into_async("any", b"after", &mut buffer);
+    on_a_runtime(called).expect("an answer");
+    assert_eq!(buffer, b"after");
 }
 
 fn checked_out(engine: &Engine) {

@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use crate::error::EngineError;
+use crate::{error::EngineError, protocol::state::ModuleState};
 
 /// The outcome of a guest's `__guest_call`: the number that it returned, or the
 /// error that has ended it. It converts from a `Result`.
@@ -27,6 +27,27 @@ pub(crate) struct Failed {
     pub(crate) returned: Result<i32, EngineError>,
     /// The clock's ticks since the call began.
     pub(crate) ticks: u64,
+}
+
+impl GuestReturn {
+    /// The end of a call that the guest has returned from. `Ok` if it has set a
+    /// response.
+    #[inline]
+    pub(crate) fn end(self, state: &ModuleState) -> CallEnd {
+        match self.0 {
+            Ok(()) if state.has_responded() => CallEnd(Ok(state.ticks())),
+            Ok(()) => CallEnd::failed(Failed::boxed(Ok(1)), state),
+            Err(failed) => CallEnd::failed(failed, state),
+        }
+    }
+}
+
+impl CallEnd {
+    #[cold]
+    fn failed(mut failed: Box<Failed>, state: &ModuleState) -> Self {
+        failed.ticks = state.ticks();
+        Self(Err(failed))
+    }
 }
 
 impl From<Result<i32, EngineError>> for GuestReturn {

@@ -67,7 +67,8 @@ pub trait WebAssemblyEngineProvider: Send + Sync {
 /// The state of an async call after [`GuestInstance::call_async`].
 #[non_exhaustive]
 pub enum AsyncCall<'i> {
-    /// This engine cannot suspend its guests. Nothing has run.
+    /// This engine cannot suspend its guests. Nothing has run, and the caller
+    /// gets [`Error::AsyncUnsupported`](crate::Error::AsyncUnsupported).
     Unsupported,
     /// The guest's `__guest_call` has ended without awaiting anything.
     Ended(GuestReturn),
@@ -117,12 +118,5 @@ pub trait GuestInstance: Send {
         let lengths = call.begin(self.state());
         let returned = self.call(lengths.operation, lengths.payload);
         call.end(self.state(), returned)
-    }
-
-    /// Begins a whole async call. Not to be implemented.
-    #[doc(hidden)]
-    fn drive_async(&mut self, call: &mut GuestCall<'_>) -> AsyncCall<'_> {
-        let lengths = call.begin(self.state());
-        self.call_async(lengths.operation, lengths.payload)
     }
 }

@@ -18,21 +18,44 @@
 //! assert_eq!(host.call("reverse", b"abc")?, b"cba");
 //! # Ok::<(), wapc_host::Error>(())
 //! ```
+//!
+//! A guest that can be suspended, for async calls, has an async script:
+//! [`ScriptedProvider::new_async`].
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
 
 use crate::{
     engine::outcome::GuestReturn,
-    engine::provider::{GuestInstance, WebAssemblyEngineProvider},
+    engine::provider::{AsyncCall, GuestInstance, WebAssemblyEngineProvider},
     error::{BoxError, EngineError},
     host::WapcHost,
     limits::interruption::Interruption,
     module::ModuleError,
+    protocol::host_call::BoxFuture,
+    protocol::pending::HostCallStart,
     protocol::state::ModuleState,
 };
 
 /// The body of a guest's `__guest_call`.
-type Script = dyn Fn(&mut ScriptedGuest, i32, i32) -> Result<i32, EngineError> + Send + Sync;
+#[derive(Clone)]
+enum Script {
+    Blocking(Arc<BlockingScript>),
+    Async(Arc<AsyncScript>),
+}
+
+type BlockingScript =
+    dyn Fn(&mut ScriptedGuest, i32, i32) -> Result<i32, EngineError> + Send + Sync;
+
+type AsyncScript =
+    dyn for<'g> Fn(&'g mut ScriptedGuest, i32, i32) -> ScriptFuture<'g> + Send + Sync;
+
+/// The future of an async script.
+type ScriptFuture<'g> = BoxFuture<'g, Result<i32, EngineError>>;
 
 /// The body of a guest's start functions.
 type StartScript = dyn Fn(&mut ScriptedGuest) -> Result<(), EngineError> + Send + Sync;
@@ -43,7 +66,7 @@ pub struct ScriptedGuest {
     pub(crate) state: ModuleState,
     memory: Vec<u8>,
     calls: u64,
-    script: Arc<Script>,
+    script: Script,
 }
 
 impl ScriptedGuest {
@@ -99,6 +122,32 @@ impl ScriptedGuest {
         let (ptr, len) = self.write(&[b"bindnsop", payload].concat())?;
         let (memory, state) = (&mut self.memory, &mut self.state);
         let answered = state.host_call(memory, ptr, 4, ptr + 4, 2, ptr + 6, 2, ptr + 8, len - 8)?;
+        self.answer(answered)
+    }
+
+    /// Calls the host like [`ScriptedGuest::ask`], and is suspended while the
+    /// host's callback is pending.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Stopped`](crate::EngineError::Stopped) if the host ends the
+    /// guest: a limit, a deadline, a cancelled call.
+    pub async fn ask_async(
+        &mut self,
+        payload: &[u8],
+    ) -> Result<Result<Vec<u8>, Vec<u8>>, EngineError> {
+        let (ptr, len) = self.write(&[b"bindnsop", payload].concat())?;
+        let numbers = [ptr, 4, ptr + 4, 2, ptr + 6, 2, ptr + 8, len - 8];
+        let answered = match self.state.start_host_call(&self.memory, numbers)? {
+            HostCallStart::Ready(answered) => answered,
+            HostCallStart::Pending(call) => self.state.finish_host_call(call.await)?,
+        };
+        self.answer(answered)
+    }
+
+    /// Reads the answer of a host call, or the text of its error.
+    fn answer(&mut self, answered: i32) -> Result<Result<Vec<u8>, Vec<u8>>, EngineError> {
+        let state = &self.state;
         let answer_length = match answered {
             1 => state.host_response_len()?,
             _ => state.host_error_len()?,
@@ -162,7 +211,29 @@ fn length(number: i32) -> usize {
 impl GuestInstance for ScriptedGuest {
     fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         self.calls += 1;
-        Arc::clone(&self.script)(self, op_length, msg_length).into()
+        match self.script.clone() {
+            Script::Blocking(script) => script(self, op_length, msg_length).into(),
+            // The state has refused to call a callback that may be pending.
+            Script::Async(script) => {
+                let mut context = Context::from_waker(Waker::noop());
+                match pin!(script(self, op_length, msg_length)).poll(&mut context) {
+                    Poll::Ready(returned) => returned.into(),
+                    Poll::Pending => {
+                        Err(EngineError::Other("a blocking call has awaited".into())).into()
+                    }
+                }
+            }
+        }
+    }
+
+    fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
+        let Script::Async(script) = self.script.clone() else {
+            return AsyncCall::Unsupported;
+        };
+        self.calls += 1;
+        AsyncCall::Running(Box::pin(async move {
+            script(self, op_length, msg_length).await.into()
+        }))
     }
 
     fn state(&mut self) -> &mut ModuleState {
@@ -184,7 +255,7 @@ impl fmt::Debug for ScriptedGuest {
 /// guests echo, and refuses all others.
 #[derive(Clone)]
 pub struct ScriptedProvider {
-    script: Arc<Script>,
+    script: Script,
     start: Arc<StartScript>,
 }
 
@@ -198,7 +269,50 @@ impl ScriptedProvider {
         + 'static,
     ) -> Self {
         Self {
-            script: Arc::new(script),
+            script: Script::Blocking(Arc::new(script)),
+            start: Arc::new(|_| Ok(())),
+        }
+    }
+
+    /// A module whose `__guest_call` is an async `script`, so that its guests can
+    /// be suspended. Its numbers are the lengths that
+    /// [`ScriptedGuest::request`] takes.
+    ///
+    /// ```
+    /// # use std::{pin::pin, task::{Context, Poll, Waker}};
+    /// use wapc_host::{OwnedHostCall, WapcHost, engine::scripted::ScriptedProvider};
+    ///
+    /// let provider = ScriptedProvider::new_async(|guest, op_length, msg_length| {
+    ///     Box::pin(async move {
+    ///         let (_, payload) = guest.request(op_length, msg_length)?;
+    ///         match guest.ask_async(&payload).await? {
+    ///             Ok(answer) => guest.respond(&answer),
+    ///             Err(error) => guest.fail(&error),
+    ///         }
+    ///     })
+    /// });
+    /// # let call = async {
+    /// let host = WapcHost::builder(Box::new(provider))
+    ///     .build_async(|call: OwnedHostCall| async move { Ok(call.into_payload()) })
+    ///     .await?;
+    /// assert_eq!(host.call_async("ask", b"abc").await?, b"abc");
+    /// # Ok::<(), wapc_host::Error>(())
+    /// # };
+    /// # let mut context = Context::from_waker(Waker::noop());
+    /// # assert!(matches!(pin!(call).poll(&mut context), Poll::Ready(Ok(()))));
+    /// ```
+    pub fn new_async(
+        script: impl for<'g> Fn(
+            &'g mut ScriptedGuest,
+            i32,
+            i32,
+        ) -> BoxFuture<'g, Result<i32, EngineError>>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        Self {
+            script: Script::Async(Arc::new(script)),
             start: Arc::new(|_| Ok(())),
         }
     }
@@ -267,7 +381,7 @@ impl WebAssemblyEngineProvider for ScriptedProvider {
             state,
             memory: vec![0; 64],
             calls: 0,
-            script: Arc::clone(&self.script),
+            script: self.script.clone(),
         };
         (self.start)(&mut guest)?;
         Ok(Box::new(guest))

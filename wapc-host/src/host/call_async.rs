@@ -4,113 +4,117 @@
     reason = "an `async` block uses its arguments where they are; an `async fn` moves them first"
 )]
 
-use std::pin::pin;
-
 use super::{
-    failure::{map_start_error, missing_instance},
+    failure::map_start_error,
     lease::Lease,
     service::{CallWith, WapcHost},
     shared::HostShared,
 };
 use crate::{
-    engine::call_guard::CallGuard,
+    engine::call_guard::{AsyncCallGuard, AsyncRequest},
     engine::provider::AsyncCall,
-    engine::threaded::OnThread,
-    error::{EngineError, Error},
+    error::Error,
     limits::call::CallOptions,
     pool::SlotGuard,
-    protocol::lent::Request,
+    protocol::payload::Payload,
+    sync::atomic::Ordering,
 };
 
 impl WapcHost {
-    /// As [`WapcHost::call`], without blocking the thread: while an instance is
-    /// waited for and while an async callback awaits, others run, and a guest
-    /// that computes yields to them after each
-    /// [`yield_interval`](crate::HostBuilder::yield_interval).
+    /// Calls the guest's `operation` with `payload` without blocking the thread,
+    /// and returns its response.
     ///
-    /// Dropping the future ends the call where it stands, drops the instance,
-    /// and lets the next caller in. Limits, deadlines, cancel handles and swaps
-    /// mean what they do in blocking calls. Any executor will do: what takes
-    /// time is watched by the host itself. An engine that cannot suspend its
-    /// guests runs them on a thread of their own; dropping the future lets such
-    /// a guest run on to its next host call or the end of its time.
+    /// Others run while the call waits for an instance and while an async
+    /// callback is pending. A guest that computes yields to them after each
+    /// [`yield_interval`](crate::HostBuilder::yield_interval). Any executor will
+    /// do: the host watches the time itself.
+    ///
+    /// The call owns what it sends: an owned payload moves into it, and a
+    /// borrowed one is copied once ([`Payload`]). Dropping the future ends the
+    /// call where it stands, drops the instance, and lets the next caller in.
+    /// Limits, deadlines, cancel handles and swaps mean what they do in blocking
+    /// calls.
     ///
     /// A future that waits for an instance keeps its position in the queue: poll
     /// it when it is woken, or drop it, since later callers wait for it.
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call`].
+    /// Any variant of [`Error`]; [`Error::AsyncUnsupported`] if the engine
+    /// cannot suspend its guests.
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call`].
-    pub fn call_async(
-        &self,
-        operation: &str,
-        payload: &[u8],
+    /// If the host callback panics, with its panic. The host stays usable.
+    pub fn call_async<'c>(
+        &'c self,
+        operation: &'c str,
+        payload: impl Into<Payload<'c>>,
     ) -> impl Future<Output = Result<Vec<u8>, Error>> {
-        self.shared.call_async(operation, payload, None)
+        self.shared.call_async(operation, payload.into(), None)
     }
 
-    /// As [`WapcHost::call_async`], with the response in `response`, as
-    /// [`WapcHost::call_into`] has it. If the future is dropped, the contents
-    /// of `response` are unspecified.
+    /// Calls like [`WapcHost::call_async`], and puts the response in `response`,
+    /// in place of what is in it.
+    ///
+    /// The call takes the buffer and gives it back at its end. After an error,
+    /// or if the future is dropped, its contents are unspecified; if the future
+    /// is forgotten, it is empty.
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call`].
+    /// The same as of [`WapcHost::call_async`].
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call`].
+    /// If the host callback panics, with its panic. The host stays usable.
     pub fn call_into_async<'c>(
         &'c self,
         operation: &'c str,
-        payload: &'c [u8],
+        payload: impl Into<Payload<'c>>,
         response: &'c mut Vec<u8>,
     ) -> impl Future<Output = Result<(), Error>> {
         self.shared
-            .call_into_async(operation, payload, response, None)
+            .call_into_async(operation, payload.into(), response, None)
     }
 }
 
 impl CallWith<'_> {
-    /// As [`WapcHost::call_async`].
+    /// Calls like [`WapcHost::call_async`], with the options.
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call`].
+    /// The same as of [`WapcHost::call_async`].
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call`].
-    pub fn call_async(
-        &self,
-        operation: &str,
-        payload: &[u8],
+    /// If the host callback panics, with its panic. The host stays usable.
+    pub fn call_async<'c>(
+        &'c self,
+        operation: &'c str,
+        payload: impl Into<Payload<'c>>,
     ) -> impl Future<Output = Result<Vec<u8>, Error>> {
         let host = &self.host().shared;
-        host.call_async(operation, payload, Some(self.options()))
+        host.call_async(operation, payload.into(), Some(self.options()))
     }
 
-    /// As [`WapcHost::call_into_async`].
+    /// Calls like [`WapcHost::call_into_async`], with the options.
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call`].
+    /// The same as of [`WapcHost::call_async`].
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call`].
+    /// If the host callback panics, with its panic. The host stays usable.
     pub fn call_into_async<'c>(
         &'c self,
         operation: &'c str,
-        payload: &'c [u8],
+        payload: impl Into<Payload<'c>>,
         response: &'c mut Vec<u8>,
     ) -> impl Future<Output = Result<(), Error>> {
         let host = &self.host().shared;
-        host.call_into_async(operation, payload, response, Some(self.options()))
+        host.call_into_async(operation, payload.into(), response, Some(self.options()))
     }
 }
 
@@ -118,15 +122,19 @@ impl CallWith<'_> {
 // is moved with all that it may hold, and its result once for each future in
 // between. A request stays in the outermost one.
 impl HostShared {
-    fn call_async(
-        &self,
-        operation: &str,
-        payload: &[u8],
-        options: Option<&CallOptions>,
-    ) -> impl Future<Output = Result<Vec<u8>, Error>> {
+    fn call_async<'c>(
+        &'c self,
+        operation: &'c str,
+        payload: Payload<'c>,
+        options: Option<&'c CallOptions>,
+    ) -> impl Future<Output = Result<Vec<u8>, Error>> + use<'c> {
         async move {
             let mut response = Vec::new();
-            let mut request = Request::filling(operation, payload, &mut response);
+            let mut request = AsyncRequest {
+                operation,
+                payload,
+                response: &mut response,
+            };
             match self.drive_async(&mut request, options).await {
                 Ok(()) => Ok(response),
                 Err(error) => Err(*error),
@@ -137,11 +145,15 @@ impl HostShared {
     fn call_into_async<'c>(
         &'c self,
         operation: &'c str,
-        payload: &'c [u8],
+        payload: Payload<'c>,
         response: &'c mut Vec<u8>,
         options: Option<&'c CallOptions>,
-    ) -> impl Future<Output = Result<(), Error>> {
-        let mut request = Request::filling(operation, payload, response);
+    ) -> impl Future<Output = Result<(), Error>> + use<'c> {
+        let mut request = AsyncRequest {
+            operation,
+            payload,
+            response,
+        };
         async move {
             let called = self.drive_async(&mut request, options);
             called.await.map_err(|error| *error)
@@ -150,7 +162,7 @@ impl HostShared {
 
     fn drive_async(
         &self,
-        request: &mut Request<'_>,
+        request: &mut AsyncRequest<'_>,
         options: Option<&CallOptions>,
     ) -> impl Future<Output = Result<(), Box<Error>>> {
         async move {
@@ -186,55 +198,44 @@ impl HostShared {
 }
 
 impl Lease<'_> {
-    /// As `Lease::drive`, around a future.
+    /// Makes one async call, as `Lease::drive` makes a blocking one.
     pub(super) fn drive_async(
         &mut self,
-        request: &mut Request<'_>,
+        request: &mut AsyncRequest<'_>,
         options: Option<&CallOptions>,
     ) -> impl Future<Output = Result<(), Box<Error>>> {
         async move {
+            let operation = request.operation;
             if self.is_lost() {
-                Box::pin(self.fill_async(request.operation, options)).await?;
+                Box::pin(self.fill_async(operation, options)).await?;
             }
-            let yield_ticks = Some(self.host.yield_ticks);
-            let (instance, lengths) =
-                self.begin(request.operation, request.payload, options, true)?;
+            let yield_ticks = self.host.yield_ticks;
+            let payload = request.payload.as_ref();
+            let (instance, lengths) = self.begin(operation, payload, options, true)?;
             let end = {
-                let mut guard = CallGuard::new(instance, request, lengths, options, yield_ticks);
-                let returned = match guard.drive_async() {
+                let mut guard = AsyncCallGuard::new(instance, request, options, yield_ticks);
+                let returned = match guard.call(lengths) {
                     AsyncCall::Ended(returned) => Some(returned),
                     AsyncCall::Running(call) => Some(call.await),
                     AsyncCall::Unsupported => None,
                 };
-                let Some(returned) = returned else {
-                    drop(guard);
-                    let call = self.call_on_thread(request.operation, request.payload, options);
-                    request.sink.take(&Box::pin(call).await?);
-                    return Ok(());
-                };
-                guard.end(returned)
+                returned.map(|returned| guard.end(returned))
             };
-            self.end(request.operation, end).map_err(Box::new)
+            match end {
+                Some(end) => self.end(operation, end).map_err(Box::new),
+                None => Err(Box::new(self.unsupported(operation))),
+            }
         }
     }
 
-    /// As `Lease::drive_async` for an engine that cannot suspend.
-    async fn call_on_thread(
-        &mut self,
-        operation: &str,
-        payload: &[u8],
-        options: Option<&CallOptions>,
-    ) -> Result<Vec<u8>, Error> {
-        let (_, lengths) = self.begin(operation, payload, options, true)?;
-        let Some(instance) = self.guard.state.instance.take() else {
-            return Err(missing_instance());
-        };
-        let job = OnThread::start(instance, operation, payload, options.cloned(), lengths)
-            .map_err(|error| Error::Init(EngineError::Other(error.into())))?;
-        let done = pin!(job).await;
-        self.guard.state.instance = Some(done.instance);
-        self.end(operation, done.end)?;
-        Ok(done.response)
+    /// Keeps an instance that has not been called: its engine cannot suspend it.
+    #[cold]
+    fn unsupported(&mut self, operation: &str) -> Error {
+        self.guard.slot().running.store(false, Ordering::Relaxed);
+        self.guard.state.poisoned = false;
+        self.host.count_error(Error::AsyncUnsupported {
+            operation: operation.to_owned(),
+        })
     }
 
     async fn fill_async(

@@ -1,8 +1,4 @@
 //! An instance, held for a sequence of calls.
-#![expect(
-    clippy::manual_async_fn,
-    reason = "an `async` block uses its arguments where they are; an `async fn` moves them first"
-)]
 
 use super::{
     lease::Lease,
@@ -10,8 +6,8 @@ use super::{
     shared::HostShared,
 };
 use crate::{
-    error::Error, limits::call::CallOptions, protocol::lent::Request,
-    protocol::reentrancy::ReentrancyGuard,
+    engine::call_guard::AsyncRequest, error::Error, limits::call::CallOptions,
+    protocol::payload::Payload, protocol::reentrancy::ReentrancyGuard,
 };
 
 impl WapcHost {
@@ -219,21 +215,22 @@ impl CheckedOutAsync<'_> {
         self.options = Some(options);
     }
 
-    /// As [`WapcHost::call_async`].
+    /// Calls like [`WapcHost::call_async`], on this instance.
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::call`], but never [`Error::Reentrant`] and
-    /// [`Error::Busy`].
+    /// The same as of [`WapcHost::call_async`], but never [`Error::Reentrant`]
+    /// and [`Error::Busy`].
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call`].
-    pub fn call_async(
-        &mut self,
-        operation: &str,
-        payload: &[u8],
+    /// If the host callback panics, with its panic. The host stays usable.
+    pub fn call_async<'c>(
+        &'c mut self,
+        operation: &'c str,
+        payload: impl Into<Payload<'c>>,
     ) -> impl Future<Output = Result<Vec<u8>, Error>> {
+        let payload = payload.into();
         async move {
             let mut response = Vec::new();
             let called = self.call_into_async(operation, payload, &mut response);
@@ -241,22 +238,26 @@ impl CheckedOutAsync<'_> {
         }
     }
 
-    /// As [`WapcHost::call_into_async`].
+    /// Calls like [`WapcHost::call_into_async`], on this instance.
     ///
     /// # Errors
     ///
-    /// As [`CheckedOutAsync::call_async`].
+    /// The same as of [`CheckedOutAsync::call_async`].
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::call`].
+    /// If the host callback panics, with its panic. The host stays usable.
     pub fn call_into_async<'c>(
         &'c mut self,
         operation: &'c str,
-        payload: &'c [u8],
+        payload: impl Into<Payload<'c>>,
         response: &'c mut Vec<u8>,
     ) -> impl Future<Output = Result<(), Error>> {
-        let mut request = Request::filling(operation, payload, response);
+        let mut request = AsyncRequest {
+            operation,
+            payload: payload.into(),
+            response,
+        };
         async move {
             let call = Unfinished(&mut self.lease);
             let called = call.0.drive_async(&mut request, self.options.as_ref());

@@ -168,7 +168,7 @@ impl<'h> Lease<'h> {
                 .map_err(|error| self.host.count_error(error))?;
         }
         let (instance, lengths) = self.begin(operation, payload, options, self.host.timed)?;
-        let end = CallGuard::new(instance, &mut request, lengths, options, None).drive();
+        let end = CallGuard::run(instance, &mut request, lengths, options);
         self.end(operation, end)
     }
 

@@ -227,7 +227,7 @@ fn a_panic_in_the_reader_reaches_the_caller_and_the_instance_lives_on() {
 }
 
 #[test]
-fn a_panic_of_the_engine_leaves_neither_a_loan_nor_the_instance() {
+fn a_panic_of_the_engine_leaves_neither_the_request_nor_the_instance() {
     let host = ScriptedProvider::new(|guest, op, msg| {
         let (operation, _) = guest.request(op, msg)?;
         assert_ne!(operation, "panic", "on purpose");
@@ -336,8 +336,8 @@ fn gate(parties: usize) -> Arc<Gate> {
     })
 }
 
+mod async_calls;
 mod instances;
-mod on_a_thread;
 mod options;
 mod races;
 mod swaps;

@@ -1,30 +1,25 @@
-//! Lending the caller's bytes to a guest instance for the length of one call.
+//! Lending a blocking call's request to the guest's instance.
 //!
-//! A guest instance owns its `ModuleState`, which therefore cannot hold a
-//! plain reference to the caller's [`Request`]: the instance outlives the call.
-//! Copying it in would cost a copy of the payload. So a `GuestCall` puts a
-//! raw pointer to it into the state and takes that out again at its end, and a
-//! `CallGuard` sees to the end on a return and on an unwind alike.
+//! A `ModuleState` outlives the call, so it cannot hold a plain reference to the
+//! caller's [`Request`], and copying that in would copy the payload. So a call
+//! puts a raw pointer to it into the state, and takes that out again at its end.
+//! Async calls lend nothing: see `owned.rs`.
 //!
 //! # Safety argument
 //!
-//! 1. The pointer in [`LentRequest`] is not null only between `GuestCall::begin`
-//!    and the end of the `CallGuard` that owns the `GuestCall`. The `CallGuard` borrows
-//!    the request for its whole life, and it never leaves this crate, which
-//!    never forgets one. The future of an async call, which holds one, may be
-//!    forgotten by its owner. Then the slot stays locked, if the future has
-//!    locked it, or its instance stays poisoned, if a `CheckedOutAsync` has:
-//!    the host never calls it again, and dropping it reads no pointer. This
-//!    rests on the engine as well: one that has its guests asked for their
-//!    request outside of its calls would then read freed memory.
-//! 2. An engine, in safe code, decides which state a call begins with and which
-//!    one it ends with. It might hand over one and then another, or none. So
-//!    the end looks for the pointer, which no other live call shares. If it is
-//!    not there, it has escaped, and the process aborts before the borrow can
-//!    end. A call that has begun lends nothing to a second state.
-//! 3. The request is reached only through the [`LentRequest`] that has the pointer to
-//!    it: its sink through `&mut`, its bytes as shared slices. All of it is
-//!    `Send`, so an instance may move to another thread during a call.
+//! 1. No [`Lending`] outlives the borrow of its request. Only `CallGuard::run`
+//!    makes one: in its own frame, which drops it on a return and on an unwind,
+//!    and cannot be suspended. The engine gets a `&mut` to it, and has no second
+//!    `Lending` of the same lifetime to exchange it for.
+//! 2. When a `Lending` is gone, no [`LentRequest`] has its pointer, or the
+//!    process has been aborted. It puts the pointer into one state at a time. It
+//!    ends by taking it out again, from the state that the engine hands over
+//!    then; where that has another pointer or none, it aborts. Where the engine
+//!    hands over none, since it panics, the `Lending` is dropped while it is
+//!    lent, and aborts.
+//! 3. The request is reached only through the [`LentRequest`] that has the
+//!    pointer to it: its sink through `&mut`, its bytes as shared slices. All of
+//!    it is `Send`, so a state may move to another thread during a call.
 //!    `AtomicPtr` states just this to the compiler; exclusive access needs no
 //!    atomic operation.
 #![expect(
@@ -39,8 +34,9 @@ use std::{
     sync::atomic::{AtomicPtr, Ordering},
 };
 
-/// What a caller lends: the two things that the guest is given, and where its
-/// response goes.
+use crate::protocol::owned::fill;
+
+/// The request of a blocking call, and the place where its response goes.
 pub(crate) struct Request<'c> {
     pub(crate) operation: &'c str,
     pub(crate) payload: &'c [u8],
@@ -48,7 +44,7 @@ pub(crate) struct Request<'c> {
 }
 
 impl<'c> Request<'c> {
-    /// One whose response goes into the caller's buffer.
+    /// A request whose response goes into the caller's buffer.
     #[inline]
     pub(crate) const fn filling(
         operation: &'c str,
@@ -63,7 +59,7 @@ impl<'c> Request<'c> {
     }
 }
 
-/// Where a response goes, inside `__guest_response`.
+/// The place where a response goes, inside `__guest_response`.
 pub(crate) enum Sink<'c> {
     /// Into the caller's buffer, in place of what is in it.
     Fill(&'c mut Vec<u8>),
@@ -75,36 +71,33 @@ impl Sink<'_> {
     #[inline]
     pub(crate) fn take(&mut self, response: &[u8]) {
         match self {
-            // A new buffer is allocated at once, and no larger than it must be.
-            Self::Fill(buffer) if buffer.capacity() == 0 => **buffer = response.to_vec(),
-            Self::Fill(buffer) => {
-                buffer.clear();
-                buffer.extend_from_slice(response);
-            }
+            Self::Fill(buffer) => fill(buffer, response),
             Self::Read(read) => read(response),
         }
     }
 }
 
-/// What the caller has lent to the state: nothing, outside a call.
+/// The state's side: the request that a blocking call has lent, if one is
+/// running.
 #[derive(Default)]
 pub(crate) struct LentRequest {
     request: AtomicPtr<Request<'static>>,
 }
 
 impl LentRequest {
-    /// The operation's name and the payload, or `None` outside a call.
+    /// Returns the operation's name and the payload, or `None` outside a call.
     #[inline]
     pub(super) fn request(&self) -> Option<(&[u8], &[u8])> {
         let request = self.request.load(Ordering::Relaxed);
-        // SAFETY: if it is not null, its call is still alive (argument 1) and
-        // writes to it through this `LentRequest` alone (argument 3). The lifetimes
-        // are shortened to that of `self`.
+        // SAFETY: if it is not null, its `Lending` is still there (argument 2),
+        // and so is the request (argument 1), which is written to through this
+        // `LentRequest` alone (argument 3). The lifetimes are shortened to that
+        // of `self`.
         let request: &Request<'_> = unsafe { request.as_ref()? };
         Some((request.operation.as_bytes(), request.payload))
     }
 
-    /// Where the response goes, or `None` outside a call.
+    /// Returns the place where the response goes, or `None` outside a call.
     #[inline]
     pub(crate) fn sink(&mut self) -> Option<&mut Sink<'_>> {
         let request = (*self.request.get_mut()).cast::<Request<'_>>();
@@ -125,13 +118,13 @@ impl fmt::Debug for LentRequest {
     }
 }
 
-/// The caller's side of a loan: the pointer to the request, on its way into a
-/// [`LentRequest`] and out again.
+/// The caller's side: the pointer to the request, to be put into a
+/// [`LentRequest`] and taken out again.
 ///
-/// The process aborts where one is dropped that is still lent.
+/// Dropping one that is still lent aborts the process (argument 2).
 pub(crate) struct Lending<'c> {
     request: AtomicPtr<Request<'static>>,
-    /// A `LentRequest` has the pointer.
+    /// Whether a `LentRequest` has the pointer.
     is_lent: bool,
     borrows: PhantomData<&'c mut Request<'c>>,
 }
@@ -151,7 +144,7 @@ impl<'c> Lending<'c> {
         self.is_lent
     }
 
-    /// Lends the request; to a second `LentRequest` it lends nothing.
+    /// Lends the request. Does nothing if it is lent already.
     #[inline]
     pub(crate) fn lend(&mut self, lent: &mut LentRequest) {
         if !self.is_lent {
@@ -164,8 +157,7 @@ impl<'c> Lending<'c> {
     pub(crate) fn take_back(&mut self, lent: &mut LentRequest) {
         let request = lent.request.get_mut();
         if *request != *self.request.get_mut() {
-            // It is in a state that can no longer be reached (argument 2):
-            // going on would let that read freed memory.
+            // Another state has it, which would read freed memory (argument 2).
             std::process::abort();
         }
         *request = ptr::null_mut();

@@ -19,11 +19,11 @@ use crate::{
     protocol::reentrancy::ReentrancyGuard,
 };
 
-/// The host's answer to a guest, once it is there. For engines, which await it
-/// and hand the [`HostCallResult`] to
+/// The future of a host call. An engine suspends the guest, awaits this, and
+/// hands the [`HostCallResult`] to
 /// [`ModuleState::finish_host_call`](crate::ModuleState::finish_host_call).
 ///
-/// It ends with the call's deadline and its cancel handle, if that is sooner.
+/// It ends no later than the call's deadline, and when the call is cancelled.
 #[must_use = "the guest waits for it"]
 pub struct PendingHostCall {
     host_id: u64,
@@ -31,15 +31,9 @@ pub struct PendingHostCall {
     limits: WaitLimits,
 }
 
-/// What a host's answer turned out to be.
+/// The result of a [`PendingHostCall`].
 #[must_use = "the guest waits for it"]
 pub struct HostCallResult(pub(crate) HostCallOutcome);
-
-/// Waits for the host's answer where the guest runs, if its engine cannot
-/// suspend it there.
-pub(crate) trait WaitForAnswer: Send + Sync {
-    fn wait_for(&self, pending: PendingHostCall) -> HostCallResult;
-}
 
 pub(crate) enum HostCallOutcome {
     Ended(Result<Vec<u8>, String>),
@@ -47,7 +41,7 @@ pub(crate) enum HostCallOutcome {
     Stopped(StopReason),
 }
 
-/// What a guest's `__host_call` has come to. For engines.
+/// The start of a host call: [`ModuleState::start_host_call`](crate::ModuleState::start_host_call).
 #[must_use = "the guest waits for it"]
 #[derive(Debug)]
 #[expect(
@@ -55,9 +49,9 @@ pub(crate) enum HostCallOutcome {
     reason = "an engine must know what to do next"
 )]
 pub enum HostCallStart {
-    /// The callback does not await: this is what the import returns.
+    /// The host call is over, and `__host_call` returns this number.
     Ready(i32),
-    /// The callback has begun to answer.
+    /// The host's callback is running.
     Pending(PendingHostCall),
 }
 

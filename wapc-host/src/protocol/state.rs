@@ -11,7 +11,7 @@ use crate::{
     protocol::budget::Budget,
     protocol::callback::{Callback, HostCallback},
     protocol::lent::LentRequest,
-    protocol::pending::WaitForAnswer,
+    protocol::owned::OwnedRequest,
     protocol::scratch::{CallScratch, Utf8Cache},
 };
 
@@ -57,12 +57,14 @@ pub struct ModuleState {
     limits: Arc<Limits>,
     budget: Budget,
     growth: Growth,
+    /// The request of a blocking call, and that of an async one: at most one of
+    /// them is there.
     lent: LentRequest,
+    owned: OwnedRequest,
     responded: bool,
     scratch: CallScratch,
     names: Utf8Cache,
     panic: Arc<PanicSlot>,
-    waiter: Option<Arc<dyn WaitForAnswer>>,
 }
 
 impl ModuleState {
@@ -95,11 +97,11 @@ impl ModuleState {
             limits,
             growth: Growth::default(),
             lent: LentRequest::default(),
+            owned: OwnedRequest::default(),
             responded: false,
             scratch: CallScratch::default(),
             names: Utf8Cache::default(),
             panic: Arc::default(),
-            waiter: None,
         }
     }
 
@@ -134,6 +136,10 @@ impl ModuleState {
 
     pub(crate) const fn lent_request(&mut self) -> &mut LentRequest {
         &mut self.lent
+    }
+
+    pub(crate) const fn owned_request(&mut self) -> &mut OwnedRequest {
+        &mut self.owned
     }
 
     /// Whether the guest has set a response.
@@ -174,6 +180,7 @@ impl fmt::Debug for ModuleState {
             .field("host_id", &self.host_id)
             .field("generation", &self.generation)
             .field("lent", &self.lent)
+            .field("owned", &self.owned)
             .field("responded", &self.responded)
             .field("guest_error", &self.scratch.values().guest_error)
             .field(

@@ -163,40 +163,8 @@ fn idle_instances_of_a_host_without_limits_retire_too() {
     until(|| host.stats().live == 1);
 }
 
-#[test]
-#[cfg_attr(miri, ignore = "waits for real time")]
-fn a_guest_that_has_outlived_its_caller_ends_with_its_time() {
-    let (entered, ended) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicBool::new(false)),
-    );
-    let (tell, tell_end) = (Arc::clone(&entered), Arc::clone(&ended));
-    let provider = ScriptedProvider::new(move |guest, _, _| {
-        tell.store(true, Ordering::SeqCst);
-        while guest.state.check().is_ok() {
-            thread::yield_now();
-        }
-        tell_end.store(true, Ordering::SeqCst);
-        Ok(0)
-    });
-    let host = WapcHost::builder(Box::new(provider))
-        // Longer than the clock ticks when nobody runs.
-        .limits(Limits::default().timeout(Duration::from_millis(400)))
-        .build(answer)
-        .unwrap();
-    {
-        let mut call = pin!(host.call_async("", b""));
-        until(|| {
-            let poll = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-            assert!(poll.is_pending());
-            entered.load(Ordering::SeqCst)
-        });
-    }
-    until(|| ended.load(Ordering::SeqCst));
-}
-
 /// An engine whose guests answer with what [`TellsGeneration`] tells them, and
-/// which counts how many there are. In async calls, every other one suspends.
+/// which counts how many there are. In async calls, they suspend twice.
 struct Numbered {
     scripted: ScriptedProvider,
     made: Arc<AtomicUsize>,
@@ -215,7 +183,6 @@ impl HostCallback for TellsGeneration {
 
 struct NumberedGuest {
     guest: Box<dyn GuestInstance>,
-    suspends: bool,
     alive: Arc<AtomicI64>,
 }
 
@@ -246,11 +213,10 @@ impl Numbered {
 
 impl WebAssemblyEngineProvider for Numbered {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        let number = self.made.fetch_add(1, Ordering::SeqCst);
+        self.made.fetch_add(1, Ordering::SeqCst);
         self.alive.fetch_add(1, Ordering::SeqCst);
         Ok(Box::new(NumberedGuest {
             guest: self.scripted.init(state)?,
-            suspends: number.is_multiple_of(2),
             alive: Arc::clone(&self.alive),
         }))
     }
@@ -274,9 +240,6 @@ impl GuestInstance for NumberedGuest {
     }
 
     fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
-        if !self.suspends {
-            return AsyncCall::Unsupported;
-        }
         AsyncCall::Running(Box::pin(async move {
             breathe().await;
             let returned = self.guest.call(op_length, msg_length);
@@ -404,7 +367,6 @@ fn callers_swaps_cancelling_and_dropped_futures_leave_nothing_behind() {
         "the clock may sleep"
     );
     drop(host);
-    // Guests that have outlived their callers end by themselves.
     until(|| alive.load(Ordering::SeqCst) == 0);
     assert!(made.load(Ordering::SeqCst) > 0);
 }
@@ -456,7 +418,7 @@ fn get_stuck(host: &WapcHost, end: impl FnOnce(BoxFuture<'_, Result<Vec<u8>, Err
 }
 
 #[test]
-fn a_suspended_call_that_is_dropped_leaves_no_loan() {
+fn a_suspended_call_that_is_dropped_costs_its_instance() {
     let host = WapcHost::new(Box::new(StuckProvider(ScriptedProvider::echo())), answer).unwrap();
     for _ in 0..2 {
         get_stuck(&host, |call| drop(call));

@@ -4,7 +4,6 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
 };
 
 use super::ModuleState;
@@ -18,7 +17,7 @@ use crate::{
     protocol::host_call::{HostCall, OwnedHostCall},
     protocol::memory::{check_outbound, not_utf8, read},
     protocol::pending::{
-        HostCallOutcome, HostCallResult, HostCallStart, PendingHostCall, WaitForAnswer, WaitLimits,
+        HostCallOutcome, HostCallResult, HostCallStart, PendingHostCall, WaitLimits,
     },
     protocol::reentrancy::ReentrancyGuard,
     protocol::scratch::{CachedName, Utf8Cache},
@@ -85,8 +84,8 @@ impl ModuleState {
         self.conclude_host_call(answer)
     }
 
-    /// `__host_call` where the callback may await: begins to ask it. Where the
-    /// guest has a thread of its own, waits for the answer as well.
+    /// `__host_call` of an engine that can suspend its guests: calls the
+    /// callback, which may not be ready yet.
     ///
     /// # Errors
     ///
@@ -104,7 +103,7 @@ impl ModuleState {
                 )
                 .map(HostCallStart::Ready);
         };
-        if !self.budget.may_await() && self.waiter.is_none() {
+        if !self.budget.may_await() {
             return Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into());
         }
         self.scratch.values_mut().begin_host_call(&self.limits)?;
@@ -126,15 +125,13 @@ impl ModuleState {
             let _guard = ReentrancyGuard::scoped(self.host_id);
             callback.call(call)
         }));
-        let answer = match begun {
-            Ok(future) => PendingHostCall::new(self.host_id, future, limits),
-            Err(panic) => return Err(self.callback_panicked(panic)),
-        };
-        match self.waiter.clone() {
-            Some(waiter) => self
-                .finish_host_call(waiter.wait_for(answer))
-                .map(HostCallStart::Ready),
-            None => Ok(HostCallStart::Pending(answer)),
+        match begun {
+            Ok(future) => Ok(HostCallStart::Pending(PendingHostCall::new(
+                self.host_id,
+                future,
+                limits,
+            ))),
+            Err(panic) => Err(self.callback_panicked(panic)),
         }
     }
 
@@ -153,19 +150,14 @@ impl ModuleState {
         }
     }
 
-    /// Where host calls are answered while the guest runs on a thread of its
-    /// own.
-    pub(crate) fn set_waiter(&mut self, waiter: Option<Arc<dyn WaitForAnswer>>) {
-        self.waiter = waiter;
-    }
-
-    /// What `__host_call` returns, now that the answer is there.
+    /// Ends a pending host call, and returns the number for `__host_call` to
+    /// return.
     ///
     /// # Errors
     ///
     /// As [`ModuleState::host_call`].
-    pub fn finish_host_call(&mut self, answer: HostCallResult) -> Result<i32, StopReason> {
-        match answer.0 {
+    pub fn finish_host_call(&mut self, result: HostCallResult) -> Result<i32, StopReason> {
+        match result.0 {
             HostCallOutcome::Ended(Ok(response)) => {
                 self.scratch.values_mut().host_response = response;
                 self.conclude_host_call(Ok(Ok(())))
@@ -176,8 +168,8 @@ impl ModuleState {
         }
     }
 
-    /// Whether a host call may have to await, so that [`ModuleState::start_host_call`]
-    /// must be used.
+    /// Whether the host's callback is async, so that the engine must link
+    /// [`ModuleState::start_host_call`].
     #[must_use]
     pub const fn has_async_callback(&self) -> bool {
         matches!(self.callback, Callback::Async(_))

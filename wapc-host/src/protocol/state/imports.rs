@@ -9,6 +9,7 @@ use crate::limits::guest::LimitError;
 use crate::{
     error::{ProtocolError, StopReason},
     protocol::memory::{assembly_script_string, check_outbound, length, not_utf8, read, write},
+    protocol::owned::fill,
     protocol::reentrancy::ReentrancyGuard,
 };
 
@@ -28,7 +29,8 @@ impl ModuleState {
         ptr: i32,
     ) -> Result<(), StopReason> {
         const IMPORT: &str = "__guest_request";
-        let Some((operation, payload)) = self.lent.request() else {
+        let request = self.lent.request().or_else(|| self.owned.request());
+        let Some((operation, payload)) = request else {
             return Err(ProtocolError::NoCall { import: IMPORT }.into());
         };
         write(memory, op_ptr, operation, IMPORT, "operation")?;
@@ -48,10 +50,13 @@ impl ModuleState {
         const IMPORT: &str = "__guest_response";
         let response = read(memory, ptr, len, IMPORT, "response")?;
         check_outbound(&self.limits, response.len(), IMPORT, "a response")?;
-        let Some(sink) = self.lent.sink() else {
+        if let Some(sink) = self.lent.sink() {
+            sink.take(response);
+        } else if let Some(buffer) = self.owned.response() {
+            fill(buffer, response);
+        } else {
             return Err(ProtocolError::NoCall { import: IMPORT }.into());
-        };
-        sink.take(response);
+        }
         self.responded = true;
         Ok(())
     }

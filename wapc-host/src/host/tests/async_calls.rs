@@ -1,5 +1,4 @@
-//! Async calls of guests that cannot be suspended: they run on a thread of
-//! their own.
+//! Async calls, of guests that can be suspended and of one that cannot.
 
 use std::{
     future::{pending, poll_fn},
@@ -9,7 +8,7 @@ use std::{
 };
 
 use super::*;
-use crate::{CheckedOutAsync, HostBuilder, OwnedHostCall, block_on::block_on};
+use crate::{CheckedOutAsync, HostBuilder, OwnedHostCall, block_on::block_on, error::ErrorKind};
 
 /// Answers with what it was asked, after having been polled twice.
 async fn slow_answer(call: OwnedHostCall) -> Result<Vec<u8>, BoxError> {
@@ -31,8 +30,48 @@ async fn slow_answer(call: OwnedHostCall) -> Result<Vec<u8>, BoxError> {
     )
 }
 
+/// A guest with the operations of [`versatile`] that are called here.
+fn suspendable() -> ScriptedProvider {
+    ScriptedProvider::new_async(|guest, op, msg| {
+        Box::pin(async move {
+            let (operation, payload) = guest.request(op, msg)?;
+            match operation.as_str() {
+                "echo" => guest.respond(&payload),
+                "count" => guest.respond(guest.calls().to_string().as_bytes()),
+                "trap" => Err(Trap::new(TrapCode::Unreachable, vec![]).into()),
+                "ask" => match guest.ask_async(&payload).await? {
+                    Ok(response) => guest.respond(&response),
+                    Err(error) => guest.fail(&error),
+                },
+                other => guest.fail(format!("unknown operation: {other}").as_bytes()),
+            }
+        })
+    })
+}
+
 fn host() -> WapcHost {
-    block_on(WapcHost::builder(Box::new(versatile())).build_async(slow_answer)).unwrap()
+    block_on(WapcHost::builder(Box::new(suspendable())).build_async(slow_answer)).unwrap()
+}
+
+#[test]
+fn an_engine_that_cannot_suspend_says_so_and_its_instance_lives_on() {
+    let host = versatile().host().unwrap();
+    assert_eq!(host.call("count", b"").unwrap(), b"1");
+    let mut response = b"before".to_vec();
+    for _ in 0..2 {
+        let refused = block_on(host.call_async("count", b"")).unwrap_err();
+        assert!(matches!(&refused, Error::AsyncUnsupported { operation } if operation == "count"));
+        let options = CallOptions::default().timeout(Duration::from_secs(60));
+        let with = host.with(&options);
+        let refused = block_on(with.call_into_async("count", vec![7], &mut response));
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::AsyncUnsupported);
+    }
+    let mut held = block_on(host.check_out_async()).unwrap();
+    block_on(held.call_async("count", String::new())).unwrap_err();
+    drop(held);
+    assert_eq!(host.call("count", b"").unwrap(), b"2");
+    let stats = host.stats();
+    assert_eq!((stats.live, stats.idle, stats.errors.total()), (1, 1, 5));
 }
 
 #[test]
@@ -75,7 +114,7 @@ fn a_blocking_call_of_a_guest_whose_host_awaits_is_refused_at_its_host_call() {
 #[test]
 fn a_callback_that_never_answers_ends_with_the_call() {
     let never = |_: OwnedHostCall| pending();
-    let host = block_on(WapcHost::builder(Box::new(versatile())).build_async(never)).unwrap();
+    let host = block_on(WapcHost::builder(Box::new(suspendable())).build_async(never)).unwrap();
     let options = CallOptions::default().timeout(Duration::from_millis(10));
     let ended = block_on(host.with(&options).call_async("ask", b""));
     assert!(matches!(ended, Err(Error::TimedOut { .. })));
@@ -102,34 +141,28 @@ fn dropping_a_call_gives_its_place_to_the_next_and_drops_the_answer() {
             DROPPED.store(true, Ordering::SeqCst);
         }
     }
-    let asked = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&asked);
     let never = move |_: OwnedHostCall| {
-        seen.store(true, Ordering::SeqCst);
         let guard = OnDrop;
         async move {
             let _guard = guard;
             pending().await
         }
     };
-    let host = block_on(WapcHost::builder(Box::new(versatile())).build_async(never)).unwrap();
+    let host = block_on(WapcHost::builder(Box::new(suspendable())).build_async(never)).unwrap();
     {
         let mut call = pin!(host.call_async("ask", b""));
         let mut context = Context::from_waker(Waker::noop());
-        while !asked.load(Ordering::SeqCst) {
-            assert!(call.as_mut().poll(&mut context).is_pending());
-        }
+        assert!(call.as_mut().poll(&mut context).is_pending());
+        assert!(!DROPPED.load(Ordering::SeqCst));
     }
+    assert!(DROPPED.load(Ordering::SeqCst));
     assert_eq!(block_on(host.call_async("count", b"")).unwrap(), b"1");
-    while !DROPPED.load(Ordering::SeqCst) {
-        thread::yield_now();
-    }
 }
 
 #[test]
 fn many_calls_wait_their_turn_on_one_thread() {
     let host = block_on(
-        WapcHost::builder(Box::new(versatile()))
+        WapcHost::builder(Box::new(suspendable()))
             .max_instances(2)
             .build_async(slow_answer),
     )
@@ -171,6 +204,6 @@ const _: fn(HostBuilder, &WapcHost, &CallOptions, CheckedOutAsync<'_>) =
         sent(&held.call_into_async("", b"", &mut buffer));
         sent(&host.check_out_async());
         sent(&host.with(options).check_out_async());
-        sent(&held.call_async("", b""));
+        sent(&held.call_async("", vec![]));
         sent(&held);
     };
