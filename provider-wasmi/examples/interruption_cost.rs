@@ -1,5 +1,5 @@
-//! What each way to interrupt guests costs: the best of many short
-//! rounds in turn, since that is what a busy machine disturbs least.
+//! Measures the cost of each kind of interruption: the best of many short
+//! alternated rounds, which a busy machine disturbs least.
 //!
 //! `cargo run --release -p provider-wasmi --example interruption_cost`
 

@@ -1,5 +1,4 @@
-//! That guests are held to the limits of their host, in calls and while they
-//! start.
+//! Holds guests to the limits of their host, in calls and in start functions.
 
 use std::{
     thread,

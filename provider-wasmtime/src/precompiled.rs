@@ -1,4 +1,4 @@
-//! Code that was compiled ahead of time.
+//! Artefacts of code that was compiled ahead of time.
 
 use std::{
     error::Error as StdError,
@@ -81,8 +81,8 @@ impl Builder {
     }
 }
 
-/// An artefact of [`Builder::precompile`] that has been found whole, fresh and
-/// made for this engine: made by [`Builder::check_precompiled`].
+/// A checked artefact of [`Builder::precompile`]: complete, up to date and
+/// compiled for this engine. [`Builder::check_precompiled`] returns it.
 ///
 #[doc = include_str!("precompiled.md")]
 #[derive(Clone, Debug)]
@@ -96,19 +96,19 @@ impl Precompiled {
         Self { engine, builder }
     }
 
-    /// The engine that the artefact is for, and on which it must be loaded.
+    /// Returns the engine on which the artefact must be loaded.
     #[must_use]
     pub const fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// The provider of the module that you have loaded from the artefact.
-    /// What a swap brings later is compiled with the same settings.
+    /// Returns the provider of the module that the program has loaded from the
+    /// artefact. Replacements in swaps are compiled with the same settings.
     ///
     /// # Errors
     ///
-    /// [`ModuleError`]: the module is no guest, or is on another engine than
-    /// [`Precompiled::engine`] ([`ModuleError::Refused`]).
+    /// [`ModuleError`] if the module is not a guest, and
+    /// [`ModuleError::Refused`] if it is not on [`Precompiled::engine`].
     pub fn build(self, module: Module) -> Result<WasmtimeEngineProvider, ModuleError> {
         if !Engine::same(module.engine(), &self.engine) {
             return Err(ModuleError::Refused(Box::new(PrecompiledError::Foreign)));
@@ -117,54 +117,54 @@ impl Precompiled {
     }
 }
 
-/// Why an artefact must not be loaded. To compile the module again is the
-/// remedy for all but [`PrecompiledError::Engine`]; for
-/// [`PrecompiledError::Unreadable`], too, if it can be written then.
+/// The reason why an artefact must not be loaded.
+///
+/// The remedy is to compile the module again, except for
+/// [`PrecompiledError::Engine`].
 #[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum PrecompiledError {
-    /// It is no artefact of [`Builder::precompile`] at all.
-    #[error("no artefact of precompiled code")]
+    /// The bytes are not an artefact of [`Builder::precompile`].
+    #[error("not an artefact of precompiled code")]
     NotPrecompiled,
 
-    /// It begins like an artefact and does not end like one: it is cut short,
-    /// or damaged at its very end.
-    #[error("the artefact has no proper end")]
+    /// The artefact is truncated, or its last bytes are damaged.
+    #[error("the artefact is truncated")]
     Truncated,
 
-    /// Its format is not that of this version of the crate.
-    #[error("an artefact of format {found}, not {FORMAT}")]
+    /// The artefact has the format of another version of this crate.
+    #[error("the artefact has format {found}, not {FORMAT}")]
     Format {
         /// The number of its format.
         found: u32,
     },
 
-    /// It is not what was written: its digest says so, or its length.
+    /// The artefact was changed after it was written: its digest or length is
+    /// wrong.
     #[error("the artefact is damaged")]
     Corrupt,
 
-    /// It is not there, or cannot be read.
+    /// The artefact does not exist or cannot be read.
     #[error("the artefact cannot be read")]
     Unreadable(#[from] io::Error),
 
-    /// It was compiled for another version of wasmtime, other settings or
-    /// another processor.
+    /// The artefact was compiled for another version of wasmtime, other settings
+    /// or another processor.
     #[error("the artefact was compiled for another engine")]
     Foreign,
 
-    /// It was compiled from another module.
+    /// The artefact was compiled from another module.
     #[error("the artefact was compiled from another module")]
     Stale,
 
-    /// The settings make no engine.
-    #[error("there is no engine with these settings")]
+    /// No engine can be made with the settings.
+    #[error("no engine can be made with these settings")]
     Engine(#[source] Box<dyn StdError + Send + Sync>),
 }
 
-/// Puts the trailer behind the code that `engine` has made of `source`.
+/// Appends the trailer to the code that `engine` has compiled from `source`.
 ///
-/// The code stays at the beginning, and page by page where it was, so that the
-/// file can be mapped as if it ended there.
+/// The offsets of the code do not change, so that the file can still be mapped.
 pub(crate) fn seal(mut code: Vec<u8>, engine: &Engine, source: &[u8]) -> Vec<u8> {
     let trailer = Trailer {
         code_digest: XxHash3_128::oneshot(&code),
@@ -176,8 +176,8 @@ pub(crate) fn seal(mut code: Vec<u8>, engine: &Engine, source: &[u8]) -> Vec<u8>
     code
 }
 
-/// Whether `artefact` is what [`seal`] has made for such an engine, and of
-/// `source` if that is given.
+/// Fails unless `artefact` was sealed for such an engine, and for `source` if that
+/// is given.
 pub(crate) fn check(
     mut artefact: impl Read + Seek,
     engine: &Engine,
@@ -190,7 +190,7 @@ pub(crate) fn check(
         }
         trailer => trailer?,
     };
-    // What costs little comes first; the trailer has been found whole.
+    // Cheap checks first. The trailer is intact.
     if trailer.code_bytes != length - to_u64(TRAILER_BYTES) {
         return Err(PrecompiledError::Corrupt);
     }
@@ -207,7 +207,7 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Whether it begins as wasmtime's artefacts do.
+/// Returns whether the artefact begins like wasmtime's.
 fn is_elf(artefact: &mut (impl Read + Seek)) -> io::Result<bool> {
     let mut beginning = Vec::new();
     artefact.rewind()?;
@@ -215,7 +215,7 @@ fn is_elf(artefact: &mut (impl Read + Seek)) -> io::Result<bool> {
     Ok(beginning == b"\x7fELF")
 }
 
-/// What stands behind the code.
+/// The end of an artefact.
 struct Trailer {
     code_digest: u128,
     source_digest: u128,
@@ -224,8 +224,7 @@ struct Trailer {
     engine: u64,
 }
 
-/// The fields, their digest, [`FORMAT`] and [`MAGIC`], each with the least
-/// significant byte first.
+/// The fields, their digest, [`FORMAT`] and [`MAGIC`], all little-endian.
 const TRAILER_BYTES: usize = FIELD_BYTES + 8 + 4 + MAGIC.len();
 const FIELD_BYTES: usize = 16 + 16 + 8 + 8;
 const FORMAT: u32 = 1;
@@ -250,7 +249,7 @@ impl Trailer {
         all.try_into().expect("the sum of their lengths")
     }
 
-    /// Of an artefact of `length` bytes.
+    /// Reads the trailer of an artefact of `length` bytes.
     fn read(artefact: &mut (impl Read + Seek), length: u64) -> Result<Self, PrecompiledError> {
         let begins = length.checked_sub(to_u64(TRAILER_BYTES));
         let mut bytes = [0; TRAILER_BYTES];
@@ -283,7 +282,7 @@ impl Trailer {
     }
 }
 
-/// The next bytes of a trailer.
+/// Splits off the next bytes of a trailer.
 fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
     let (taken, rest) = bytes
         .split_first_chunk()
@@ -292,19 +291,20 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
     *taken
 }
 
-/// What of an engine code depends on: its version, settings and processor.
+/// Returns a digest of everything that code depends on: the version, settings and
+/// processor of an engine.
 fn fingerprint(engine: &Engine) -> u64 {
-    let mut settings = Settings::default();
-    engine.precompile_compatibility_hash().hash(&mut settings);
-    settings.finish()
+    let mut hasher = FingerprintHasher::default();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
 }
 
-/// Many small pieces, which are hashed at once: one by one takes longer than
-/// to make an engine.
+/// Collects many small pieces and hashes them at once. Hashing each takes longer
+/// than making an engine.
 #[derive(Default)]
-struct Settings(Vec<u8>);
+struct FingerprintHasher(Vec<u8>);
 
-impl Hasher for Settings {
+impl Hasher for FingerprintHasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
@@ -314,27 +314,29 @@ impl Hasher for Settings {
     }
 }
 
-/// Of accidents it misses one in 2¹²⁸; who wants to deceive it can.
+/// Detects accidental corruption (false negative 2⁻¹²⁸). Not a defence against
+/// tampering.
 ///
-/// Piece by piece: memory for all of it takes longer to get than it to hash.
+/// Hashes in chunks: allocating memory for the whole artefact takes longer than
+/// hashing it.
 fn digest(code: impl Read) -> io::Result<u128> {
     let mut digest = Digest(XxHash3_128::new());
     io::copy(
-        &mut BufReader::with_capacity(PIECE_BYTES, code),
+        &mut BufReader::with_capacity(CHUNK_BYTES, code),
         &mut digest,
     )?;
     Ok(digest.0.finish_128())
 }
 
-/// What fits the processor's cache.
-const PIECE_BYTES: usize = 64 << 10;
+/// Fits the L2 cache.
+const CHUNK_BYTES: usize = 64 << 10;
 
 struct Digest(XxHash3_128);
 
 impl Write for Digest {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        self.0.write(piece);
-        Ok(piece.len())
+    fn write(&mut self, chunk: &[u8]) -> io::Result<usize> {
+        self.0.write(chunk);
+        Ok(chunk.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! What a provider can be made of.
+//! Builds providers from modules, engines and settings.
 
 use std::{thread, time::Duration};
 

@@ -71,7 +71,7 @@ fn host(provider: &WasmtimeEngineProvider, reuse: Reuse) -> Result<WapcHost, Err
         .build(refuse)
 }
 
-/// What the pool said to be the cause.
+/// Returns the pool's error from the chain of causes.
 fn pool_error<T>(result: Result<T, Error>) -> PoolError {
     match result.map(|_| ()) {
         Err(Error::Init(EngineError::Other(cause))) => cause

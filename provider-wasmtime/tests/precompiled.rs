@@ -1,5 +1,5 @@
 //! Artefacts that must not be loaded: each kind of wrong one has its own error.
-//! That right ones are, is in the example of `Precompiled`.
+//! The example of `Precompiled` accepts valid ones.
 
 use std::{fs::File, io::Cursor};
 
@@ -10,7 +10,7 @@ use wasmtime::{Config, Engine, Module, OptLevel};
 const GUEST: &[u8] = include_bytes!("../../guest-fixtures/wat/hello.wat");
 const OTHER: &[u8] = include_bytes!("../../guest-fixtures/wat/echo.wat");
 
-/// What stands behind the code.
+/// The trailer.
 const TRAILER: usize = 64;
 /// Where in it the format and the magic begin, counted from its end.
 const FORMAT: usize = 8;
