@@ -60,3 +60,17 @@ pub const BASIC_GUESTS: &[&str] = &[
     "start_section",
     "stateful",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn basic_guests_import_from_wapc_alone() {
+        for name in BASIC_GUESTS {
+            let text = guest_fixtures::wat(name).unwrap_or_else(|| panic!("no guest {name}"));
+            let imports = text.matches("(import \"").count();
+            assert_eq!(imports, text.matches("(import \"wapc\"").count(), "{name}");
+        }
+    }
+}
