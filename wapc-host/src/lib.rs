@@ -115,6 +115,28 @@
 //! [`WapcHost::rollback`] swaps back. [`Tiers`] start on a baseline that
 //! compiles fast and swap to an optimized tier by themselves.
 //!
+//! # Async
+//!
+//! [`WapcHost::call_async`] suspends the guest while an async callback is
+//! pending. Any executor runs it. Dropping the future ends the call.
+//!
+//! ```
+//! use wapc_host::{OwnedHostCall, WapcHost, engine::scripted::ScriptedProvider};
+//!
+//! let guest = ScriptedProvider::new_async(|guest, _, _| {
+//!     Box::pin(async move {
+//!         match guest.ask_async(b"name?").await? {
+//!             Ok(name) => guest.respond(&name),
+//!             Err(error) => guest.fail(&error),
+//!         }
+//!     })
+//! });
+//! let callback = |_: OwnedHostCall| async { Ok(b"world".to_vec()) };
+//! let host = pollster::block_on(WapcHost::builder(Box::new(guest)).build_async(callback))?;
+//! assert_eq!(pollster::block_on(host.call_async("greet", ""))?, b"world");
+//! # Ok::<(), wapc_host::Error>(())
+//! ```
+//!
 //! # Engines
 //!
 //! A [`WebAssemblyEngineProvider`] is a module compiled by some engine. A guest

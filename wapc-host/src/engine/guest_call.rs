@@ -17,7 +17,7 @@ pub struct GuestCall<'c> {
     pub(super) options: Option<&'c CallOptions>,
 }
 
-/// Lengths as they travel: unsigned 32-bit numbers in an `i32`.
+/// Lengths in the form of the protocol: unsigned 32-bit numbers in an `i32`.
 #[derive(Clone, Copy)]
 pub(crate) struct Lengths {
     pub(crate) operation: i32,

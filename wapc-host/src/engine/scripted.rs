@@ -1,8 +1,5 @@
-//! An engine whose guests are closures: the whole conversation without
-//! WebAssembly.
-//!
-//! It is for tests and examples: of this crate, and of programs that embed it.
-//! Needs the feature `testing`.
+//! An engine whose guests are closures, for tests and examples without
+//! WebAssembly. It needs the feature `testing`.
 //!
 //! ```
 //! use wapc_host::{WapcHost, engine::scripted::ScriptedProvider};
@@ -60,8 +57,7 @@ type ScriptFuture<'g> = BoxFuture<'g, Result<i32, EngineError>>;
 /// The body of a guest's start functions.
 type StartScript = dyn Fn(&mut ScriptedGuest) -> Result<(), EngineError> + Send + Sync;
 
-/// A live guest of a [`ScriptedProvider`], with the conversation's functions as a
-/// guest's SDK would offer them.
+/// A live guest of a [`ScriptedProvider`], with the functions of a guest's SDK.
 pub struct ScriptedGuest {
     pub(crate) state: ModuleState,
     memory: Vec<u8>,
@@ -74,8 +70,8 @@ impl ScriptedGuest {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`] if the lengths are
-    /// not those of the call, or the operation is not UTF-8.
+    /// [`EngineError::Stopped`] outside a call, and [`EngineError::Other`] if the
+    /// lengths split the operation's name within a character.
     pub fn request(&mut self, op: i32, msg: i32) -> Result<(String, Vec<u8>), EngineError> {
         let (op_length, msg_length) = (length(op), length(msg));
         self.reserve(op_length.saturating_add(msg_length));
@@ -87,24 +83,23 @@ impl ScriptedGuest {
         Ok((operation, payload.to_vec()))
     }
 
-    /// Responds, and returns what a guest that succeeded returns.
+    /// Sets the response, and returns 1, which a script returns for success.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`] if the response is
-    /// over the host's limits, or the call is over.
+    /// [`EngineError::Stopped`] if the response is above the limit, or outside a
+    /// call.
     pub fn respond(&mut self, response: &[u8]) -> Result<i32, EngineError> {
         let (ptr, len) = self.write(response)?;
         self.state.guest_response(&self.memory, ptr, len)?;
         Ok(1)
     }
 
-    /// Reports an error, and returns what a guest that failed returns.
+    /// Sets the error, and returns 0, which a script returns for failure.
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`] if the error is over
-    /// the host's limits, or the call is over.
+    /// [`EngineError::Stopped`] if the error is above the limit or not UTF-8.
     pub fn fail(&mut self, error: &[u8]) -> Result<i32, EngineError> {
         let (ptr, len) = self.write(error)?;
         self.state.guest_error(&self.memory, ptr, len)?;
@@ -116,8 +111,8 @@ impl ScriptedGuest {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`] if the host ends the
-    /// guest: a limit, a deadline, a cancelled call.
+    /// [`EngineError::Stopped`] if the host ends the guest: by a limit, a deadline
+    /// or a cancel handle.
     pub fn ask(&mut self, payload: &[u8]) -> Result<Result<Vec<u8>, Vec<u8>>, EngineError> {
         let (ptr, len) = self.write(&[b"bindnsop", payload].concat())?;
         let (memory, state) = (&mut self.memory, &mut self.state);
@@ -130,8 +125,8 @@ impl ScriptedGuest {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`](crate::EngineError::Stopped) if the host ends the
-    /// guest: a limit, a deadline, a cancelled call.
+    /// [`EngineError::Stopped`] if the host ends the guest: by a limit, a deadline
+    /// or a cancel handle.
     pub async fn ask_async(
         &mut self,
         payload: &[u8],
@@ -171,14 +166,13 @@ impl ScriptedGuest {
     ///
     /// # Errors
     ///
-    /// [`EngineError::Stopped`] if the call's log is
-    /// over the host's limit.
+    /// [`EngineError::Stopped`] if the call's log is above the limit.
     pub fn log(&mut self, line: &str) -> Result<(), EngineError> {
         let (ptr, len) = self.write(line.as_bytes())?;
         Ok(self.state.console_log(&self.memory, ptr, len)?)
     }
 
-    /// The number of calls that this instance has had, the present one included.
+    /// Returns the number of calls of this instance, the current one included.
     #[must_use]
     pub const fn calls(&self) -> u64 {
         self.calls
@@ -260,8 +254,8 @@ pub struct ScriptedProvider {
 }
 
 impl ScriptedProvider {
-    /// A module whose `__guest_call` is `script`. Its numbers are the lengths
-    /// that [`ScriptedGuest::request`] takes.
+    /// Creates a module whose `__guest_call` is `script`. The two numbers are the
+    /// lengths that [`ScriptedGuest::request`] takes.
     pub fn new(
         script: impl Fn(&mut ScriptedGuest, i32, i32) -> Result<i32, EngineError>
         + Send
@@ -274,15 +268,14 @@ impl ScriptedProvider {
         }
     }
 
-    /// A module whose `__guest_call` is an async `script`, so that its guests can
-    /// be suspended. Its numbers are the lengths that
+    /// Creates a module whose `__guest_call` is an async `script`, so that its
+    /// guests can be suspended. The two numbers are the lengths that
     /// [`ScriptedGuest::request`] takes.
     ///
     /// ```
-    /// # use std::{pin::pin, task::{Context, Poll, Waker}};
     /// use wapc_host::{OwnedHostCall, WapcHost, engine::scripted::ScriptedProvider};
     ///
-    /// let provider = ScriptedProvider::new_async(|guest, op_length, msg_length| {
+    /// let guest = ScriptedProvider::new_async(|guest, op_length, msg_length| {
     ///     Box::pin(async move {
     ///         let (_, payload) = guest.request(op_length, msg_length)?;
     ///         match guest.ask_async(&payload).await? {
@@ -291,15 +284,10 @@ impl ScriptedProvider {
     ///         }
     ///     })
     /// });
-    /// # let call = async {
-    /// let host = WapcHost::builder(Box::new(provider))
-    ///     .build_async(|call: OwnedHostCall| async move { Ok(call.into_payload()) })
-    ///     .await?;
-    /// assert_eq!(host.call_async("ask", b"abc").await?, b"abc");
+    /// let answer = |call: OwnedHostCall| async move { Ok(call.into_payload()) };
+    /// let host = pollster::block_on(WapcHost::builder(Box::new(guest)).build_async(answer))?;
+    /// assert_eq!(pollster::block_on(host.call_async("ask", "abc"))?, b"abc");
     /// # Ok::<(), wapc_host::Error>(())
-    /// # };
-    /// # let mut context = Context::from_waker(Waker::noop());
-    /// # assert!(matches!(pin!(call).poll(&mut context), Poll::Ready(Ok(()))));
     /// ```
     pub fn new_async(
         script: impl for<'g> Fn(
@@ -317,7 +305,7 @@ impl ScriptedProvider {
         }
     }
 
-    /// A module that responds with the payload.
+    /// Creates a module whose guests respond with the payload.
     #[must_use]
     pub fn echo() -> Self {
         Self::new(|guest, op, msg| {
@@ -326,7 +314,7 @@ impl ScriptedProvider {
         })
     }
 
-    /// The same module with `start` as its start function.
+    /// Sets the start function of the guests.
     #[must_use]
     pub fn with_start(
         mut self,
@@ -336,9 +324,7 @@ impl ScriptedProvider {
         self
     }
 
-    /// A host of this module whose callback answers with what it was asked
-    /// (`binding/namespace/operation:payload`), fails on the payload `fail`, and
-    /// panics on `panic`.
+    /// Creates a host of this module with the callback [`answer`].
     ///
     /// # Errors
     ///
@@ -348,15 +334,16 @@ impl ScriptedProvider {
     }
 }
 
-/// The callback of [`ScriptedProvider::host`].
+/// The callback of [`ScriptedProvider::host`]: answers with
+/// `binding/namespace/operation:payload`.
 ///
 /// # Errors
 ///
-/// For the payload `fail`.
+/// An error with the text `the host said no` for the payload `fail`.
 ///
 /// # Panics
 ///
-/// For the payload `panic`.
+/// Panics on the payload `panic`.
 pub fn answer(
     _id: u64,
     binding: &str,

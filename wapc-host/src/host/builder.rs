@@ -295,9 +295,27 @@ impl HostBuilder {
     /// [`OwnedHostCall`](crate::OwnedHostCall), or a type that implements
     /// [`AsyncHostCallback`](crate::AsyncHostCallback).
     ///
-    /// Call such a host by [`WapcHost::call_async`]. In a blocking call, a host
-    /// call of the guest fails with
-    /// [`ProtocolError::CallbackAwaits`](crate::error::ProtocolError::CallbackAwaits).
+    /// Call such a host by [`WapcHost::call_async`]. A blocking call works until
+    /// the guest calls its host, and fails with
+    /// [`ProtocolError::CallbackAwaits`](crate::error::ProtocolError::CallbackAwaits)
+    /// then.
+    ///
+    /// ```
+    /// use wapc_host::{Error, OwnedHostCall, WapcHost, engine::scripted::ScriptedProvider};
+    ///
+    /// let guest = ScriptedProvider::new_async(|guest, _, _| {
+    ///     Box::pin(async {
+    ///         let answer = guest.ask_async(b"question").await?;
+    ///         guest.respond(&answer.unwrap_or_default())
+    ///     })
+    /// });
+    /// let answer = |call: OwnedHostCall| async move { Ok(call.into_payload()) };
+    /// let host = pollster::block_on(WapcHost::builder(Box::new(guest)).build_async(answer))?;
+    ///
+    /// assert_eq!(pollster::block_on(host.call_async("ask", ""))?, b"question");
+    /// assert!(matches!(host.call("ask", b""), Err(Error::Protocol { .. })));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     ///

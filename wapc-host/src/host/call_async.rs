@@ -1,4 +1,4 @@
-//! The async way in: the same host, the same conversation, driven by a future.
+//! Async calls: the same host and the same conversation, driven by a future.
 #![expect(
     clippy::manual_async_fn,
     reason = "an `async` block uses its arguments where they are; an `async fn` moves them first"
@@ -29,6 +29,25 @@ impl WapcHost {
     /// [`yield_interval`](crate::HostBuilder::yield_interval). Any executor will
     /// do: the host watches the time itself.
     ///
+    /// ```
+    /// use wapc_host::{OwnedHostCall, WapcHost, engine::scripted::ScriptedProvider};
+    ///
+    /// let guest = ScriptedProvider::new_async(|guest, op_length, msg_length| {
+    ///     Box::pin(async move {
+    ///         let (_, key) = guest.request(op_length, msg_length)?;
+    ///         match guest.ask_async(&key).await? {
+    ///             Ok(value) => guest.respond(&value),
+    ///             Err(error) => guest.fail(&error),
+    ///         }
+    ///     })
+    /// });
+    /// // In a program, the callback awaits a database, a socket, a timer.
+    /// let look_up = |call: OwnedHostCall| async move { Ok(call.payload().to_ascii_uppercase()) };
+    /// let host = pollster::block_on(WapcHost::builder(Box::new(guest)).build_async(look_up))?;
+    /// assert_eq!(pollster::block_on(host.call_async("get", "key"))?, b"KEY");
+    /// # Ok::<(), wapc_host::Error>(())
+    /// ```
+    ///
     /// The call owns what it sends: an owned payload moves into it, and a
     /// borrowed one is copied once ([`Payload`]). Dropping the future ends the
     /// call where it stands, drops the instance, and lets the next caller in.
@@ -45,7 +64,7 @@ impl WapcHost {
     ///
     /// # Panics
     ///
-    /// If the host callback panics, with its panic. The host stays usable.
+    /// Resumes the panic of the host callback, if that panics.
     pub fn call_async<'c>(
         &'c self,
         operation: &'c str,
@@ -54,12 +73,30 @@ impl WapcHost {
         self.shared.call_async(operation, payload.into(), None)
     }
 
-    /// Calls like [`WapcHost::call_async`], and puts the response in `response`,
-    /// in place of what is in it.
+    /// Calls the guest like [`WapcHost::call_async`], and writes its response to
+    /// `response`, which is cleared first and grows as needed.
     ///
-    /// The call takes the buffer and gives it back at its end. After an error,
-    /// or if the future is dropped, its contents are unspecified; if the future
-    /// is forgotten, it is empty.
+    /// The call takes the buffer and gives it back when it ends. After an error,
+    /// or if the future is dropped, the contents are unspecified. If the future
+    /// is forgotten, the buffer is empty.
+    ///
+    /// ```
+    /// use wapc_host::engine::scripted::ScriptedProvider;
+    ///
+    /// let host = ScriptedProvider::new_async(|guest, op_length, msg_length| {
+    ///     Box::pin(async move {
+    ///         let (_, payload) = guest.request(op_length, msg_length)?;
+    ///         guest.respond(&payload)
+    ///     })
+    /// })
+    /// .host()?;
+    ///
+    /// let mut response = Vec::with_capacity(1024);
+    /// // An owned payload moves into the call; a borrowed one is copied once.
+    /// pollster::block_on(host.call_into_async("echo", vec![7; 100], &mut response))?;
+    /// assert_eq!(response, [7; 100]);
+    /// # Ok::<(), wapc_host::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -67,7 +104,7 @@ impl WapcHost {
     ///
     /// # Panics
     ///
-    /// If the host callback panics, with its panic. The host stays usable.
+    /// Resumes the panic of the host callback, if that panics.
     pub fn call_into_async<'c>(
         &'c self,
         operation: &'c str,
@@ -80,7 +117,7 @@ impl WapcHost {
 }
 
 impl CallWith<'_> {
-    /// Calls like [`WapcHost::call_async`], with the options.
+    /// Calls the guest like [`WapcHost::call_async`], with these options.
     ///
     /// # Errors
     ///
@@ -88,7 +125,7 @@ impl CallWith<'_> {
     ///
     /// # Panics
     ///
-    /// If the host callback panics, with its panic. The host stays usable.
+    /// Resumes the panic of the host callback, if that panics.
     pub fn call_async<'c>(
         &'c self,
         operation: &'c str,
@@ -98,7 +135,8 @@ impl CallWith<'_> {
         host.call_async(operation, payload.into(), Some(self.options()))
     }
 
-    /// Calls like [`WapcHost::call_into_async`], with the options.
+    /// Calls the guest and writes its response to `response` like
+    /// [`WapcHost::call_into_async`], with these options.
     ///
     /// # Errors
     ///
@@ -106,7 +144,7 @@ impl CallWith<'_> {
     ///
     /// # Panics
     ///
-    /// If the host callback panics, with its panic. The host stays usable.
+    /// Resumes the panic of the host callback, if that panics.
     pub fn call_into_async<'c>(
         &'c self,
         operation: &'c str,
@@ -118,9 +156,9 @@ impl CallWith<'_> {
     }
 }
 
-// Errors are boxed in here, and the futures of what few calls come to: a future
-// is moved with all that it may hold, and its result once for each future in
-// between. A request stays in the outermost one.
+// Errors and the futures of rare paths are boxed here: a future is moved with
+// the space for all that it may hold, and its result is moved once per nested
+// future. The request stays in the outermost future.
 impl HostShared {
     fn call_async<'c>(
         &'c self,
@@ -174,7 +212,8 @@ impl HostShared {
         }
     }
 
-    /// As `HostShared::lease`, in a slot that is held already if one was free.
+    /// Waits for a slot like `HostShared::lease`, unless `guard` is one, and makes
+    /// sure that it has an instance of the current code.
     pub(super) async fn lease_async<'h>(
         &'h self,
         guard: Option<SlotGuard<'h>>,
@@ -198,7 +237,7 @@ impl HostShared {
 }
 
 impl Lease<'_> {
-    /// Makes one async call, as `Lease::drive` makes a blocking one.
+    /// Runs one async call; `Lease::drive` runs a blocking one.
     pub(super) fn drive_async(
         &mut self,
         request: &mut AsyncRequest<'_>,
@@ -228,7 +267,8 @@ impl Lease<'_> {
         }
     }
 
-    /// Keeps an instance that has not been called: its engine cannot suspend it.
+    /// Keeps the instance of an engine that cannot suspend it, since it was not
+    /// called, and returns the error.
     #[cold]
     fn unsupported(&mut self, operation: &str) -> Error {
         self.guard.slot().running.store(false, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! An instance, held for a sequence of calls.
+//! Instances that a caller reserves for a sequence of calls.
 
 use super::{
     lease::Lease,
@@ -58,21 +58,42 @@ impl WapcHost {
         Ok(CheckedOut::new(lease, options.cloned()))
     }
 
-    /// As [`WapcHost::check_out`], for async calls: an instance, for as many of
-    /// them as one likes without other callers in between.
+    /// Reserves an instance for a sequence of async calls, which share its
+    /// state.
     ///
-    /// Waits for a free instance as [`WapcHost::call_async`] does, and may be
-    /// dropped while it waits. Whoever holds the only instance of a host and
-    /// calls that host waits for themselves, until
-    /// [`wait_limit`](crate::HostBuilder::wait_limit) is over.
+    /// Waits until an instance is free, without blocking the thread; the future
+    /// may be dropped while it waits. A task that holds the only instance and
+    /// calls the host deadlocks with itself until the host's
+    /// [`wait_limit`](crate::HostBuilder::wait_limit).
+    ///
+    /// ```
+    /// use wapc_host::{Error, engine::scripted::ScriptedProvider};
+    ///
+    /// let host = ScriptedProvider::new_async(|guest, _, _| {
+    ///     Box::pin(async {
+    ///         let calls = guest.calls().to_string();
+    ///         guest.respond(calls.as_bytes())
+    ///     })
+    /// })
+    /// .host()?;
+    ///
+    /// pollster::block_on(async {
+    ///     let mut instance = host.check_out_async().await?;
+    ///     assert_eq!(instance.call_async("count", "").await?, b"1");
+    ///     assert_eq!(instance.call_async("count", "").await?, b"2");
+    ///     Ok::<(), Error>(())
+    /// })?;
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`WapcHost::check_out`].
+    /// The same as of [`WapcHost::check_out`].
     ///
     /// # Panics
     ///
-    /// As [`WapcHost::check_out`].
+    /// Resumes the panic of the host callback, if a start function of a new
+    /// instance calls it and it panics.
     pub async fn check_out_async(&self) -> Result<CheckedOutAsync<'_>, Error> {
         let lease = self.shared.check_out_async(None);
         lease.await.map_err(|error| *error)
@@ -136,7 +157,7 @@ impl<'h> CheckedOut<'h> {
         }
     }
 
-    /// The options of the calls from now on.
+    /// Sets the options of the next calls.
     pub fn set_options(&mut self, options: CallOptions) {
         self.options = Some(options);
     }
@@ -198,11 +219,11 @@ impl<'h> CheckedOut<'h> {
     }
 }
 
-/// An instance, held for a sequence of async calls; see
+/// An instance that a caller has reserved for async calls; see
 /// [`WapcHost::check_out_async`].
 ///
-/// After a call that lost the instance, or whose future was dropped, the next
-/// one gets a new instance, of the host's current code.
+/// If a call loses the instance, or its future is dropped, the next call gets a
+/// new instance of the host's current code.
 #[derive(Debug)]
 pub struct CheckedOutAsync<'h> {
     lease: Lease<'h>,
@@ -210,7 +231,7 @@ pub struct CheckedOutAsync<'h> {
 }
 
 impl CheckedOutAsync<'_> {
-    /// The options of the calls from now on.
+    /// Sets the options of the next calls.
     pub fn set_options(&mut self, options: CallOptions) {
         self.options = Some(options);
     }
@@ -266,7 +287,7 @@ impl CheckedOutAsync<'_> {
     }
 }
 
-/// A call whose future may be dropped before it ends.
+/// Discards the instance of a call whose future is dropped before it ends.
 struct Unfinished<'t, 'h>(&'t mut Lease<'h>);
 
 impl Drop for Unfinished<'_, '_> {
@@ -289,5 +310,5 @@ impl HostShared {
     }
 }
 
-/// What a check-out is called in errors.
+/// The name of a check-out in errors.
 pub(super) const CHECK_OUT: &str = "(check-out)";

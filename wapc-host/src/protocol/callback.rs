@@ -82,6 +82,35 @@ where
 /// `|call| async move { … }`; see
 /// [`HostBuilder::build_async`](crate::HostBuilder::build_async).
 ///
+/// ```
+/// use std::sync::Arc;
+/// use wapc_host::{AsyncHostCallback, BoxError, BoxFuture, OwnedHostCall, WapcHost};
+/// use wapc_host::engine::scripted::ScriptedProvider;
+///
+/// struct Store {
+///     prefix: Arc<str>,
+/// }
+///
+/// impl AsyncHostCallback for Store {
+///     fn call(&self, call: OwnedHostCall) -> BoxFuture<'static, Result<Vec<u8>, BoxError>> {
+///         // The future is `'static`, so it owns what it needs of `self`.
+///         let prefix = Arc::clone(&self.prefix);
+///         Box::pin(async move { Ok([prefix.as_bytes(), call.payload()].concat()) })
+///     }
+/// }
+///
+/// let guest = ScriptedProvider::new_async(|guest, _, _| {
+///     Box::pin(async {
+///         let value = guest.ask_async(b"colour").await?.unwrap_or_default();
+///         guest.respond(&value)
+///     })
+/// });
+/// let store = Store { prefix: "my ".into() };
+/// let host = pollster::block_on(WapcHost::builder(Box::new(guest)).build_async(store))?;
+/// assert_eq!(pollster::block_on(host.call_async("get", ""))?, b"my colour");
+/// # Ok::<(), wapc_host::Error>(())
+/// ```
+///
 /// The future is polled by the task that polls the guest's call. As with
 /// [`HostCallback`](crate::HostCallback), the guest gets the text of an `Err`,
 /// and a panic is resumed in the caller. If the guest's call ends first, by its

@@ -61,9 +61,9 @@ impl<'c> Request<'c> {
 
 /// The place where a response goes, inside `__guest_response`.
 pub(crate) enum Sink<'c> {
-    /// Into the caller's buffer, in place of what is in it.
+    /// The caller's buffer, whose contents are replaced.
     Fill(&'c mut Vec<u8>),
-    /// To a reader.
+    /// A reader.
     Read(&'c mut (dyn FnMut(&[u8]) + Send + 'c)),
 }
 
@@ -124,7 +124,7 @@ impl fmt::Debug for LentRequest {
 /// Dropping one that is still lent aborts the process (argument 2).
 pub(crate) struct Lending<'c> {
     request: AtomicPtr<Request<'static>>,
-    /// Whether a `LentRequest` has the pointer.
+    /// A `LentRequest` has the pointer.
     is_lent: bool,
     borrows: PhantomData<&'c mut Request<'c>>,
 }

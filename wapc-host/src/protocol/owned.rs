@@ -86,7 +86,7 @@ impl OwnedRequest {
 /// Replaces the contents of `buffer`.
 #[inline]
 pub(crate) fn fill(buffer: &mut Vec<u8>, bytes: &[u8]) {
-    // A new buffer is allocated at once, and no larger than it must be.
+    // `to_vec` allocates exactly as much as is needed.
     if buffer.capacity() == 0 {
         *buffer = bytes.to_vec();
     } else {
@@ -106,8 +106,8 @@ impl fmt::Debug for OwnedRequest {
     }
 }
 
-/// The largest buffers for names and payloads that an instance keeps from one
-/// call to the next.
+/// The largest buffers for names and payloads that an instance keeps between
+/// calls.
 const MAX_KEPT_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]

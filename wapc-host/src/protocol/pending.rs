@@ -1,4 +1,4 @@
-//! Host callbacks that await: the answer to a guest as a future.
+//! Host calls of async callbacks: the answer to a guest as a future.
 
 use std::{
     any::Any,
@@ -113,10 +113,11 @@ impl fmt::Debug for HostCallResult {
     }
 }
 
-/// Until when a future may wait, and what wakes it then.
+/// The deadline and the cancel handle of a waiting future, and the registrations
+/// that wake it then.
 #[derive(Default)]
 pub(crate) struct WaitLimits {
-    /// The tick of the clock, or `u64::MAX`.
+    /// The tick of the deadline, or `u64::MAX` for none.
     pub(super) expires: u64,
     pub(super) timeout: Duration,
     pub(super) cancel: Option<CancelHandle>,
@@ -139,7 +140,7 @@ impl WaitLimits {
         Budget::check_against(self.expires, || self.timeout, self.cancel.as_ref())
     }
 
-    /// Sees to it that `context` is woken when [`WaitLimits::check`] begins to
+    /// Registers `context` to be woken when [`WaitLimits::check`] starts to
     /// fail.
     pub(crate) fn wake_at_end(&mut self, context: &Context<'_>) -> Result<(), StopReason> {
         let waker = context.waker();
@@ -153,7 +154,7 @@ impl WaitLimits {
             (None, Some(cancel)) => self.cancel_waker = Some(cancel.wake(waker.clone())),
             (None, None) => {}
         }
-        // It may have ended in between.
+        // The end may have come before the registration.
         self.check()
     }
 }

@@ -57,9 +57,10 @@ pub struct ModuleState {
     limits: Arc<Limits>,
     budget: Budget,
     growth: Growth,
-    /// The request of a blocking call, and that of an async one: at most one of
-    /// them is there.
+    /// The request of a blocking call. At most one of `lent` and `owned` has a
+    /// request.
     lent: LentRequest,
+    /// The request of an async call.
     owned: OwnedRequest,
     responded: bool,
     scratch: CallScratch,
@@ -142,7 +143,7 @@ impl ModuleState {
         &mut self.owned
     }
 
-    /// Whether the guest has set a response.
+    /// Returns `true` if the guest has set a response.
     #[inline]
     pub(crate) const fn has_responded(&self) -> bool {
         self.responded

@@ -1,5 +1,5 @@
-//! What threads may do to each other: swaps beside calls, guests that outlive
-//! their caller, user code at awkward moments.
+//! Races between threads: swaps beside calls, dropped calls, user code at
+//! awkward moments.
 
 use std::{
     future::{pending, poll_fn},

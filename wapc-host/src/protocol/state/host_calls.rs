@@ -1,5 +1,5 @@
-//! `__host_call`: asking the host's callback, awaiting its answer, and the
-//! guest's view of how it ended.
+//! `__host_call`: running the host's callback, or awaiting it, and the result
+//! for the guest.
 
 use std::{
     any::Any,
@@ -24,16 +24,18 @@ use crate::{
 };
 
 impl ModuleState {
-    /// `__host_call`: asks the host callback. Returns 1 if it answered, 0 if
-    /// it failed.
+    /// `__host_call`: runs the host callback. Returns 1 if it has answered, 0 if
+    /// it has failed.
     ///
     /// # Errors
     ///
-    /// [`ProtocolError::OutOfBounds`], [`ProtocolError::NotUtf8`],
-    /// [`LimitError::HostCalls`], [`LimitError::OutboundBytes`];
-    /// [`ProtocolError::CallbackPanicked`] if it did, and
-    /// [`StopReason::TimedOut`] or [`StopReason::Cancelled`] if the callback outlived the
-    /// call's time.
+    /// [`ProtocolError::OutOfBounds`] if a name or the payload is not within
+    /// the memory; [`ProtocolError::NotUtf8`] if a name is not text;
+    /// [`LimitError::HostCalls`] or [`LimitError::OutboundBytes`] if the call
+    /// exceeds a limit; [`ProtocolError::CallbackPanicked`] if the callback has
+    /// panicked; [`StopReason::TimedOut`] or [`StopReason::Cancelled`] if the
+    /// guest's call ended while the callback ran;
+    /// [`ProtocolError::CallbackAwaits`] if the callback is async.
     #[expect(
         clippy::too_many_arguments,
         reason = "waPC's `__host_call` has these eight"
@@ -73,8 +75,8 @@ impl ModuleState {
             memory,
             [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len],
         )?;
-        // The guest's state is not looked at after a panic: the instance is
-        // dropped.
+        // Unwind safety: after a panic the instance is dropped, so its state is
+        // not observed.
         let answer = catch_unwind(AssertUnwindSafe(|| {
             let _guard = ReentrancyGuard::scoped(call.host_id);
             callback
@@ -89,7 +91,7 @@ impl ModuleState {
     ///
     /// # Errors
     ///
-    /// As [`ModuleState::host_call`].
+    /// The same as of [`ModuleState::host_call`].
     pub fn start_host_call(
         &mut self,
         memory: &[u8],
@@ -155,7 +157,7 @@ impl ModuleState {
     ///
     /// # Errors
     ///
-    /// As [`ModuleState::host_call`].
+    /// The same as of [`ModuleState::host_call`].
     pub fn finish_host_call(&mut self, result: HostCallResult) -> Result<i32, StopReason> {
         match result.0 {
             HostCallOutcome::Ended(Ok(response)) => {
@@ -168,14 +170,15 @@ impl ModuleState {
         }
     }
 
-    /// Whether the host's callback is async, so that the engine must link
-    /// [`ModuleState::start_host_call`].
+    /// Returns `true` if the host's callback is async. Then the engine must link
+    /// [`ModuleState::start_host_call`] as `__host_call`.
     #[must_use]
     pub const fn has_async_callback(&self) -> bool {
         matches!(self.callback, Callback::Async(_))
     }
 
-    /// What the callback's answer, or its panic, means for the guest.
+    /// Records the callback's answer, error or panic for the guest, and checks
+    /// the limits.
     #[inline]
     fn conclude_host_call(
         &mut self,
@@ -212,7 +215,7 @@ impl ModuleState {
     }
 }
 
-/// What a guest asks of its host by the eight numbers of `__host_call`.
+/// Reads the names and the payload of a host call from the guest's memory.
 #[inline(always)]
 fn read_host_call<'c>(
     host_id: u64,
@@ -237,7 +240,7 @@ fn read_host_call<'c>(
     Ok(call)
 }
 
-/// One of the three names of a host call.
+/// Reads one of the three names of a host call.
 #[inline]
 fn read_name<'c>(
     last: &'c mut CachedName,

@@ -1,5 +1,5 @@
-//! The functions that the host exports to guests and that only move bytes:
-//! all of waPC's but `__host_call`, and AssemblyScript's `env.abort`.
+//! The host functions that only copy bytes: all of waPC except `__host_call`,
+//! and AssemblyScript's `env.abort`.
 
 use std::str::from_utf8;
 
