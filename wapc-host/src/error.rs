@@ -189,7 +189,7 @@ pub enum Error {
     /// not called, and its instance is kept.
     #[error(
         "the engine cannot suspend its guests for the async call of operation `{operation}`: use \
-         `call`, or for provider-wasmtime its feature `async`"
+         `call`, or a provider that supports async calls"
     )]
     AsyncUnsupported {
         /// The operation that was called.

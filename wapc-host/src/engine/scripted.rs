@@ -32,7 +32,7 @@ use crate::{
     error::{BoxError, EngineError},
     host::WapcHost,
     limits::interruption::Interruption,
-    module::ModuleError,
+    module::{ModuleError, StartFunction},
     protocol::host_call::BoxFuture,
     protocol::pending::HostCallStart,
     protocol::state::ModuleState,
@@ -170,6 +170,17 @@ impl ScriptedGuest {
     pub fn log(&mut self, line: &str) -> Result<(), EngineError> {
         let (ptr, len) = self.write(line.as_bytes())?;
         Ok(self.state.console_log(&self.memory, ptr, len)?)
+    }
+
+    /// Asks whether the guest may go on, as an engine asks for a guest that
+    /// computes. A script that takes long calls it now and then.
+    ///
+    /// # Errors
+    ///
+    /// [`EngineError::Stopped`] if the time of the call is over, or it is
+    /// cancelled.
+    pub fn check(&self) -> Result<(), EngineError> {
+        Ok(self.state.check()?)
     }
 
     /// Returns the number of calls of this instance, the current one included.
@@ -370,17 +381,24 @@ impl WebAssemblyEngineProvider for ScriptedProvider {
             calls: 0,
             script: self.script.clone(),
         };
-        (self.start)(&mut guest)?;
+        let started = (self.start)(&mut guest);
+        StartFunction::Wapc.outcome(started)?;
         Ok(Box::new(guest))
     }
 
     fn replace(&self, module: &[u8]) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
         match module {
             b"echo" => Ok(Box::new(Self::echo())),
-            _ => Err(ModuleError::Empty.into()),
+            b"" => Err(ModuleError::Empty.into()),
+            other => Err(ModuleError::NotWasm {
+                start: other.iter().take(8).copied().collect(),
+            }
+            .into()),
         }
     }
 
+    /// By time, as far as scripts ask: in each host function and by
+    /// [`ScriptedGuest::check`]. Fuel limits are accepted, and nothing is counted.
     fn interruption(&self) -> Interruption {
         Interruption::TimeAndFuel
     }

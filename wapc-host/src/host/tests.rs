@@ -25,7 +25,7 @@ use crate::{
         GuestInstance,
         scripted::{ScriptedProvider, answer},
     },
-    error::{EngineError, ProtocolError, StartFunction, StopReason, Trap, TrapCode},
+    error::{EngineError, ProtocolError, StopReason, Trap, TrapCode},
     sync::Mutex,
 };
 use crate::{
@@ -295,9 +295,7 @@ fn start_functions_may_ask_the_host_but_there_is_no_call_to_answer() {
 #[test]
 fn a_start_function_that_fails_says_so_and_a_panic_goes_on_in_the_caller() {
     let mut provider = ScriptedProvider::echo();
-    provider = provider.with_start(|_| {
-        StartFunction::Wapc.outcome(Err(Trap::new(TrapCode::Unreachable, vec![]).into()))
-    });
+    provider = provider.with_start(|_| Err(Trap::new(TrapCode::Unreachable, vec![]).into()));
     let error = WapcHost::new(Box::new(provider.clone()), answer).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap();
     assert_eq!(cause.to_string(), "the guest failed in `wapc_init`");

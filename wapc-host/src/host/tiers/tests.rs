@@ -319,7 +319,7 @@ fn an_optimized_tier_that_makes_no_instances_leaves_the_baseline() {
     assert!(
         is_baseline_only(&tier, |why| matches!(
             why,
-            Error::Init(EngineError::Other(_))
+            Error::Init(EngineError::Start { .. })
         )),
         "{tier:?}"
     );
