@@ -10,7 +10,11 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use wapc_host::{BoxError, HostCall, HostCallback, ModuleState, WapcHost, WebAssemblyEngineProvider, engine::{GuestInstance, GuestReturn}, error::EngineError};
+use wapc_host::{
+    BoxError, HostCall, HostCallback, ModuleState, WapcHost, WebAssemblyEngineProvider,
+    engine::{GuestInstance, GuestReturn},
+    error::EngineError,
+};
 
 /// A guest that echoes, with a host call for the operation `ask`.
 struct Guest {
