@@ -134,7 +134,6 @@ fn drop_many(engine: &Engine, calls: u64) -> Result<u64, BoxError> {
     drop_polled(&host, calls / 2)?;
     runtime.block_on(drop_tasks(&host, calls - calls / 2));
     let took = start.elapsed();
-    // A guest on a thread of its own ends a moment later.
     let patience = Instant::now() + PATIENCE;
     let tasks = || u64::try_from(runtime.metrics().num_alive_tasks()).unwrap_or(u64::MAX);
     let live = |host: &WapcHost| u64::try_from(host.stats().live).unwrap_or(u64::MAX);
