@@ -137,7 +137,7 @@ pub(crate) mod preview1 {
 
 pub(crate) mod unstable {
     // These have the same signature and meaning in both versions.
-    pub(crate) use super::preview1::{
+    pub(crate) use crate::guarded::preview1::{
         args_get, environ_get, fd_pread, fd_pwrite, fd_read, fd_write, proc_exit, proc_raise,
         random_get, sock_recv, sock_send, sock_shutdown,
     };
