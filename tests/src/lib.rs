@@ -22,6 +22,8 @@ mod documents {
     struct Migrating;
     #[doc = include_str!("../../docs/swapping.md")]
     struct Swapping;
+    #[doc = include_str!("../../docs/third-engine.md")]
+    struct ThirdEngine;
     #[doc = include_str!("../../docs/wasi.md")]
     struct Wasi;
 }
@@ -38,6 +40,7 @@ use std::{fmt, future::poll_fn, mem, task::Poll, time::Duration};
 
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::{Pooling, WasmtimeEngineProvider};
+use toy_engine::ToyEngineProvider;
 use wapc_host::{
     BoxError, Interruption, Limits, ModuleLimits, WapcHost, WasiSettings,
     WebAssemblyEngineProvider, error::ModuleError,
@@ -51,6 +54,10 @@ const WITHOUT_BACKTRACES: &[Capability] = &[
     Capability::Fuel,
     Capability::Async,
 ];
+
+/// The example of a third engine interprets [`BASIC_GUESTS`], with every limit on a
+/// call.
+const SMALL: &[Capability] = &[Capability::Time, Capability::Fuel];
 
 /// All engines.
 pub const ENGINES: &[Engine] = &[
@@ -80,6 +87,14 @@ pub const ENGINES: &[Engine] = &[
             ))
         },
     ),
+    Engine::new("toy", SMALL, |module, _, interruption, limits| {
+        let mut settings = toy_engine::Settings::default();
+        settings.interruption = interruption;
+        settings.module_limits = limits;
+        Ok(Box::new(ToyEngineProvider::with_settings(
+            module, settings,
+        )?))
+    }),
 ];
 
 /// Engines with settings that guests cannot observe. They run the same cases.
