@@ -1,6 +1,8 @@
 //! The toy engine under the host: a guest that works, and guests that misbehave.
 
-use guest_fixtures::wat;
+use std::time::Duration;
+
+use guest_fixtures::{WASM, WAT, wat};
 use toy_engine::{Settings, ToyEngineProvider};
 use wapc_host::{
     Error, Interruption, Limits, WapcHost,
@@ -160,6 +162,36 @@ fn memory_grows_up_to_the_limit_of_the_host() {
     let host = limited(2 << 16).expect("a host");
     // The first growth expects one page before it.
     assert_eq!(host.call("any", b"").expect("an answer"), [2]);
+}
+
+#[test]
+fn no_guest_of_the_fixtures_panics_the_engine_or_goes_on_for_ever() {
+    let short = Duration::from_millis(50);
+    let limits = Limits::default()
+        .max_memory_bytes(16 << 20)
+        .timeout(short)
+        .start_timeout(short);
+    let texts = WAT.iter().map(|(name, text)| (*name, text.as_bytes()));
+    let (mut answered, mut refused) = (0, 0);
+    for (name, module) in texts.chain(WASM.iter().copied()) {
+        let host = match ToyEngineProvider::new(module) {
+            Ok(provider) => WapcHost::builder(Box::new(provider))
+                .limits(limits.clone())
+                .build(|_, _, _, _, payload| Ok(payload.to_vec())),
+            Err(error) => Err(Error::Init(error.into())),
+        };
+        let Ok(host) = host else {
+            refused += 1;
+            continue;
+        };
+        drop(host.call("bad", b"payload"));
+        if name.starts_with("hostile/") {
+            let good = host.call("good", b"");
+            assert!(good.is_ok(), "{name}: {good:?}");
+        }
+        answered += 1;
+    }
+    assert!(answered > 100 && refused > 100, "{answered}, {refused}");
 }
 
 #[test]
