@@ -3,10 +3,11 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{
-    BoxError, HostCall, HostCallback, OwnedHostCall, WapcHost, WebAssemblyEngineProvider,
+    BoxError, HostCall, HostCallback, OwnedHostCall, Payload, WapcHost, WebAssemblyEngineProvider,
 };
 
 use super::conversation::read;
@@ -181,6 +182,18 @@ impl Provider {
     }
 }
 
+/// A shared copy of a large payload: an async call owns what it sends, and copies
+/// what is only borrowed.
+fn shared(payload: &[u8]) -> Option<Bytes> {
+    const LARGE: usize = 16 * 1024;
+    (payload.len() > LARGE).then(|| Bytes::copy_from_slice(payload))
+}
+
+/// The form in which a caller who cares would send `payload`.
+fn sent<'p>(payload: &'p [u8], shared: Option<&'p Bytes>) -> Payload<'p> {
+    shared.map_or_else(|| payload.into(), Payload::from)
+}
+
 fn answer_with_payload(
     _: u64,
     _: &str,
@@ -233,7 +246,7 @@ impl Subject for Ours {
             Action::Call => maker(move || {
                 let host = provider.host(form)?;
                 task.check(&match form {
-                    Form::Awaiting => awaited(host.call_async(OPERATION, &task.payload))?,
+                    Form::Awaiting => awaited(host.call_async(OPERATION, &*task.payload))?,
                     _ => host.call(OPERATION, &task.payload)?,
                 })?;
                 let mut buffer = Vec::new();
@@ -262,14 +275,18 @@ impl Subject for Ours {
                     Form::AsyncHold => {
                         // Leaked on purpose, until the process ends.
                         let mut held = awaited(Box::leak(Box::new(host)).check_out_async())?;
+                        let shared = shared(&task.payload);
                         repeat_awaited(&task, async move |operation, payload| {
+                            let payload = sent(payload, shared.as_ref());
                             held.call_into_async(operation, payload, &mut buffer)
                                 .await?;
                             Ok(buffer.len())
                         })
                     }
                     Form::Async | Form::Awaiting => {
+                        let shared = shared(&task.payload);
                         repeat_awaited(&task, async move |operation, payload| {
+                            let payload = sent(payload, shared.as_ref());
                             Ok(host.call_async(operation, payload).await?.len())
                         })
                     }
