@@ -5,9 +5,12 @@
 //! next [`Action`], which either driver carries out: [`drive`] on the caller's
 //! thread, [`drive_async`] in a future.
 
-use std::{future::poll_fn, mem, ops::ControlFlow, task::Poll};
+use std::ops::ControlFlow;
 
-use wapc_host::{engine::GuestReturn, error::EngineError};
+use wapc_host::{
+    engine::{GuestReturn, pause},
+    error::EngineError,
+};
 use wasmi::{
     Error, Store, TypedFunc, TypedResumableCall, TypedResumableCallHostTrap,
     TypedResumableCallOutOfFuel, Val, WasmParams, WasmResults,
@@ -99,7 +102,8 @@ pub(crate) async fn drive_async<R: WasmResults>(
             Action::Finish(outcome) => return outcome,
             Action::Resume(paused) => {
                 if store.data_mut().state.should_yield() {
-                    yield_now().await;
+                    pause().await;
+                    store.data_mut().state.resume_after_pause();
                 }
                 Event::new(paused.resume(&mut *store))
             }
@@ -116,19 +120,6 @@ pub(crate) async fn drive_async<R: WasmResults>(
         };
         action = decide(store, meter, event);
     }
-}
-
-/// Yields to the executor once.
-async fn yield_now() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// Decides how a guest function continues after `event`. Settles its fuel if it

@@ -1,5 +1,7 @@
 //! Epochs and fuel: the interruption of guests by time and by a budget.
 
+#[cfg(feature = "async")]
+use wapc_host::engine::pause;
 use wapc_host::{Interruption, error::EngineError};
 use wasmtime::{Error, Store, UpdateDeadline};
 
@@ -29,7 +31,7 @@ impl Meter {
                 state.check()?;
                 #[cfg(feature = "async")]
                 if state.should_yield() {
-                    return Ok(UpdateDeadline::Yield(1));
+                    return Ok(UpdateDeadline::YieldCustom(1, Box::pin(pause())));
                 }
                 Ok(UpdateDeadline::Continue(1))
             });

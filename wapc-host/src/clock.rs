@@ -5,13 +5,17 @@
 //! reading the count is one atomic load. Observers are called at each tick, for
 //! engines that interrupt guests by epochs. The thread sleeps while no timed
 //! call runs. The count does not advance then, so it is not a time of day.
+//!
+//! The clock's thread runs no foreign code but observers: wakers and the upkeep
+//! of hosts are errands of other threads. After a `fork` the child has none of
+//! these threads, notices it, and starts its own.
 
 use std::{
     collections::BTreeMap,
     io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Weak,
+        Arc, LazyLock, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::Waker,
@@ -21,22 +25,27 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
+use crate::errands::{Errand, Errands, drop_quietly};
+
 /// The length of a tick.
 pub const TICK: Duration = Duration::from_millis(2);
 
 /// Calls `observer` at each tick from now on, on the clock's thread, until it
-/// returns `false` or panics.
+/// returns `false` or panics. It must return at once.
 ///
 /// The clock ticks while any host of the process runs a timed call: one with a
 /// timeout, a deadline or a cancel handle, or an async one.
-pub fn observe(observer: impl FnMut() -> bool + Send + 'static) {
-    CLOCK.registry.lock().observers.push(Box::new(observer));
+pub fn observe(observer: impl Fn() -> bool + Send + Sync + 'static) {
+    // A child that cannot have a clock runs no timed calls.
+    if let Ok(clock) = Clock::of_process() {
+        clock.registry.lock().observers.push(Arc::new(observer));
+    }
 }
 
 /// Returns the number of ticks up to now.
 #[inline]
 pub(crate) fn now() -> u64 {
-    CLOCK.ticks.load(Ordering::Relaxed)
+    TICKS.load(Ordering::Relaxed)
 }
 
 /// Converts a duration to ticks, rounded up.
@@ -55,36 +64,52 @@ pub(crate) fn duration_of(ticks: u64) -> Duration {
 ///
 /// # Errors
 ///
-/// The operating system's error, if it cannot start the thread.
+/// The operating system's error, if it cannot start the thread; or an error of
+/// this process, if it was forked in the moment in which the clock could not be
+/// taken along.
 #[inline]
 pub(crate) fn wake() -> io::Result<()> {
-    match CLOCK.awake.load(Ordering::SeqCst) {
+    match AWAKE.load(Ordering::SeqCst) {
         // In a model no time passes, and its threads are not those of the system.
         _ if cfg!(shuttle) => Ok(()),
-        true => Ok(()),
-        false => CLOCK.start(),
+        true if !FIRST.is_of_parent() => Ok(()),
+        awake => Clock::of_process()?.start_unless(awake),
     }
 }
 
 /// A client of the clock: the clock ticks while a timed call of it runs, and
-/// calls its periodic maintenance.
+/// has its periodic maintenance done.
 pub(crate) trait ClockClient: Send + Sync {
     /// Returns `true` while a timed call is running.
     fn running(&self) -> bool;
 
-    /// Periodic maintenance, about every [`MAINTENANCE_INTERVAL`]. Returns
-    /// `false` when there is none left to do, so that the clock may sleep.
+    /// Periodic maintenance, about every [`MAINTENANCE_INTERVAL`], as an errand.
+    /// Returns `false` when there is none left to do, so that the clock may
+    /// sleep.
     fn maintain(&self) -> bool;
 }
 
 /// Registers a client until its owner drops it.
 pub(crate) fn register(client: Weak<dyn ClockClient>) {
-    let mut registry = CLOCK.registry.lock();
+    // A child that cannot have a clock runs no timed calls.
+    let Ok(clock) = Clock::of_process() else {
+        return;
+    };
+    let mut registry = clock.registry.lock();
     if registry.clients.len() >= registry.sweep_at {
         registry.clients.retain(|client| client.strong_count() > 0);
         registry.sweep_at = 2 * registry.clients.len().max(16);
     }
     registry.clients.push(client);
+}
+
+/// Returns this process's threads for work that may run foreign code.
+///
+/// # Errors
+///
+/// The same as of [`wake`] in a forked process.
+pub(crate) fn errands() -> io::Result<&'static Errands> {
+    Ok(&Clock::of_process()?.errands)
 }
 
 /// A registration of a waker for a tick, until it is dropped.
@@ -95,16 +120,22 @@ pub(crate) struct Alarm {
 impl Alarm {
     /// Registers `waker` for `tick`. The clock must be awake until then.
     pub(crate) fn set(tick: u64, waker: Waker) -> Self {
-        let mut alarms = CLOCK.alarms.lock();
-        let number = alarms.next;
+        let Ok(clock) = Clock::of_process() else {
+            return Self { at: (tick, 0) };
+        };
+        let mut alarms = clock.alarms.lock();
         alarms.next += 1;
-        alarms.wakers.insert((tick, number), waker);
-        Self { at: (tick, number) }
+        let at = (tick, alarms.next);
+        alarms.wakers.insert(at, waker);
+        Self { at }
     }
 
     /// Replaces the waker, unless the tick has passed.
     pub(crate) fn set_waker(&self, waker: &Waker) {
-        let mut alarms = CLOCK.alarms.lock();
+        let Ok(clock) = Clock::of_process() else {
+            return;
+        };
+        let mut alarms = clock.alarms.lock();
         let replaced = match alarms.wakers.get_mut(&self.at) {
             Some(old) if !old.will_wake(waker) => Some(mem::replace(old, waker.clone())),
             _ => None,
@@ -118,80 +149,151 @@ impl Alarm {
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        let waker = CLOCK.alarms.lock().wakers.remove(&self.at);
-        drop(waker);
+        if let Ok(clock) = Clock::of_process() {
+            let waker = clock.alarms.lock().wakers.remove(&self.at);
+            drop(waker);
+        }
     }
 }
 
 /// Wakers by tick, and by number where ticks are the same.
+#[derive(Default)]
 struct Alarms {
     next: u64,
     wakers: BTreeMap<(u64, u64), Waker>,
 }
 
-/// The interval at which the clock calls [`ClockClient::maintain`].
+/// The interval at which the clock has [`ClockClient::maintain`] called.
 pub(crate) const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The time without timed calls after which the clock stops.
 const IDLE_GRACE: Duration = Duration::from_millis(100);
 
-static CLOCK: Clock = Clock {
-    ticks: AtomicU64::new(0),
-    awake: AtomicBool::new(false),
-    registry: Mutex::new(Registry {
-        started: false,
-        observers: Vec::new(),
-        clients: Vec::new(),
-        sweep_at: 16,
-    }),
-    alarms: Mutex::new(Alarms {
-        next: 0,
-        wakers: BTreeMap::new(),
-    }),
-    called: Condvar::new(),
-};
+/// The count goes on in a forked process.
+static TICKS: AtomicU64 = AtomicU64::new(0);
 
+/// The clock of this process, or of the one that has forked it, is ticking.
+static AWAKE: AtomicBool = AtomicBool::new(false);
+
+/// The clock of the first process that has called a guest.
+static FIRST: LazyLock<Clock> = LazyLock::new(|| Clock::new(Registry::default()));
+
+/// The clock of one process.
 struct Clock {
-    ticks: AtomicU64,
-    awake: AtomicBool,
+    fork_guard: Option<fork::Guard>,
+    /// The clock of the process that was forked from this clock's.
+    of_child: OnceLock<Option<Box<Self>>>,
     registry: Mutex<Registry>,
+    /// The thread runs. Written under the lock of `registry`.
+    started: AtomicBool,
     alarms: Mutex<Alarms>,
     called: Condvar,
+    errands: Errands,
+    /// The maintenance of the clients is under way or due.
+    maintaining: AtomicBool,
+    /// The last maintenance has left something to do.
+    maintain_again: AtomicBool,
 }
 
+/// Whether this process was forked from the one in which a guard was made.
+mod fork {
+    #[cfg(not(any(miri, shuttle)))]
+    pub(super) use forkguard::Guard;
+    /// Miri and the model know no `fork`.
+    #[cfg(any(miri, shuttle))]
+    pub(super) use forkguard::noop::Guard;
+}
+
+#[derive(Default)]
 struct Registry {
-    started: bool,
-    observers: Vec<Box<dyn FnMut() -> bool + Send>>,
+    observers: Vec<Arc<dyn Fn() -> bool + Send + Sync>>,
     clients: Vec<Weak<dyn ClockClient>>,
     /// The length of `clients` at which dropped ones are removed.
     sweep_at: usize,
 }
 
 impl Clock {
+    fn new(registry: Registry) -> Self {
+        Self {
+            fork_guard: fork::Guard::try_new().ok(),
+            of_child: OnceLock::new(),
+            registry: Mutex::new(registry),
+            started: AtomicBool::new(false),
+            alarms: Mutex::default(),
+            called: Condvar::new(),
+            errands: Errands::new(),
+            maintaining: AtomicBool::new(false),
+            maintain_again: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns the clock of this process.
+    ///
+    /// # Errors
+    ///
+    /// The process was forked in a moment in which a thread of its parent was
+    /// changing the list of hosts, and cannot have it.
+    fn of_process() -> io::Result<&'static Self> {
+        let mut clock: &'static Self = &FIRST;
+        while clock.is_of_parent() {
+            let of_child = clock.of_child.get_or_init(|| clock.inherit().map(Box::new));
+            clock = of_child.as_deref().ok_or_else(|| {
+                io::Error::other(
+                    "this process was forked in the middle of a change of its list of hosts: \
+                     fork before the first host is made, or while no other thread makes one",
+                )
+            })?;
+        }
+        Ok(clock)
+    }
+
+    /// Returns `true` in a process that was forked from this clock's.
+    #[inline]
+    fn is_of_parent(&self) -> bool {
+        let mut guard = self.fork_guard.clone();
+        guard.as_mut().is_some_and(fork::Guard::detected_fork)
+    }
+
+    /// Returns a clock for a forked process, with the hosts and engines of its
+    /// parent. `None` if a thread that the child does not have holds the lock.
+    fn inherit(&self) -> Option<Self> {
+        let registry = self.registry.try_lock()?;
+        Some(Self::new(Registry {
+            observers: registry.observers.clone(),
+            clients: registry.clients.clone(),
+            sweep_at: registry.sweep_at,
+        }))
+    }
+
+    /// Starts the clock, unless it is `awake` in this process and not only in
+    /// its parent.
     #[cold]
-    fn start(&'static self) -> io::Result<()> {
-        let mut registry = self.registry.lock();
-        if !registry.started {
+    fn start_unless(&'static self, awake: bool) -> io::Result<()> {
+        if awake && self.started.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _registry = self.registry.lock();
+        if !self.started.load(Ordering::Relaxed) {
             thread::Builder::new()
                 .name("wapc-clock".to_owned())
                 .spawn(|| self.run())?;
-            registry.started = true;
+            self.started.store(true, Ordering::Release);
         }
-        self.awake.store(true, Ordering::SeqCst);
+        AWAKE.store(true, Ordering::SeqCst);
         self.called.notify_one();
         Ok(())
     }
 
-    fn run(&self) {
+    fn run(&'static self) {
         let mut maintained = Instant::now();
         loop {
             self.tick_while_anyone_runs(&mut maintained);
             let mut registry = self.registry.lock();
-            while !self.awake.load(Ordering::SeqCst) {
+            while !AWAKE.load(Ordering::SeqCst) {
                 drop(registry);
                 let again = self.maintain(&mut maintained);
                 registry = self.registry.lock();
-                if self.awake.load(Ordering::SeqCst) {
+                if AWAKE.load(Ordering::SeqCst) {
                     break;
                 }
                 if again {
@@ -203,7 +305,7 @@ impl Clock {
         }
     }
 
-    fn tick_while_anyone_runs(&self, maintained: &mut Instant) {
+    fn tick_while_anyone_runs(&'static self, maintained: &mut Instant) {
         let mut last = Instant::now();
         let mut quiet = Duration::ZERO;
         loop {
@@ -212,14 +314,10 @@ impl Clock {
             let ticks = elapsed.as_nanos() / TICK.as_nanos();
             let ticks = u32::try_from(ticks).unwrap_or(u32::MAX);
             last += TICK * ticks;
-            self.ticks.fetch_add(ticks.into(), Ordering::Relaxed);
-            let mut observers = mem::take(&mut self.registry.lock().observers);
-            observers.retain_mut(|observer| catching(observer).unwrap_or(false));
-            let mut registry = self.registry.lock();
-            observers.append(&mut registry.observers);
-            registry.observers = observers;
-            drop(registry);
+            TICKS.fetch_add(ticks.into(), Ordering::Relaxed);
+            self.call_observers();
             self.sound_alarms();
+            self.errands.relieve();
 
             self.maintain(maintained);
             quiet += elapsed;
@@ -233,59 +331,94 @@ impl Clock {
                 // buffer when we look for it, so look again after a pause that
                 // is a thousand times longer than a store takes to become
                 // visible.
-                self.awake.store(false, Ordering::SeqCst);
+                AWAKE.store(false, Ordering::SeqCst);
                 thread::sleep(TICK);
                 if !self.anyone_running() {
                     return;
                 }
-                self.awake.store(true, Ordering::SeqCst);
+                AWAKE.store(true, Ordering::SeqCst);
                 last = Instant::now();
             }
         }
     }
 
-    fn sound_alarms(&self) {
+    /// Calls the observers, which stay in the registry meanwhile: a forked
+    /// process finds them there.
+    fn call_observers(&self) {
+        let observers = self.registry.lock().observers.clone();
+        for observer in observers {
+            if !catching(|| observer()).unwrap_or(false) {
+                let mut registry = self.registry.lock();
+                registry
+                    .observers
+                    .retain(|other| !Arc::ptr_eq(other, &observer));
+            }
+        }
+    }
+
+    fn sound_alarms(&'static self) {
         let due = {
             let mut alarms = self.alarms.lock();
             let later = alarms.wakers.split_off(&(now() + 1, 0));
             mem::replace(&mut alarms.wakers, later)
         };
+        let now = Instant::now();
         for waker in due.into_values() {
-            catching(|| waker.wake());
+            self.do_elsewhere(now, Errand::Wake(waker));
         }
     }
 
-    fn anyone_running(&self) -> bool {
-        let clients = self.registry.lock().clients.clone();
-        clients
-            .iter()
-            .any(|client| with_client(client, |client| client.running()))
+    /// Leaves an errand. Without a thread for it, it is run here.
+    fn do_elsewhere(&'static self, time: Instant, errand: Errand) {
+        if let Err((errand, _)) = self.errands.leave(time, errand) {
+            errand.run();
+        }
     }
 
-    /// Calls `maintain` of all clients once per [`MAINTENANCE_INTERVAL`].
-    /// Returns `true` if any client needs more.
-    fn maintain(&self, maintained: &mut Instant) -> bool {
+    fn clients(&self) -> Vec<Arc<dyn ClockClient>> {
+        let registry = self.registry.lock();
+        registry.clients.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn anyone_running(&'static self) -> bool {
+        let clients = self.clients();
+        let running = clients
+            .iter()
+            .any(|client| catching(|| client.running()).unwrap_or(false));
+        // One of these may be the last reference to a host: its user's callback
+        // is dropped elsewhere.
+        self.do_elsewhere(Instant::now(), Errand::Run(Box::new(move || drop(clients))));
+        running
+    }
+
+    /// Has `maintain` of all clients called once per [`MAINTENANCE_INTERVAL`],
+    /// elsewhere. Returns `true` if any client needs more.
+    fn maintain(&'static self, maintained: &mut Instant) -> bool {
         if maintained.elapsed() < MAINTENANCE_INTERVAL {
             return true;
         }
-        *maintained = Instant::now();
-        let clients = self.registry.lock().clients.clone();
-        clients.iter().fold(false, |again, client| {
-            with_client(client, |client| client.maintain()) | again
-        })
+        // A client that is stuck does not pile up errands.
+        if !self.maintaining.swap(true, Ordering::AcqRel) {
+            *maintained = Instant::now();
+            let work = || {
+                let again = self.clients().iter().fold(false, |again, client| {
+                    catching(|| client.maintain()).unwrap_or(false) | again
+                });
+                self.maintain_again.store(again, Ordering::Release);
+                self.maintaining.store(false, Ordering::Release);
+            };
+            self.do_elsewhere(Instant::now(), Errand::Run(Box::new(work)));
+        }
+        self.maintaining.load(Ordering::Acquire) || self.maintain_again.load(Ordering::Acquire)
     }
-}
-
-/// Calls `ask` with `client`, if it still exists. The client is dropped here if
-/// its owner drops it during the call.
-fn with_client(client: &Weak<dyn ClockClient>, ask: fn(&dyn ClockClient) -> bool) -> bool {
-    catching(|| client.upgrade().is_some_and(|client| ask(&*client))).unwrap_or(false)
 }
 
 /// Runs code that may call user code, and catches its panic: without the
 /// clock's thread, no deadline in the process would be enforced.
 fn catching<T>(work: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(work)).ok()
+    catch_unwind(AssertUnwindSafe(work))
+        .map_err(drop_quietly)
+        .ok()
 }
 
 #[cfg(test)]

@@ -173,6 +173,7 @@
 mod block_on;
 mod clock;
 pub mod engine;
+mod errands;
 pub mod error;
 mod host;
 mod limits;
@@ -183,6 +184,7 @@ mod pool;
 mod protocol;
 mod swap;
 mod sync;
+mod timer;
 pub mod wasi;
 
 pub use engine::provider::WebAssemblyEngineProvider;

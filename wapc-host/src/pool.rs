@@ -69,9 +69,9 @@ impl Pool {
     ) -> Result<Option<SlotGuard<'_>>, E> {
         let began = Instant::now();
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let waiter = self.join(&waker);
+        let mut waiter = self.join(&waker);
         loop {
-            if let Some(guard) = self.try_take_as(&waiter, &waker, SPINS) {
+            if let Ok(guard) = self.try_take_as(&mut waiter, &waker, SPINS) {
                 return Ok(Some(guard));
             }
             give_up()?;
@@ -84,26 +84,32 @@ impl Pool {
     }
 
     /// Takes a slot if `waiter` is first in the queue and a scan of at most
-    /// `tries` finds a free one. Otherwise `waker` is woken when to try again.
+    /// `tries` finds a free one.
+    ///
+    /// # Errors
+    ///
+    /// The number of waiters before this one. `waker` is woken when to try
+    /// again.
     pub(crate) fn try_take_as(
         &self,
-        waiter: &Waiter<'_>,
+        waiter: &mut Waiter<'_>,
         waker: &Waker,
         tries: usize,
-    ) -> Option<SlotGuard<'_>> {
-        if !waiter.register(waker) {
-            return None;
+    ) -> Result<SlotGuard<'_>, usize> {
+        let before = waiter.register(waker);
+        if before > 0 {
+            return Err(before);
         }
         // Spin first: most calls end before a thread could sleep and be woken.
         for _ in 0..tries {
             if let Some(guard) = self.scan() {
                 self.queue.allow_barging();
-                return Some(guard);
+                return Ok(guard);
             }
             self.queue.forbid_barging();
             hint::spin_loop();
         }
-        None
+        Err(0)
     }
 
     /// Takes a free slot: first this thread's usual one, whose cache lines it is
@@ -158,10 +164,10 @@ impl Pool {
     }
 }
 
-/// The interval at which waiting threads and the first waiter scan without being
+/// The interval at which waiting threads and the first waiters scan without being
 /// woken. The release of a slot wakes the first waiter. The timed scan is for
-/// cancellation, and for processors that may reorder the release after the
-/// check for waiters.
+/// cancellation, for processors that may reorder the release after the check for
+/// waiters, and for waiters behind one that is not polled.
 pub(crate) const RESCAN: Duration = Duration::from_millis(5);
 
 /// The number of scans of the first waiter before it sleeps: some microseconds.
@@ -219,13 +225,72 @@ mod tests {
             let pool = Arc::new(Pool::new(1));
             let waker = || Waker::from(Arc::new(Busy(Arc::clone(&pool))));
             let guard = pool.try_take().unwrap();
-            let waiter = pool.join(&waker());
-            assert!(pool.try_take_as(&waiter, &waker(), 1).is_none());
+            let mut waiter = pool.join(&waker());
+            assert!(pool.try_take_as(&mut waiter, &waker(), 1).is_err());
             drop(guard);
-            assert!(pool.try_take_as(&waiter, &waker(), 1).is_some());
+            assert!(pool.try_take_as(&mut waiter, &waker(), 1).is_ok());
             drop(waiter);
             tell.send(()).unwrap();
         });
         told.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+
+    /// A waker that tells how often it was woken.
+    #[derive(Default)]
+    struct Counted(std::sync::atomic::AtomicUsize);
+
+    impl Wake for Counted {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    #[cfg_attr(any(miri, shuttle), ignore = "waits for real time")]
+    fn a_waiter_that_does_not_come_is_passed_over() {
+        let pool = Pool::new(1);
+        let guard = pool.try_take().unwrap();
+        let forgotten = pool.join(Waker::noop());
+        let also_forgotten = pool.join(Waker::noop());
+        let counted = Arc::new(Counted::default());
+        let waker = Waker::from(Arc::clone(&counted));
+        let mut second = pool.join(&waker);
+        std::mem::forget((forgotten, also_forgotten));
+
+        // The release wakes the first one, who does not come.
+        drop(guard);
+        let taken = loop {
+            match pool.try_take_as(&mut second, &waker, 1) {
+                Ok(guard) => break guard,
+                Err(before) => assert!(before <= 2),
+            }
+            thread::yield_now();
+        };
+        drop(second);
+        assert_eq!(pool.waiting(), 0);
+        drop(taken);
+        assert!(pool.try_take().is_some());
+    }
+
+    #[test]
+    #[cfg_attr(any(miri, shuttle), ignore = "waits for real time")]
+    fn a_waiter_that_comes_late_joins_again() {
+        let pool = Pool::new(1);
+        let guard = pool.try_take().unwrap();
+        let mut late = pool.join(Waker::noop());
+        let mut punctual = pool.join(Waker::noop());
+        drop(guard);
+        let guard = loop {
+            if let Ok(guard) = pool.try_take_as(&mut punctual, Waker::noop(), 1) {
+                break guard;
+            }
+            thread::yield_now();
+        };
+        drop(punctual);
+        assert_eq!(pool.waiting(), 0);
+        assert!(pool.try_take_as(&mut late, Waker::noop(), 1).is_err());
+        assert_eq!(pool.waiting(), 1);
+        drop(guard);
+        assert!(pool.try_take_as(&mut late, Waker::noop(), 1).is_ok());
     }
 }

@@ -56,13 +56,17 @@ impl HostShared {
         poll_fn(move |context| {
             let waker = context.waker();
             let waiter = waiter.get_or_insert_with(|| self.pool.join(waker));
-            if let Some(guard) = self.pool.try_take_as(waiter, waker, 1) {
-                return Poll::Ready(Ok(guard));
-            }
-            _rescan = waiter.is_first().then(|| {
-                let tick = clock::now().saturating_add(clock::ticks_in(RESCAN));
-                Alarm::set(tick, waker.clone())
-            });
+            let before = match self.pool.try_take_as(waiter, waker, 1) {
+                Ok(guard) => return Poll::Ready(Ok(guard)),
+                Err(before) => before,
+            };
+            // The further back, the less often, so that many waiters cost no more than a few.
+            let rescan = RESCAN.saturating_mul(u32::try_from(before).map_or(u32::MAX, |n| n + 1));
+            let ticks = clock::ticks_in(rescan.min(MAX_RESCAN));
+            _rescan = Some(Alarm::set(
+                clock::now().saturating_add(ticks),
+                waker.clone(),
+            ));
             match limits.check().and_then(|()| limits.wake_at_end(context)) {
                 Ok(()) => Poll::Pending,
                 Err(_) => Poll::Ready(Err(deadline.error(operation))),
@@ -83,6 +87,9 @@ impl HostShared {
         Ok(())
     }
 }
+
+/// The longest interval at which an async waiter looks by itself.
+const MAX_RESCAN: Duration = Duration::from_millis(250);
 
 /// The time at which a caller stops waiting: at the host's wait limit or at the
 /// call's own deadline, whichever is first.

@@ -193,6 +193,10 @@ impl Budget {
         due
     }
 
+    pub(super) fn resume_after_pause(&mut self) {
+        self.last_yield = clock::now();
+    }
+
     /// Sets the ticks after which the guest yields.
     pub(super) fn set_yield_ticks(&mut self, yield_ticks: NonZeroU64) {
         self.yield_ticks = Some(yield_ticks);

@@ -133,12 +133,20 @@ impl ModuleState {
         self.scratch.values().refused.as_ref()
     }
 
-    /// Returns `true` if the guest should yield to other tasks now. An engine
-    /// calls this every few milliseconds; the result is `true` once per
+    /// Returns `true` if the guest should yield to other tasks now, by awaiting a
+    /// [`pause`](crate::engine::pause). An engine calls this every few
+    /// milliseconds; the result is `true` once per
     /// [`yield_interval`](crate::HostBuilder::yield_interval) of an async call.
     #[must_use]
     pub fn should_yield(&mut self) -> bool {
         self.budget.should_yield()
+    }
+
+    /// Begins the guest's next turn after a [`pause`](crate::engine::pause). An
+    /// engine that asks [`ModuleState::should_yield`] more often than every 2 ms
+    /// calls this, since the pause may have been long.
+    pub fn resume_after_pause(&mut self) {
+        self.budget.resume_after_pause();
     }
 
     /// Sets the ticks after which the guest's start functions yield.
