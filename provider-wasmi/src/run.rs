@@ -7,10 +7,7 @@
 
 use std::ops::ControlFlow;
 
-use wapc_host::{
-    engine::{GuestReturn, pause},
-    error::EngineError,
-};
+use wapc_host::{engine::GuestReturn, error::EngineError};
 use wasmi::{
     Error, Store, TypedFunc, TypedResumableCall, TypedResumableCallHostTrap,
     TypedResumableCallOutOfFuel, Val, WasmParams, WasmResults,
@@ -101,9 +98,8 @@ pub(crate) async fn drive_async<R: WasmResults>(
         let event = match action {
             Action::Finish(outcome) => return outcome,
             Action::Resume(paused) => {
-                if store.data_mut().state.should_yield() {
-                    pause().await;
-                    store.data_mut().state.resume_after_pause();
+                if let Some(pause) = store.data_mut().state.pause() {
+                    pause.await;
                 }
                 Event::new(paused.resume(&mut *store))
             }

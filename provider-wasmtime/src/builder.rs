@@ -6,10 +6,9 @@ use wapc_host::{Interruption, ModuleLimits, WasiSettings, error::ModuleError, mo
 use wasmtime::{Engine, Module};
 
 use crate::{
-    Pooling, WasmtimeEngineProvider,
+    Pooling, WasmtimeEngineProvider, compile_threads,
     engine::{self, EngineSettings},
     instance::Template,
-    low_priority,
 };
 
 /// The settings of a [`WasmtimeEngineProvider`].
@@ -318,12 +317,8 @@ impl Builder {
             .with_engine()
             .map_err(|error| ModuleError::Refused(error.into()))?;
         let compile = || Module::from_binary(&engine, &binary);
-        let compiled = match low_priority {
-            true => low_priority::compile(compile)
-                .map_err(|error| ModuleError::Refused(error.into()))?,
-            false => compile(),
-        }
-        .map_err(|error| module::refusal(&binary, error))?;
+        let compiled = compile_threads::run(low_priority, compile)
+            .map_err(|error| module::refusal(&binary, error))?;
         builder.link(compiled)
     }
 

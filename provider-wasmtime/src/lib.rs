@@ -48,12 +48,12 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod compile_threads;
 mod engine;
 mod errors;
 mod instance;
 mod limiter;
 mod linker;
-mod low_priority;
 mod metering;
 mod pooling;
 mod precompiled;

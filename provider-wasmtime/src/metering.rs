@@ -1,7 +1,5 @@
 //! Epochs and fuel: the interruption of guests by time and by a budget.
 
-#[cfg(feature = "async")]
-use wapc_host::engine::pause;
 use wapc_host::{Interruption, error::EngineError};
 use wasmtime::{Error, Store, UpdateDeadline};
 
@@ -30,8 +28,8 @@ impl Meter {
                 let state = &mut store.data_mut().state;
                 state.check()?;
                 #[cfg(feature = "async")]
-                if state.should_yield() {
-                    return Ok(UpdateDeadline::YieldCustom(1, Box::pin(pause())));
+                if let Some(pause) = state.pause() {
+                    return Ok(UpdateDeadline::YieldCustom(1, Box::pin(pause)));
                 }
                 Ok(UpdateDeadline::Continue(1))
             });

@@ -54,6 +54,11 @@ pub(crate) fn ticks_in(duration: Duration) -> u64 {
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
+/// Converts a duration to ticks, rounded down.
+pub(crate) fn whole_ticks_in(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos() / TICK.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Converts ticks to a duration.
 pub(crate) fn duration_of(ticks: u64) -> Duration {
     TICK.saturating_mul(u32::try_from(ticks).unwrap_or(u32::MAX))

@@ -60,7 +60,7 @@ pub use crate::protocol::{
     budget::CallMonitor,
     pending::{HostCallResult, HostCallStart, PendingHostCall},
 };
-pub use crate::timer::{Pause, pause};
+pub use crate::timer::Pause;
 // Inlined, since the macro itself is hidden at the root.
 #[doc(inline)]
 pub use crate::protocol::state::for_each_import;

@@ -183,6 +183,10 @@ impl Errand {
 /// Drops the payload of a panic, whose own `drop` may panic as well.
 pub(crate) fn drop_quietly(payload: Box<dyn std::any::Any + Send>) {
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        #[expect(
+            clippy::mem_forget,
+            reason = "its drop may panic again, and so on for ever"
+        )]
         std::mem::forget(another);
     }
 }

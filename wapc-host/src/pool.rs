@@ -255,6 +255,7 @@ mod tests {
         let counted = Arc::new(Counted::default());
         let waker = Waker::from(Arc::clone(&counted));
         let mut second = pool.join(&waker);
+        #[expect(clippy::mem_forget, reason = "it is what the test is about")]
         std::mem::forget((forgotten, also_forgotten));
 
         // The release wakes the first one, who does not come.

@@ -1,12 +1,15 @@
 //! Async calls of guests that compute: they yield, and end as blocking calls do.
 
 use std::{
-    future::poll_fn,
+    future::{pending, poll_fn},
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
+        mpsc,
     },
+    task::{Context, Wake, Waker},
+    thread,
     time::Duration,
 };
 
@@ -17,7 +20,7 @@ use conformance::{
 };
 use tokio::time::{interval, sleep};
 use wapc_host::{
-    CallOptions, CancelHandle, Error, Interruption, Limits, WapcHost,
+    BoxFuture, CallOptions, CancelHandle, Error, Interruption, Limits, OwnedHostCall, WapcHost,
     error::{EngineError, ProtocolError, StopReason},
 };
 
@@ -33,6 +36,12 @@ pub(super) fn cases() -> Vec<Case> {
             other_tasks_run_beside_a_loop,
         )
         .needs(&[AnyModule]),
+        Case::new(
+            "timers_run_beside_spawned_loops",
+            timers_run_beside_spawned_loops,
+        )
+        .needs(&[AnyModule]),
+        Case::new("polled_by_a_waker", polled_by_a_waker).needs(&[AnyModule]),
         Case::new("yields_by_the_interval", yields_by_the_interval),
         Case::new("cancelled_by_another_task", cancelled_by_another_task),
         Case::new("ends_as_a_blocking_call", ends_as_a_blocking_call).needs(&[AnyModule, Fuel]),
@@ -91,6 +100,118 @@ fn other_tasks_run_beside_a_loop(engine: &Engine) {
         // A guest that does not yield lets none through. Their number depends on the
         // machine.
         assert!(beats > 1, "{guest}: {beats} beats");
+    }
+}
+
+/// tokio looks at its timers when it has nothing to run, or after many polls. Guests in tasks of
+/// their own leave it the time.
+fn timers_run_beside_spawned_loops(engine: &Engine) {
+    const GUESTS: usize = 3;
+    const TIME: Duration = Duration::from_millis(500);
+
+    let host = Arc::new(build(
+        builder(engine, "hostile/loop").max_instances(GUESTS),
+        0,
+    ));
+    let beats = Arc::new(AtomicU64::new(0));
+    let beat = Arc::clone(&beats);
+    on_a_runtime(async {
+        let calls: Vec<_> = (0..GUESTS)
+            .map(|_| {
+                let host = Arc::clone(&host);
+                tokio::spawn(async move {
+                    let options = CallOptions::default().timeout(TIME);
+                    host.with(&options).call_async("bad", b"").await
+                })
+            })
+            .collect();
+        let heart = tokio::spawn(async move {
+            loop {
+                sleep(Duration::from_millis(5)).await;
+                beat.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for call in calls {
+            let result = call.await.expect("no panic");
+            assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+        }
+        heart.abort();
+    });
+    // 60 or more on a machine that is free. A timer that waits for 61 polls has three.
+    let beats = beats.load(Ordering::Relaxed);
+    assert!(beats > 8, "{beats} beats");
+}
+
+/// An executor may poll within `wake()`. Whatever thread of the host's that is, it is not the clock's:
+/// other calls keep their deadlines.
+fn polled_by_a_waker(engine: &Engine) {
+    let cancel = CancelHandle::new();
+    let (tell, told) = mpsc::channel();
+    let looping = build(builder(engine, "hostile/loop").yield_interval(LONG), 0);
+    let waiting = {
+        let builder = builder(engine, "echo_host").max_instances(1);
+        let never = |_: OwnedHostCall| pending::<Result<Vec<u8>, wapc_host::BoxError>>();
+        on_a_runtime(builder.build_async(never)).expect("a host")
+    };
+    let options = CallOptions::default().cancel(&cancel);
+    PollsInWake::start(async move {
+        let short = CallOptions::default().timeout(SHORT);
+        let ended = waiting.with(&short).call_async("any", b"").await;
+        assert!(matches!(ended, Err(Error::TimedOut { .. })), "{ended:?}");
+        _ = tell.send(());
+        // Runs where the end of the time has woken it.
+        _ = looping.with(&options).call_async("bad", b"").await;
+    });
+    told.recv_timeout(LONG).expect("the first call has ended");
+
+    let host = build(builder(engine, "hostile/loop"), 0);
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let options = CallOptions::default().timeout(SHORT);
+        _ = tell.send(host.with(&options).call("bad", b""));
+    });
+    let ended = told.recv_timeout(LONG);
+    cancel.cancel();
+    assert!(
+        matches!(ended, Ok(Err(Error::TimedOut { .. }))),
+        "{ended:?}"
+    );
+}
+
+/// A task whose waker polls it.
+struct PollsInWake {
+    future: parking_lot::Mutex<BoxFuture<'static, ()>>,
+    wakes: AtomicU64,
+}
+
+impl PollsInWake {
+    fn start(future: impl Future<Output = ()> + Send + 'static) {
+        let task = Arc::new(Self {
+            future: parking_lot::Mutex::new(Box::pin(future)),
+            wakes: AtomicU64::new(0),
+        });
+        task.wake();
+    }
+}
+
+impl Wake for PollsInWake {
+    fn wake(self: Arc<Self>) {
+        self.wakes.fetch_add(1, Ordering::SeqCst);
+        let mut seen = 0;
+        // Whoever holds the lock sees the new number.
+        while seen != self.wakes.load(Ordering::SeqCst)
+            && let Some(mut future) = self.future.try_lock()
+        {
+            seen = self.wakes.load(Ordering::SeqCst);
+            let waker = Waker::from(Arc::clone(&self));
+            if future
+                .as_mut()
+                .poll(&mut Context::from_waker(&waker))
+                .is_ready()
+            {
+                *future = Box::pin(pending());
+            }
+        }
     }
 }
 

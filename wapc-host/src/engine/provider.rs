@@ -103,7 +103,7 @@ pub trait GuestInstance: Send {
 
     /// Runs the guest's `__guest_call`, and suspends it while an async callback
     /// is pending ([`ModuleState::start_host_call`]) and when
-    /// [`ModuleState::should_yield`] returns `true`. The default returns
+    /// [`ModuleState::pause`] returns a pause. The default returns
     /// [`AsyncCall::Unsupported`].
     fn call_async(&mut self, op_length: i32, msg_length: i32) -> AsyncCall<'_> {
         _ = (op_length, msg_length);

@@ -5,8 +5,12 @@ use std::{any::Any, num::NonZeroU64, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 
 use crate::{
-    clock, error::StopReason, limits::call::CallOptions, limits::cancel::CancelHandle,
+    clock,
+    error::StopReason,
+    limits::call::CallOptions,
+    limits::cancel::CancelHandle,
     limits::guest::Limits,
+    timer::{Pause, Turn},
 };
 
 /// The budget of one call, or of the start functions of one instance.
@@ -26,8 +30,10 @@ pub(super) struct Budget {
     context: Option<Arc<dyn Any + Send + Sync>>,
     /// The ticks after which the guest of an async call yields.
     yield_ticks: Option<NonZeroU64>,
-    /// The tick of the last yield, which may belong to an earlier call.
-    last_yield: u64,
+    /// The tick at which the last pause ended, maybe of an earlier call.
+    turn_began: u64,
+    /// The turn after it.
+    turn: Option<Turn>,
     monitor: Option<CallMonitor>,
 }
 
@@ -72,7 +78,8 @@ impl Budget {
             cancel: options.and_then(|options| options.cancel.clone()),
             context: None,
             yield_ticks: None,
-            last_yield: 0,
+            turn_began: 0,
+            turn: None,
             monitor: None,
         }
     }
@@ -175,26 +182,19 @@ impl Budget {
         Ok(())
     }
 
-    /// Returns `true` if `yield_ticks` have passed since the last yield, and
-    /// records a yield then.
-    pub(super) fn should_yield(&mut self) -> bool {
-        let Some(yield_ticks) = self.yield_ticks else {
-            return false;
-        };
+    /// Returns a pause if `yield_ticks` have passed since the last one.
+    pub(super) fn pause(&mut self) -> Option<Pause> {
+        let yield_ticks = self.yield_ticks?;
         let now = clock::now();
-        let due = now
-            >= self
-                .last_yield
-                .max(self.began)
-                .saturating_add(yield_ticks.get());
-        if due {
-            self.last_yield = now;
+        let due = self.turn_began.max(self.began);
+        if now < due.saturating_add(yield_ticks.get()) {
+            return None;
         }
-        due
-    }
-
-    pub(super) fn resume_after_pause(&mut self) {
-        self.last_yield = clock::now();
+        let of_this_call = self.turn_began >= self.began;
+        let (pause, turn) = Pause::after(self.turn.filter(|_| of_this_call));
+        self.turn_began = now.saturating_add(clock::whole_ticks_in(turn.begins_in()));
+        self.turn = Some(turn);
+        Some(pause)
     }
 
     /// Sets the ticks after which the guest yields.

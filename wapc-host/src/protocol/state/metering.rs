@@ -8,6 +8,7 @@ use crate::{
     error::{Spent, StopReason},
     limits::guest::LimitError,
     protocol::budget::CallMonitor,
+    timer::Pause,
 };
 
 impl ModuleState {
@@ -133,20 +134,13 @@ impl ModuleState {
         self.scratch.values().refused.as_ref()
     }
 
-    /// Returns `true` if the guest should yield to other tasks now, by awaiting a
-    /// [`pause`](crate::engine::pause). An engine calls this every few
-    /// milliseconds; the result is `true` once per
+    /// Returns the pause that the guest must make now for the executor's other
+    /// tasks, or `None`. An engine calls this every few milliseconds, and awaits
+    /// the pause; there is one per
     /// [`yield_interval`](crate::HostBuilder::yield_interval) of an async call.
     #[must_use]
-    pub fn should_yield(&mut self) -> bool {
-        self.budget.should_yield()
-    }
-
-    /// Begins the guest's next turn after a [`pause`](crate::engine::pause). An
-    /// engine that asks [`ModuleState::should_yield`] more often than every 2 ms
-    /// calls this, since the pause may have been long.
-    pub fn resume_after_pause(&mut self) {
-        self.budget.resume_after_pause();
+    pub fn pause(&mut self) -> Option<Pause> {
+        self.budget.pause()
     }
 
     /// Sets the ticks after which the guest's start functions yield.

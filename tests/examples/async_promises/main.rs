@@ -1,7 +1,9 @@
-//! Figures of what async calls promise: other tasks of the thread run beside a guest
-//! that loops, and a dropped call leaves nothing behind. Exits with 1 if one does.
+//! Figures of what async calls promise: other tasks, timers and sockets of the executor go on beside
+//! guests that loop or wait, and a dropped call leaves nothing behind. Exits with 1 if one does.
 //!
 //!     cargo run --release -p conformance --example async_promises [CALLS]
+
+mod timers;
 
 use std::{
     cell::Cell,
@@ -45,6 +47,7 @@ fn main() -> Result<ExitCode, BoxError> {
     for engine in engines(&[AnyModule, Async, Time]) {
         heartbeat(engine, &runtime()?)?;
     }
+    timers::show()?;
     println!("\n{calls} calls dropped at various points; left of them:");
     let mut left = 0;
     for engine in engines(&[AnyModule, Async, Time]) {
