@@ -1,12 +1,19 @@
 //! Links the functions that the host provides to guests.
 
+use std::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
+
 use wapc_host::{
-    ModuleState,
-    engine::{HostCallStart, PendingHostCall, for_each_import},
+    BoxFuture, ModuleState,
+    engine::{
+        HostCallStart, IMPORT_MODULES, PendingHostCall, for_each_env_import, for_each_import,
+    },
     error::ProtocolError,
     module::{ExternType, ValueType},
 };
-use wapc_wasi::{Wasi, for_each_function};
+use wapc_wasi::{NoReturn, Wasi, for_each_function, for_each_waiting_function};
 use wasmi::{Caller, Error, Extern, Linker, Memory, Module, ValType};
 
 use crate::errors::{no_return, suspend, trap};
@@ -19,13 +26,25 @@ pub(crate) struct Data {
     pub(crate) memory: Option<Memory>,
     /// `Some` if the module imports WASI.
     pub(crate) wasi: Option<Wasi>,
-    /// The answer to the host call that has suspended the guest.
-    pub(crate) pending: Option<PendingHostCall>,
+    /// The host function that has suspended the guest.
+    pub(crate) pending: Option<Pending>,
     /// The guest's slice of fuel has ended in a `table.grow`.
     pub(crate) out_of_fuel_in_table_growth: bool,
     /// The guest can be resumed there, since its module was rewritten.
     pub(crate) resumes_table_growth: bool,
 }
+
+/// A host function that suspends its guest.
+pub(crate) enum Pending {
+    HostCall(PendingHostCall),
+    Wasi(WasiFunction),
+}
+
+/// A function of WASI with its numbers.
+pub(crate) type WasiFunction =
+    Box<dyn for<'g> FnOnce(&'g mut Wasi, &'g mut [u8]) -> WasiFuture<'g> + Send>;
+
+type WasiFuture<'g> = BoxFuture<'g, Result<i32, NoReturn>>;
 
 /// Links the imports of [`wapc_host::engine::for_each_import`] to the methods of
 /// [`ModuleState`].
@@ -39,19 +58,40 @@ macro_rules! link {
             $($length:ident => $length_method:ident() -> $length_type:ty;)*
         }
     ) => {
+        for module in IMPORT_MODULES {
+            $($linker.func_wrap(
+                module,
+                stringify!($import),
+                |mut caller: Caller<'_, Data>, $($number: i32),*| -> Result<$result, Error> {
+                    let (memory, data) = memory_and_data(&mut caller, stringify!($import))?;
+                    data.state.$method(memory, $($number),*).map_err(trap)
+                },
+            )?;)*
+            $($linker.func_wrap(
+                module,
+                stringify!($length),
+                |caller: Caller<'_, Data>| -> Result<$length_type, Error> {
+                    caller.data().state.$length_method().map_err(trap)
+                },
+            )?;)*
+        }
+    };
+}
+
+/// Links the functions of [`wapc_host::engine::for_each_env_import`].
+macro_rules! link_env {
+    (
+        ($linker:ident)
+        $($import:literal => |$state:ident, $memory:ident $(, $number:ident: $type:ty)*|
+            -> $result:ty { $call:expr };)*
+    ) => {
         $($linker.func_wrap(
-            "wapc",
-            stringify!($import),
-            |mut caller: Caller<'_, Data>, $($number: i32),*| -> Result<$result, Error> {
-                let (memory, data) = memory_and_data(&mut caller, stringify!($import))?;
-                data.state.$method(memory, $($number),*).map_err(trap)
-            },
-        )?;)*
-        $($linker.func_wrap(
-            "wapc",
-            stringify!($length),
-            |caller: Caller<'_, Data>| -> Result<$length_type, Error> {
-                caller.data().state.$length_method().map_err(trap)
+            "env",
+            $import,
+            |mut caller: Caller<'_, Data>, $($number: $type),*| -> Result<$result, Error> {
+                let ($memory, data) = memory_and_data(&mut caller, $import)?;
+                let $state = &mut data.state;
+                $call.map_err(trap)
             },
         )?;)*
     };
@@ -75,6 +115,40 @@ macro_rules! link_wasi {
     };
 }
 
+/// Links the functions of [`wapc_wasi::for_each_waiting_function`], which suspend the guest of an
+/// async call, and replace those of [`for_each_function`].
+macro_rules! link_waiting_wasi {
+    (
+        ($linker:ident) $import_module:literal $module:ident {
+            $($function:ident($($number:ident: $type:ty),*) -> $result:ty;)*
+        }
+    ) => {
+        $($linker.func_wrap(
+            $import_module,
+            stringify!($function),
+            |mut caller: Caller<'_, Data>, $($number: $type),*| -> Result<$result, Error> {
+                let (memory, data) = memory_and_data(&mut caller, stringify!($function))?;
+                if data.state.may_await() && data.memory.is_some() {
+                    data.pending = Some(Pending::Wasi(Box::new(move |wasi, memory| {
+                        Box::pin(wapc_wasi::$module::$function(wasi, memory, $($number),*))
+                    })));
+                    return Err(suspend());
+                }
+                let function = wapc_wasi::$module::$function(wasi(data), memory, $($number),*);
+                at_once(function).map_err(no_return)
+            },
+        )?;)*
+    };
+}
+
+/// Runs a function that waits on this thread, since its call is not async.
+fn at_once(function: impl Future<Output = Result<i32, NoReturn>>) -> Result<i32, NoReturn> {
+    match pin!(function).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(NoReturn::Failed("a function of WASI did not end".into())),
+    }
+}
+
 /// Returns a linker of everything that a guest may import, with WASI only if
 /// `wasi` is set.
 pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error> {
@@ -82,60 +156,51 @@ pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error>
     for_each_import!(link!(linker));
     linker.allow_shadowing(true);
     link_host_call(&mut linker)?;
-    linker.func_wrap(
-        "env",
-        "abort",
-        |mut caller: Caller<'_, Data>, message: i32, file: i32, line: i32, column: i32| {
-            let (memory, data) = memory_and_data(&mut caller, "abort")?;
-            data.state.abort(memory, message, file, line, column);
-            Ok::<(), Error>(())
-        },
-    )?;
+    for_each_env_import!(link_env!(linker));
     if wasi {
         for_each_function!(link_wasi!(linker));
+        for_each_waiting_function!(link_waiting_wasi!(linker));
     }
     Ok(linker)
 }
 
 /// Links `__host_call`, which suspends the guest while an async callback runs.
 fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
-    linker.func_wrap(
-        "wapc",
-        "__host_call",
-        |mut caller: Caller<'_, Data>,
-         a: i32,
-         b: i32,
-         c: i32,
-         d: i32,
-         e: i32,
-         f: i32,
-         g: i32,
-         h: i32|
-         -> Result<i32, Error> {
-            let (memory, data) = memory_and_data(&mut caller, "__host_call")?;
-            match data.state.start_host_call(memory, [a, b, c, d, e, f, g, h]) {
-                Ok(HostCallStart::Ready(answered)) => Ok(answered),
-                Ok(HostCallStart::Pending(answer)) => {
-                    data.pending = Some(answer);
-                    Err(suspend())
+    for module in IMPORT_MODULES {
+        linker.func_wrap(
+            module,
+            "__host_call",
+            |mut caller: Caller<'_, Data>,
+             a: i32,
+             b: i32,
+             c: i32,
+             d: i32,
+             e: i32,
+             f: i32,
+             g: i32,
+             h: i32|
+             -> Result<i32, Error> {
+                let (memory, data) = memory_and_data(&mut caller, "__host_call")?;
+                match data.state.start_host_call(memory, [a, b, c, d, e, f, g, h]) {
+                    Ok(HostCallStart::Ready(answered)) => Ok(answered),
+                    Ok(HostCallStart::Pending(answer)) => {
+                        data.pending = Some(Pending::HostCall(answer));
+                        Err(suspend())
+                    }
+                    Err(stop) => Err(trap(stop)),
                 }
-                Err(stop) => Err(trap(stop)),
-            }
-        },
-    )?;
+            },
+        )?;
+    }
     Ok(())
 }
 
 /// Returns the guest's memory and the store's data.
-///
-/// Checks the call's time first: work that a guest causes in the host takes no
-/// fuel.
 #[inline(always)]
 fn memory_and_data<'c>(
     caller: &'c mut Caller<'_, Data>,
     import: &'static str,
 ) -> Result<(&'c mut [u8], &'c mut Data), Error> {
-    caller.data().state.check().map_err(trap)?;
     let memory = match caller.data().memory {
         Some(memory) => memory,
         None => look_up_memory(caller, import)?,
@@ -152,7 +217,7 @@ fn look_up_memory(caller: &Caller<'_, Data>, import: &'static str) -> Result<Mem
     }
 }
 
-fn wasi(data: &mut Data) -> &mut Wasi {
+pub(crate) fn wasi(data: &mut Data) -> &mut Wasi {
     data.wasi
         .as_mut()
         .expect("WASI is linked only for a module that imports it, whose data has a context")

@@ -14,8 +14,8 @@ use wasmi::{
 };
 
 use crate::{
-    errors::{engine_error, is_host_call_pending, is_out_of_fuel},
-    linker::Data,
+    errors::{engine_error, is_host_call_pending, is_out_of_fuel, no_return},
+    linker::{Data, Pending, wasi},
     metering::Meter,
 };
 
@@ -107,14 +107,33 @@ pub(crate) async fn drive_async<R: WasmResults>(
                 let Some(pending) = store.data_mut().pending.take() else {
                     return Err(engine_error(paused.host_error()));
                 };
-                let answer = pending.await;
-                match store.data_mut().state.finish_host_call(answer) {
-                    Ok(answered) => Event::new(paused.resume(&mut *store, &[Val::I32(answered)])),
-                    Err(stop) => Event::Ended(Err(stop.into())),
+                match await_host(store, pending).await {
+                    Ok(returned) => Event::new(paused.resume(&mut *store, &[Val::I32(returned)])),
+                    Err(error) => Event::Ended(Err(error)),
                 }
             }
         };
         action = decide(store, meter, event);
+    }
+}
+
+/// Awaits a host function, and returns the number that it returns to its guest.
+async fn await_host(store: &mut Store<Data>, pending: Pending) -> Result<i32, EngineError> {
+    match pending {
+        Pending::HostCall(call) => {
+            let answer = call.await;
+            Ok(store.data_mut().state.finish_host_call(answer)?)
+        }
+        Pending::Wasi(function) => {
+            let memory = store.data().memory;
+            let (memory, data) = match memory {
+                Some(memory) => memory.data_and_store_mut(&mut *store),
+                // Only a guest whose memory is known is suspended by WASI.
+                None => (&mut [][..], store.data_mut()),
+            };
+            let returned = function(wasi(data), memory).await;
+            returned.map_err(|end| engine_error(&no_return(end)))
+        }
     }
 }
 

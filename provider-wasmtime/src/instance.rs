@@ -43,7 +43,7 @@ pub(crate) struct Template {
     /// The pool that instances come from, if this crate has configured one.
     pooling: Option<Pooling>,
     wasi: Arc<WasiSettings>,
-    /// Like `linked`, for hosts with an async callback. Created on first use.
+    /// Like `linked`, for instances that are suspended. Created on first use.
     #[cfg(feature = "async")]
     linked_awaiting: OnceLock<InstancePre<Data>>,
 }
@@ -104,6 +104,9 @@ pub(crate) struct WasmtimeInstance {
     store: Store<Data>,
     guest_call: TypedFunc<(i32, i32), i32>,
     meter: Meter,
+    /// It is linked with functions that can suspend it.
+    #[cfg(feature = "async")]
+    suspends: bool,
 }
 
 impl WasmtimeInstance {
@@ -126,6 +129,7 @@ impl WasmtimeInstance {
         template: &Template,
         state: ModuleState,
     ) -> Result<Self, EngineError> {
+        let suspends = state.suspends();
         let linked = template.linked_for(&state)?;
         let (mut store, meter) = template.store(state)?;
         let made = linked.instantiate_async(&mut store).await;
@@ -136,7 +140,11 @@ impl WasmtimeInstance {
                 start_ended(&store, *start, outcome)?;
             }
         }
-        template.finish_start(store, meter, instance)
+        let instance = template.finish_start(store, meter, instance)?;
+        Ok(Self {
+            suspends,
+            ..instance
+        })
     }
 }
 
@@ -196,13 +204,15 @@ impl Template {
             store,
             guest_call,
             meter,
+            #[cfg(feature = "async")]
+            suspends: false,
         })
     }
 
-    /// Returns the linked module for the kind of callback that the host has.
+    /// Returns the linked module for an instance that is suspended or is not.
     #[cfg(feature = "async")]
     fn linked_for(&self, state: &ModuleState) -> Result<&InstancePre<Data>, EngineError> {
-        if !state.has_async_callback() {
+        if !state.suspends() {
             return Ok(&self.linked);
         }
         if let Some(linked) = self.linked_awaiting.get() {
@@ -237,9 +247,10 @@ fn start_ended(
 
 #[cfg(feature = "async")]
 impl WasmtimeInstance {
-    /// Calls a guest, linked for an async callback, from a blocking caller.
-    /// wasmtime requires the async API for such guests. It never suspends: the
-    /// state refuses host calls that would have to be awaited.
+    /// Calls a guest that is linked with functions which can suspend it, from a
+    /// blocking caller. wasmtime requires the async API for such guests. It never
+    /// suspends: the state refuses host calls that would have to be awaited, and
+    /// WASI waits on the thread.
     #[cold]
     fn run_without_waiting(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         let call = pin!(self.run_async((op_length, msg_length)));
@@ -254,6 +265,7 @@ impl WasmtimeInstance {
             store,
             guest_call,
             meter,
+            ..
         } = self;
         if let Err(error) = meter.refuel(store) {
             return Err(error).into();
@@ -271,13 +283,14 @@ impl GuestInstance for WasmtimeInstance {
     #[inline(always)]
     fn call(&mut self, op_length: i32, msg_length: i32) -> GuestReturn {
         #[cfg(feature = "async")]
-        if self.store.data().state.has_async_callback() {
+        if self.suspends {
             return self.run_without_waiting(op_length, msg_length);
         }
         let Self {
             store,
             guest_call,
             meter,
+            ..
         } = self;
         if let Err(error) = meter.refuel(store) {
             return Err(error).into();

@@ -4,10 +4,12 @@
 use wapc_host::engine::HostCallStart;
 use wapc_host::{
     ModuleState,
-    engine::for_each_import,
+    engine::{IMPORT_MODULES, for_each_env_import, for_each_import},
     error::ProtocolError,
     module::{ExternType, ValueType},
 };
+#[cfg(feature = "async")]
+use wapc_wasi::for_each_waiting_function;
 use wapc_wasi::{Wasi, for_each_function};
 use wasmtime::{Caller, Extern, Linker, Memory, Module, ValType};
 
@@ -35,22 +37,45 @@ macro_rules! link {
             $($length:ident => $length_method:ident() -> $length_type:ty;)*
         }
     ) => {
-        $(if $imported("wapc", stringify!($import)) {
+        for module in IMPORT_MODULES {
+            $(if $imported(module, stringify!($import)) {
+                $linker.func_wrap(
+                    module,
+                    stringify!($import),
+                    |caller: Caller<'_, Data>, $($number: i32),*| -> wasmtime::Result<$result> {
+                        let (memory, data) = memory_and_data(caller, stringify!($import))?;
+                        data.state.$method(memory, $($number),*).map_err(trap)
+                    },
+                )?;
+            })*
+            $(if $imported(module, stringify!($length)) {
+                $linker.func_wrap(
+                    module,
+                    stringify!($length),
+                    |caller: Caller<'_, Data>| -> wasmtime::Result<$length_type> {
+                        caller.data().state.$length_method().map_err(trap)
+                    },
+                )?;
+            })*
+        }
+    };
+}
+
+/// Links the functions of [`wapc_host::engine::for_each_env_import`].
+macro_rules! link_env {
+    (
+        ($linker:ident, $imported:ident)
+        $($import:literal => |$state:ident, $memory:ident $(, $number:ident: $type:ty)*|
+            -> $result:ty { $call:expr };)*
+    ) => {
+        $(if $imported("env", $import) {
             $linker.func_wrap(
-                "wapc",
-                stringify!($import),
-                |caller: Caller<'_, Data>, $($number: i32),*| -> wasmtime::Result<$result> {
-                    let (memory, data) = memory_and_data(caller, stringify!($import))?;
-                    data.state.$method(memory, $($number),*).map_err(trap)
-                },
-            )?;
-        })*
-        $(if $imported("wapc", stringify!($length)) {
-            $linker.func_wrap(
-                "wapc",
-                stringify!($length),
-                |caller: Caller<'_, Data>| -> wasmtime::Result<$length_type> {
-                    caller.data().state.$length_method().map_err(trap)
+                "env",
+                $import,
+                |caller: Caller<'_, Data>, $($number: $type),*| -> wasmtime::Result<$result> {
+                    let ($memory, data) = memory_and_data(caller, $import)?;
+                    let $state = &mut data.state;
+                    $call.map_err(trap)
                 },
             )?;
         })*
@@ -87,47 +112,73 @@ pub(crate) fn linker(module: &Module) -> wasmtime::Result<Linker<Data>> {
     let imported = |module, name| imports.contains(&(module, name));
     let mut linker = Linker::new(module.engine());
     for_each_import!(link!(linker, imported));
-    if imported("env", "abort") {
-        linker.func_wrap(
-            "env",
-            "abort",
-            |caller: Caller<'_, Data>, message, file, line, column| {
-                let (memory, data) = memory_and_data(caller, "abort")?;
-                data.state.abort(memory, message, file, line, column);
-                Ok(())
-            },
-        )?;
-    }
+    for_each_env_import!(link_env!(linker, imported));
     for_each_function!(link_wasi!(linker, imported));
     Ok(linker)
 }
 
-/// Returns a linker for hosts with an async callback, in which `__host_call` is
-/// async.
+/// Links the functions of [`wapc_wasi::for_each_waiting_function`].
+#[cfg(feature = "async")]
+macro_rules! link_waiting_wasi {
+    (
+        ($linker:ident, $imported:ident) $import_module:literal $module:ident {
+            $($function:ident($($number:ident: $type:ty),*) -> $result:ty;)*
+        }
+    ) => {
+        $(if $imported($import_module, stringify!($function)) {
+            $linker.func_wrap_async(
+                $import_module,
+                stringify!($function),
+                |mut caller: Caller<'_, Data>, ($($number,)*): ($($type,)*)| {
+                    Box::new(async move {
+                        let memory = memory(&mut caller, stringify!($function))?;
+                        let (memory, data) = memory.data_and_store_mut(&mut caller);
+                        let function = wapc_wasi::$module::$function(wasi(data), memory, $($number),*);
+                        function.await.map_err(no_return)
+                    })
+                },
+            )?;
+        })*
+    };
+}
+
+/// Returns a linker for instances that are suspended in host functions: in
+/// `__host_call`, and in those of WASI that wait.
 #[cfg(feature = "async")]
 pub(crate) fn awaiting_linker(module: &Module) -> wasmtime::Result<Linker<Data>> {
+    let imports: Vec<_> = module
+        .imports()
+        .map(|import| (import.module(), import.name()))
+        .collect();
+    let imported = |module, name| imports.contains(&(module, name));
     let mut linker = linker(module)?;
     linker.allow_shadowing(true);
-    linker.func_wrap_async(
-        "wapc",
-        "__host_call",
-        |mut caller: Caller<'_, Data>, numbers| {
-            let (a, b, c, d, e, f, g, h): (i32, i32, i32, i32, i32, i32, i32, i32) = numbers;
-            Box::new(async move {
-                let memory = memory(&mut caller, "__host_call")?;
-                let (memory, data) = memory.data_and_store_mut(&mut caller);
-                let asked = data.state.start_host_call(memory, [a, b, c, d, e, f, g, h]);
-                let answered = match asked.map_err(trap)? {
-                    HostCallStart::Pending(answer) => {
-                        let answer = answer.await;
-                        caller.data_mut().state.finish_host_call(answer)
-                    }
-                    HostCallStart::Ready(answered) => Ok(answered),
-                };
-                answered.map_err(trap)
-            })
-        },
-    )?;
+    for_each_waiting_function!(link_waiting_wasi!(linker, imported));
+    for module in IMPORT_MODULES {
+        if !imported(module, "__host_call") {
+            continue;
+        }
+        linker.func_wrap_async(
+            module,
+            "__host_call",
+            |mut caller: Caller<'_, Data>, numbers| {
+                let (a, b, c, d, e, f, g, h): (i32, i32, i32, i32, i32, i32, i32, i32) = numbers;
+                Box::new(async move {
+                    let memory = memory(&mut caller, "__host_call")?;
+                    let (memory, data) = memory.data_and_store_mut(&mut caller);
+                    let asked = data.state.start_host_call(memory, [a, b, c, d, e, f, g, h]);
+                    let answered = match asked.map_err(trap)? {
+                        HostCallStart::Pending(answer) => {
+                            let answer = answer.await;
+                            caller.data_mut().state.finish_host_call(answer)
+                        }
+                        HostCallStart::Ready(answered) => Ok(answered),
+                    };
+                    answered.map_err(trap)
+                })
+            },
+        )?;
+    }
     Ok(linker)
 }
 

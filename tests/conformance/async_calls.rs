@@ -7,6 +7,7 @@ mod contention;
 mod dropped;
 mod interruption;
 mod swaps;
+mod wasi;
 
 use std::{
     future::{pending, poll_fn},
@@ -36,6 +37,7 @@ pub(crate) fn cases() -> Vec<Case> {
         swaps::cases(),
         check_outs::cases(),
         interruption::cases(),
+        wasi::cases(),
     ]
     .into_iter()
     .flatten()

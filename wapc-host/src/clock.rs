@@ -13,7 +13,6 @@
 use std::{
     collections::BTreeMap,
     io, mem,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, LazyLock, OnceLock, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -25,7 +24,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::errands::{Errand, Errands, drop_quietly};
+use crate::errands::{Errand, Errands, catching};
 
 /// The length of a tick.
 pub const TICK: Duration = Duration::from_millis(2);
@@ -416,14 +415,6 @@ impl Clock {
         }
         self.maintaining.load(Ordering::Acquire) || self.maintain_again.load(Ordering::Acquire)
     }
-}
-
-/// Runs code that may call user code, and catches its panic: without the
-/// clock's thread, no deadline in the process would be enforced.
-fn catching<T>(work: impl FnOnce() -> T) -> Option<T> {
-    catch_unwind(AssertUnwindSafe(work))
-        .map_err(drop_quietly)
-        .ok()
 }
 
 #[cfg(test)]

@@ -57,13 +57,19 @@ pub use self::{
     provider::{AsyncCall, GuestInstance},
 };
 pub use crate::protocol::{
-    budget::CallMonitor,
+    monitor::{CallMonitor, sleep_until},
     pending::{HostCallResult, HostCallStart, PendingHostCall},
 };
 pub use crate::timer::Pause;
 // Inlined, since the macro itself is hidden at the root.
 #[doc(inline)]
-pub use crate::protocol::state::for_each_import;
+pub use crate::protocol::state::{for_each_env_import, for_each_import};
+#[doc(hidden)]
+pub use log::Level as LogLevel;
+
+/// The modules from which guests import waPC's functions: its own name, and that of
+/// wasmCloud's actors.
+pub const IMPORT_MODULES: [&str; 2] = ["wapc", "wasmbus"];
 
 pub(crate) mod call_guard;
 pub(crate) mod guest_call;

@@ -172,16 +172,23 @@ impl Errands {
 impl Errand {
     /// Runs it here. A panic of foreign code ends there.
     pub(crate) fn run(self) {
-        _ = catch_unwind(AssertUnwindSafe(|| match self {
+        catching(|| match self {
             Self::Wake(waker) => waker.wake(),
             Self::Run(work) => work(),
-        }))
-        .map_err(drop_quietly);
+        });
     }
 }
 
+/// Runs code that may be foreign, on a thread that must not end by its panic.
+/// Returns `None` after a panic, which the panic hook has reported.
+pub(crate) fn catching<T>(foreign: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(foreign))
+        .map_err(drop_quietly)
+        .ok()
+}
+
 /// Drops the payload of a panic, whose own `drop` may panic as well.
-pub(crate) fn drop_quietly(payload: Box<dyn std::any::Any + Send>) {
+fn drop_quietly(payload: Box<dyn std::any::Any + Send>) {
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         #[expect(
             clippy::mem_forget,

@@ -1,22 +1,25 @@
 //! The errors of calls and swaps, and those that engines report.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use thiserror::Error as ThisError;
 
 pub use self::{
     counts::ErrorCounts,
     engine::{BoxError, EngineError},
+    report::Report,
     stop::{ProtocolError, StopReason},
     trap::{Frame, Trap, TrapCode},
 };
 pub use crate::{
     limits::{guest::LimitError, module::ModuleLimitError},
     module::{ModuleError, StartFunction},
+    text::Printable,
 };
 
 pub(crate) mod counts;
 mod engine;
+mod report;
 mod stop;
 mod trap;
 
@@ -233,7 +236,7 @@ pub enum Error {
 }
 
 macro_rules! kinds {
-    ($($kind:ident $pattern:tt;)*) => {
+    ($($kind:ident $pattern:tt = $name:literal;)*) => {
         /// The kinds of [`Error`], for counters and labels.
         ///
         /// ```
@@ -256,6 +259,28 @@ macro_rules! kinds {
         impl ErrorKind {
             /// All kinds.
             pub const ALL: &[Self] = &[$(Self::$kind),*];
+
+            /// Returns the name of this kind, in words joined by `_`: for labels of
+            /// metrics. Names do not change within a major version.
+            ///
+            /// ```
+            /// use wapc_host::error::ErrorKind;
+            ///
+            /// assert_eq!(ErrorKind::TimedOut.name(), "timed_out");
+            /// assert_eq!(ErrorKind::TimedOut.to_string(), "timed_out");
+            /// ```
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+
+        impl fmt::Display for ErrorKind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
         }
 
         impl Error {
@@ -271,23 +296,23 @@ macro_rules! kinds {
 }
 
 kinds! {
-    Guest {..};
-    Trapped {..};
-    Exited {..};
-    Protocol {..};
-    Limit {..};
-    TimedOut {..};
-    Cancelled {..};
-    Busy {..};
-    Init (_);
-    Probe (_);
-    NoPrevious {};
-    NotDrained {..};
-    NotInterruptible {..};
-    AsyncUnsupported {..};
-    Engine {..};
-    Reentrant {..};
-    TooLarge {..};
+    Guest {..} = "guest";
+    Trapped {..} = "trapped";
+    Exited {..} = "exited";
+    Protocol {..} = "protocol";
+    Limit {..} = "limit";
+    TimedOut {..} = "timed_out";
+    Cancelled {..} = "cancelled";
+    Busy {..} = "busy";
+    Init (_) = "init";
+    Probe (_) = "probe";
+    NoPrevious {} = "no_previous";
+    NotDrained {..} = "not_drained";
+    NotInterruptible {..} = "not_interruptible";
+    AsyncUnsupported {..} = "async_unsupported";
+    Engine {..} = "engine";
+    Reentrant {..} = "reentrant";
+    TooLarge {..} = "too_large";
 }
 
 /// The time and fuel of a call that failed.

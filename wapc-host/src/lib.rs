@@ -184,6 +184,7 @@ mod pool;
 mod protocol;
 mod swap;
 mod sync;
+mod text;
 mod timer;
 pub mod wasi;
 

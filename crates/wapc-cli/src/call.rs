@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
     let response = response.map_err(CommandError::from);
     let shown = match &response {
         Ok(_) => String::new(),
-        Err(error) => error.report().to_string(),
+        Err(error) => error.report(),
     };
     responses.show_unanswered(&shown);
     write_output(&response?)

@@ -1,14 +1,14 @@
 //! The command's errors, their text, and the exit codes.
 
-use std::{error::Error as StdError, fmt, io, path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 use thiserror::Error as ThisError;
 use wapc_host::{
     Error as HostError,
-    error::{EngineError, ModuleError, StopReason},
+    error::{EngineError, ModuleError, Report, StopReason},
 };
 
-use crate::{printable::Printable, tell};
+use crate::tell;
 
 /// An error of the command.
 #[derive(Debug, ThisError)]
@@ -85,8 +85,8 @@ impl CommandError {
 
     /// Formats the error and its causes for a terminal, one line each, with the
     /// control characters of guests' text escaped.
-    pub(crate) const fn report(&self) -> impl fmt::Display {
-        Report(self)
+    pub(crate) fn report(&self) -> String {
+        format!("error: {:#}", Report::new(self))
     }
 }
 
@@ -153,20 +153,6 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
-struct Report<'e>(&'e CommandError);
-
-impl fmt::Display for Report<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", Printable::lines(&self.0.to_string()))?;
-        let mut next = self.0.source();
-        while let Some(cause) = next {
-            write!(f, "\n  caused by: {}", Printable::lines(&cause.to_string()))?;
-            next = cause.source();
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,7 +165,7 @@ mod tests {
             cause: io::Error::other("no such luck"),
         };
         assert_eq!(
-            error.report().to_string(),
+            error.report(),
             "error: the payload `a.json` cannot be read\n  caused by: no such luck"
         );
     }
@@ -188,7 +174,7 @@ mod tests {
     fn a_guest_cannot_forge_a_line_of_a_report() {
         let error = CommandError::Write(io::Error::other("first\nerror: forged\x1b[2J"));
         assert_eq!(
-            error.report().to_string(),
+            error.report(),
             "error: standard output cannot be written\n  caused by: first\n    error: forged\\u{1b}[2J"
         );
     }

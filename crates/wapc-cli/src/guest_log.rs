@@ -1,9 +1,9 @@
 //! Guests' log lines and output, on standard error.
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use wapc_host::wasi::Capture;
+use wapc_host::{error::Printable, wasi::Capture};
 
-use crate::{printable::Printable, tell};
+use crate::tell;
 
 /// Starts to print guests' log lines and the engines' warnings.
 pub(crate) fn start() {
@@ -38,7 +38,8 @@ impl Log for StderrLog {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            tell(Printable::line(&record.args().to_string()));
+            // The host has escaped what guests say.
+            tell(record.args());
         }
     }
 

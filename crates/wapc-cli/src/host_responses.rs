@@ -9,7 +9,8 @@ use parking_lot::Mutex;
 use thiserror::Error;
 use wapc_host::{BoxError, HostCall, HostCallback};
 
-use crate::{arguments::HostResponse, printable::Printable, tell};
+use crate::{arguments::HostResponse, tell};
+use wapc_host::error::Printable;
 
 /// Answers host calls with the values of `--host-response`, and records the calls
 /// that have none. Clones share the record.

@@ -38,7 +38,6 @@ mod error;
 mod guest_log;
 mod host_responses;
 pub mod inspect;
-mod printable;
 
 use std::{
     fmt, fs,

@@ -1,8 +1,12 @@
 //! The functions of WASI: each takes a memory and numbers.
 
+use wapc_host::engine::CallMonitor;
 use wiggle::GuestMemory;
 
-use crate::{NoReturn, Wasi, guarded, no_return::run};
+use crate::{
+    NoReturn, Wasi, guarded,
+    no_return::{ended, run},
+};
 
 /// Passes the list of all functions of WASI to the macro `$link`, so that an
 /// engine can link them.
@@ -108,6 +112,43 @@ macro_rules! for_each_function {
     };
 }
 
+/// Passes the functions that may wait, or take long, to the macro `$link`, like
+/// [`for_each_function`]: the module that guests import from, the module of this crate
+/// with the async forms, and the signatures. An engine that can suspend its guests
+/// awaits these in async calls.
+///
+/// ```
+/// macro_rules! count {
+///     (() $import_module:literal $module:ident {
+///         $($function:ident($($number:ident: $type:ty),*) -> $result:ty;)*
+///     }) => {
+///         assert_eq!([$(stringify!($function)),*].len(), 8);
+///     };
+/// }
+/// wapc_wasi::for_each_waiting_function!(count!());
+/// ```
+#[macro_export]
+macro_rules! for_each_waiting_function {
+    ($link:ident!($($context:tt)*)) => {
+        $crate::for_each_waiting_function! {
+            @both $link ($($context)*) {
+                fd_pread(fd: i32, vectors: i32, count: i32, offset: i64, read: i32) -> i32;
+                fd_pwrite(fd: i32, vectors: i32, count: i32, offset: i64, written: i32) -> i32;
+                fd_read(fd: i32, vectors: i32, count: i32, read: i32) -> i32;
+                fd_readdir(fd: i32, buffer: i32, len: i32, cookie: i64, used: i32) -> i32;
+                fd_write(fd: i32, vectors: i32, count: i32, written: i32) -> i32;
+                poll_oneoff(subscriptions: i32, events: i32, count: i32, happened: i32) -> i32;
+                random_get(buffer: i32, len: i32) -> i32;
+                sched_yield() -> i32;
+            }
+        }
+    };
+    (@both $link:ident ($($context:tt)*) { $($both:tt)* }) => {
+        $link! { ($($context)*) "wasi_snapshot_preview1" preview1_async { $($both)* } }
+        $link! { ($($context)*) "wasi_unstable" unstable_async { $($both)* } }
+    };
+}
+
 macro_rules! define {
     (
         () $import_module:literal $module:ident {
@@ -134,12 +175,16 @@ macro_rules! define {
                     memory: &mut [u8],
                     $($number: $type),*
                 ) -> Result<$result, NoReturn> {
-                    let mut memory = GuestMemory::Unshared(memory);
-                    run(guarded::$module::$function(
-                        &mut wasi.context,
-                        &mut memory,
-                        $($number),*
-                    ))
+                    wasi.wait.set_awaits(false);
+                    let context = &mut wasi.context;
+                    let mut function = || {
+                        let mut memory = GuestMemory::Unshared(memory);
+                        run(guarded::$module::$function(context, &mut memory, $($number),*))
+                    };
+                    match &wasi.monitor {
+                        Some(monitor) => monitor.run(stringify!($function), function)?,
+                        None => function(),
+                    }
                 }
             )*
         }
@@ -147,3 +192,60 @@ macro_rules! define {
 }
 
 for_each_function!(define!());
+
+macro_rules! define_async {
+    (
+        () $import_module:literal $module:ident {
+            $($function:ident($($number:ident: $type:ty),*) -> $result:ty;)*
+        }
+    ) => {
+        #[doc = concat!("Functions of `", $import_module, "` that may wait, or take long, as futures.")]
+        ///
+        /// In an async call a future of these is pending while the function waits, and
+        /// now and then while it works. It ends when its call must end. In a blocking
+        /// call, and in a context that was made without a guest's state, it waits on
+        /// its thread and is ready at the first poll.
+        pub mod $module {
+            use super::*;
+
+            $(
+                #[doc = concat!("`", $import_module, ".", stringify!($function), "`.")]
+                ///
+                /// # Errors
+                ///
+                /// [`NoReturn`] if the guest's call must end.
+                pub async fn $function(
+                    wasi: &mut Wasi,
+                    memory: &mut [u8],
+                    $($number: $type),*
+                ) -> Result<$result, NoReturn> {
+                    let monitor = wasi.monitor.clone();
+                    let awaits = monitor.as_ref().is_some_and(CallMonitor::may_await);
+                    wasi.wait.set_awaits(awaits);
+                    let mut memory = GuestMemory::Unshared(memory);
+                    let context = &mut wasi.context;
+                    let function = async {
+                        ended(functions_of!($module $function)(context, &mut memory, $($number),*).await)
+                    };
+                    match monitor {
+                        Some(monitor) => {
+                            monitor.run_async(stringify!($function), function).await?
+                        }
+                        None => function.await,
+                    }
+                }
+            )*
+        }
+    };
+}
+
+macro_rules! functions_of {
+    (preview1_async $function:ident) => {
+        guarded::preview1::$function
+    };
+    (unstable_async $function:ident) => {
+        guarded::unstable::$function
+    };
+}
+
+for_each_waiting_function!(define_async!());

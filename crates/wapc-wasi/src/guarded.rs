@@ -7,7 +7,7 @@
 use wasi_common::{WasiCtx, snapshots::preview_1::types::Errno};
 use wiggle::{GuestMemory, anyhow};
 
-use crate::bounds::is_in_bounds;
+use crate::{bounds::is_in_bounds, read_dir::announce_buffer};
 
 /// The most vectors that one call reads or writes, as on Linux.
 const MAX_VECTORS: u32 = 1024;
@@ -89,6 +89,22 @@ pub(crate) mod preview1 {
         sock_send(flags: i32, written: i32);
     }
 
+    pub(crate) async fn fd_readdir(
+        context: &mut WasiCtx,
+        memory: &mut GuestMemory<'_>,
+        fd: i32,
+        buffer: i32,
+        len: i32,
+        cookie: i64,
+        used: i32,
+    ) -> anyhow::Result<i32> {
+        if !is_in_bounds(memory, buffer, u64::from(len.cast_unsigned())) {
+            return Ok(FAULT);
+        }
+        announce_buffer(len);
+        theirs::fd_readdir(context, memory, fd, buffer, len, cookie, used).await
+    }
+
     pub(crate) async fn random_get(
         context: &mut WasiCtx,
         memory: &mut GuestMemory<'_>,
@@ -138,8 +154,8 @@ pub(crate) mod preview1 {
 pub(crate) mod unstable {
     // These have the same signature and meaning in both versions.
     pub(crate) use crate::guarded::preview1::{
-        args_get, environ_get, fd_pread, fd_pwrite, fd_read, fd_write, proc_exit, proc_raise,
-        random_get, sock_recv, sock_send, sock_shutdown,
+        args_get, environ_get, fd_pread, fd_pwrite, fd_read, fd_readdir, fd_write, proc_exit,
+        proc_raise, random_get, sock_recv, sock_send, sock_shutdown,
     };
     pub(crate) use crate::poll::unstable as poll_oneoff;
     pub(crate) use wasi_common::snapshots::preview_0::wasi_unstable::*;

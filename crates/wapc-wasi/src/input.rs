@@ -2,8 +2,11 @@
 
 use std::{
     any::Any,
+    future::poll_fn,
     io::{self, Cursor, IoSliceMut, IsTerminal, Read},
+    pin::pin,
     sync::{Arc, LazyLock},
+    task::Poll,
     time::Duration,
 };
 
@@ -43,12 +46,31 @@ impl Input {
         }
     }
 
-    /// Waits until a read would return at once, at most for `timeout`.
-    pub(crate) fn wait(&self, timeout: Duration) {
+    /// Waits until a read would return at once, for one step of a wait that ends in
+    /// `left`.
+    pub(crate) async fn wait(&self, wait: &InterruptibleWait, left: Option<Duration>) {
         if let (Source::Inherited(_), Ok(reader)) = (&self.0, &*STDIN) {
-            reader.wait(timeout);
+            match wait.awaits() {
+                true => either(reader.arrival(), wait.sleep(left)).await,
+                false => reader.wait(wait.step(left)),
+            }
         }
     }
+}
+
+/// Waits for the first of two.
+async fn either(one: impl Future<Output = ()>, other: impl Future<Output = ()>) {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(|context| {
+        let ready =
+            one.as_mut().poll(context).is_ready() || other.as_mut().poll(context).is_ready();
+        if ready {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
 }
 
 #[async_trait]
@@ -76,7 +98,7 @@ impl WasiFile for Input {
             Source::Bytes(bytes) => bytes.lock().read(buffer)?,
             Source::Inherited(wait) => {
                 let reader = STDIN.as_ref().map_err(|_| Error::io())?;
-                reader.read(buffer, wait)?
+                reader.read(buffer, wait).await?
             }
         };
         Ok(u64::try_from(read)?)

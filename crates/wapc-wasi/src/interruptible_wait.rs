@@ -1,8 +1,18 @@
-//! Waits that can be interrupted when their call must end.
+//! Waits that end when their call must end, and that await in async calls.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
-use wapc_host::error::StopReason;
+use wapc_host::{
+    engine::{Pause, sleep_until},
+    error::StopReason,
+};
 use wasi_common::Error;
 use wiggle::anyhow;
 
@@ -15,15 +25,31 @@ pub type InterruptCheck = Arc<dyn Fn() -> Result<(), StopReason> + Send + Sync>;
 /// The longest time between two checks.
 const MAX_STEP: Duration = Duration::from_millis(5);
 
-/// Splits a wait into steps, and checks between them whether the call must end.
+/// Waits for a guest: on its thread in steps, with a check between them, or in a
+/// future that [`CallMonitor::run_async`](wapc_host::engine::CallMonitor::run_async)
+/// ends in time.
 #[derive(Clone)]
 pub(crate) struct InterruptibleWait {
     interrupt_check: Option<InterruptCheck>,
+    /// The running function is a future that may be pending.
+    awaits: Arc<AtomicBool>,
 }
 
 impl InterruptibleWait {
     pub(crate) fn new(interrupt_check: Option<InterruptCheck>) -> Self {
-        Self { interrupt_check }
+        Self {
+            interrupt_check,
+            awaits: Arc::default(),
+        }
+    }
+
+    /// Sets whether the functions that run next may be pending.
+    pub(crate) fn set_awaits(&self, awaits: bool) {
+        self.awaits.store(awaits, Ordering::Relaxed);
+    }
+
+    pub(crate) fn awaits(&self) -> bool {
+        self.awaits.load(Ordering::Relaxed)
     }
 
     /// Fails if the call must end.
@@ -43,8 +69,26 @@ impl InterruptibleWait {
         }
     }
 
-    /// Sleeps for one step.
-    pub(crate) fn sleep(&self, left: Option<Duration>) {
-        thread::sleep(self.step(left));
+    /// Sleeps for one step, or awaits the whole wait.
+    pub(crate) async fn sleep(&self, left: Option<Duration>) {
+        if self.awaits() {
+            let now = Instant::now();
+            let end = left.and_then(|left| now.checked_add(left));
+            sleep_until(end.unwrap_or(now + LONG)).await;
+        } else {
+            thread::sleep(self.step(left));
+        }
+    }
+
+    /// Ends a piece of work that takes long: fails if the call must end, and lets the
+    /// executor's other tasks run.
+    pub(crate) async fn end_piece(&self) -> Result<(), Error> {
+        if self.awaits() {
+            Pause::new().await;
+        }
+        self.check()
     }
 }
+
+/// A wait that has no end is as good as one of a day: its call ends it.
+const LONG: Duration = Duration::from_secs(24 * 3600);

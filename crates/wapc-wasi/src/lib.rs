@@ -55,6 +55,7 @@ mod no_return;
 mod open_files;
 mod output;
 mod poll;
+mod read_dir;
 mod sched;
 mod stdin_reader;
 #[cfg(test)]
@@ -64,6 +65,7 @@ use std::{fmt, sync::Arc};
 
 use wapc_host::{
     ModuleState, WasiSettings,
+    engine::CallMonitor,
     error::EngineError,
     wasi::{Stdin, Stdout},
 };
@@ -72,7 +74,7 @@ use wasi_common::{
     sync::{Dir, ambient_authority, clocks_ctx, dir, random_ctx},
 };
 
-pub use functions::{preview1, unstable};
+pub use functions::{preview1, preview1_async, unstable, unstable_async};
 pub use interruptible_wait::InterruptCheck;
 pub use no_return::NoReturn;
 
@@ -85,6 +87,9 @@ use crate::{
 /// files.
 pub struct Wasi {
     context: WasiCtx,
+    wait: InterruptibleWait,
+    /// `None` if the context was made without a guest's state.
+    monitor: Option<CallMonitor>,
 }
 
 impl Wasi {
@@ -99,12 +104,14 @@ impl Wasi {
         state: &mut ModuleState,
     ) -> Result<Self, EngineError> {
         let monitor = state.monitor();
-        let interrupt_check: InterruptCheck = Arc::new(move || monitor.check());
-        Self::new(
-            settings,
-            state.limits().max_open_files,
-            Some(interrupt_check),
-        )
+        let checked = monitor.clone();
+        let interrupt_check: InterruptCheck = Arc::new(move || checked.check());
+        let max_open_files = state.limits().max_open_files;
+        let wasi = Self::new(settings, max_open_files, Some(interrupt_check))?;
+        Ok(Self {
+            monitor: Some(monitor),
+            ..wasi
+        })
     }
 
     /// Creates a context with everything that `settings` grant: opens the mapped
@@ -147,6 +154,7 @@ impl Wasi {
     ) -> Result<Self, EngineError> {
         let wait = InterruptibleWait::new(interrupt_check);
         let sched = Box::new(Sched::new(wait.clone()));
+        let for_functions = wait.clone();
         let mut context = WasiCtx::new(random_ctx(), clocks_ctx(), sched, Table::new());
 
         let too_long = |error: StringArrayError| EngineError::Other(error.into());
@@ -178,12 +186,18 @@ impl Wasi {
             let opened = Dir::open_ambient_dir(&mapped.host, ambient_authority())
                 .map_err(|error| mapped.unusable(error))?;
             let opened = Box::new(dir::Dir::from_cap_std(opened));
-            let dir = MappedDir::new(opened, mapped.access, open_files.clone());
+            let usage = Arc::clone(settings.disk_usage());
+            let (open_files, wait) = (open_files.clone(), for_functions.clone());
+            let dir = MappedDir::new(opened, mapped.access, open_files, usage, wait);
             context
                 .push_preopened_dir(Box::new(dir), &mapped.guest)
                 .map_err(|error| mapped.unusable(error.to_string()))?;
         }
-        Ok(Self { context })
+        Ok(Self {
+            context,
+            wait: for_functions,
+            monitor: None,
+        })
     }
 }
 

@@ -7,20 +7,24 @@ use std::{
     any::Any,
     io::{IoSlice, IoSliceMut, SeekFrom},
     path::PathBuf,
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use wapc_host::wasi::DirAccess;
+use wapc_host::wasi::{DirAccess, DiskUsage};
 use wasi_common::{
     Error, ErrorExt, SystemTimeSpec, WasiDir, WasiFile,
     dir::{OpenResult, ReaddirCursor, ReaddirEntity},
     file::{Advice, FdFlags, FileType, Filestat, OFlags},
+    snapshots::preview_1::types::Errno,
 };
 use wiggle::async_trait;
 
 use crate::{
+    interruptible_wait::InterruptibleWait,
     open_files::{OpenFile, OpenFiles},
     output::{MAX_BYTES_PER_CALL, clip},
+    read_dir::Listing,
 };
 
 /// The longest path that Linux accepts in one call. cap-std resolves longer ones
@@ -33,22 +37,51 @@ pub(crate) struct MappedDir {
     dir: Box<dyn WasiDir>,
     access: DirAccess,
     open_files: OpenFiles,
+    usage: Arc<DiskUsage>,
+    listing: Listing,
+    wait: InterruptibleWait,
     /// `None` for preopened directories, which do not count as open files.
     _open: Option<OpenFile>,
 }
 
 impl MappedDir {
-    pub(crate) const fn new(
+    pub(crate) fn new(
         dir: Box<dyn WasiDir>,
         access: DirAccess,
         open_files: OpenFiles,
+        usage: Arc<DiskUsage>,
+        wait: InterruptibleWait,
     ) -> Self {
         Self {
+            wait,
             dir,
             access,
             open_files,
+            usage,
+            listing: Listing::default(),
             _open: None,
         }
+    }
+
+    /// Makes an entry, and counts it if it was made.
+    async fn create(&self, made: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+        let counted = self.usage.add_entry().ok_or_else(over_quota)?;
+        made.await?;
+        counted.keep_entry();
+        Ok(())
+    }
+
+    /// Removes a file, and gives back what it took.
+    async fn remove(
+        &self,
+        path: &str,
+        removed: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
+        let stat = self.dir.get_path_filestat(path, false).await.ok();
+        removed.await?;
+        let last = stat.filter(|stat| stat.filetype != FileType::Directory && stat.nlink <= 1);
+        self.usage.remove_entry(last.map_or(0, |stat| stat.size));
+        Ok(())
     }
 
     /// Returns the directory if it may be changed.
@@ -98,6 +131,15 @@ impl WasiDir for MappedDir {
         {
             return Err(Error::not_supported());
         }
+        let before = match oflags.intersects(OFlags::CREATE | OFlags::TRUNCATE) {
+            true => self.dir.get_path_filestat(path, symlink_follow).await.ok(),
+            false => None,
+        };
+        let creates = oflags.contains(OFlags::CREATE) && before.is_none();
+        let counted = match creates {
+            true => Some(self.usage.add_entry().ok_or_else(over_quota)?),
+            false => None,
+        };
         // `wasi_common` drops `APPEND` if `NONBLOCK` is set. Regular files and
         // directories ignore `NONBLOCK`.
         let fdflags = fdflags.difference(FdFlags::NONBLOCK);
@@ -105,16 +147,28 @@ impl WasiDir for MappedDir {
             .dir
             .open_file(symlink_follow, path, oflags, read, write, fdflags)
             .await?;
+        if let Some(counted) = counted {
+            counted.keep_entry();
+        }
+        if oflags.contains(OFlags::TRUNCATE)
+            && let Some(before) = before
+        {
+            self.usage.shrink(before.size);
+        }
         Ok(match opened {
             OpenResult::Dir(dir) => OpenResult::Dir(Box::new(Self {
                 dir,
                 access: self.access,
                 open_files: self.open_files.clone(),
+                usage: Arc::clone(&self.usage),
+                listing: Listing::default(),
+                wait: self.wait.clone(),
                 _open: Some(open),
             })),
             OpenResult::File(file) => OpenResult::File(Box::new(MappedFile {
                 file,
                 access: self.access,
+                usage: Arc::clone(&self.usage),
                 _open: open,
             })),
         })
@@ -124,7 +178,7 @@ impl WasiDir for MappedDir {
         &self,
         cursor: ReaddirCursor,
     ) -> Result<Box<dyn Iterator<Item = Result<ReaddirEntity, Error>> + Send>, Error> {
-        self.dir.readdir(cursor).await
+        self.listing.read(&*self.dir, cursor, &self.wait).await
     }
 
     async fn read_link(&self, path: &str) -> Result<PathBuf, Error> {
@@ -147,21 +201,24 @@ impl WasiDir for MappedDir {
     }
 
     async fn create_dir(&self, path: &str) -> Result<(), Error> {
-        self.writable()?.create_dir(check_path(path)?).await
+        let dir = self.writable()?;
+        self.create(dir.create_dir(check_path(path)?)).await
     }
 
     async fn symlink(&self, target: &str, path: &str) -> Result<(), Error> {
-        self.writable()?
-            .symlink(check_path(target)?, check_path(path)?)
-            .await
+        let dir = self.writable()?;
+        let made = dir.symlink(check_path(target)?, check_path(path)?);
+        self.create(made).await
     }
 
     async fn remove_dir(&self, path: &str) -> Result<(), Error> {
-        self.writable()?.remove_dir(check_path(path)?).await
+        let (dir, path) = (self.writable()?, check_path(path)?);
+        self.remove(path, dir.remove_dir(path)).await
     }
 
     async fn unlink_file(&self, path: &str) -> Result<(), Error> {
-        self.writable()?.unlink_file(check_path(path)?).await
+        let (dir, path) = (self.writable()?, check_path(path)?);
+        self.remove(path, dir.unlink_file(path)).await
     }
 
     async fn rename(&self, path: &str, to: &dyn WasiDir, to_path: &str) -> Result<(), Error> {
@@ -173,9 +230,9 @@ impl WasiDir for MappedDir {
 
     async fn hard_link(&self, path: &str, to: &dyn WasiDir, to_path: &str) -> Result<(), Error> {
         let to = Self::other_writable(to)?;
-        self.writable()?
-            .hard_link(check_path(path)?, to, check_path(to_path)?)
-            .await
+        let dir = self.writable()?;
+        let made = dir.hard_link(check_path(path)?, to, check_path(to_path)?);
+        self.create(made).await
     }
 
     async fn set_times(
@@ -195,6 +252,7 @@ impl WasiDir for MappedDir {
 struct MappedFile {
     file: Box<dyn WasiFile>,
     access: DirAccess,
+    usage: Arc<DiskUsage>,
     _open: OpenFile,
 }
 
@@ -207,6 +265,33 @@ impl MappedFile {
             _ => Err(Error::perm()),
         }
     }
+
+    /// Changes the file's length or contents, after which it has at most `most` bytes, or as many
+    /// as before if that is more. Counts the bytes by which it has grown.
+    async fn change<T>(
+        &self,
+        most: impl FnOnce(u64) -> u64,
+        changed: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let before = self.file.get_filestat().await?.size;
+        let growth = most(before).saturating_sub(before);
+        let counted = self.usage.grow(growth).ok_or_else(over_quota)?;
+        let result = changed.await?;
+        let after = self.file.get_filestat().await?.size;
+        counted.keep_bytes(after.saturating_sub(before));
+        self.usage.shrink(before.saturating_sub(after));
+        Ok(result)
+    }
+}
+
+/// The error of a guest that has used up its [`DiskQuota`](wapc_host::wasi::DiskQuota).
+fn over_quota() -> Error {
+    Errno::Dquot.into()
+}
+
+fn total(buffers: &[IoSlice<'_>]) -> u64 {
+    let bytes: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+    u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
 #[async_trait]
@@ -249,7 +334,8 @@ impl WasiFile for MappedFile {
     }
 
     async fn set_filestat_size(&self, size: u64) -> Result<(), Error> {
-        self.writable()?.set_filestat_size(size).await
+        let file = self.writable()?;
+        self.change(|_| size, file.set_filestat_size(size)).await
     }
 
     async fn set_times(
@@ -275,7 +361,15 @@ impl WasiFile for MappedFile {
     }
 
     async fn write_vectored<'a>(&self, buffers: &[IoSlice<'a>]) -> Result<u64, Error> {
-        self.writable()?.write_vectored(&clip(buffers)).await
+        let (file, buffers) = (self.writable()?, clip(buffers));
+        let bytes = total(&buffers);
+        // Appended, or somewhere in the file or behind its end: seeking takes no space.
+        let position = match file.get_fdflags().await?.contains(FdFlags::APPEND) {
+            true => None,
+            false => Some(file.seek(SeekFrom::Current(0)).await?),
+        };
+        let most = |before: u64| position.unwrap_or(before).saturating_add(bytes);
+        self.change(most, file.write_vectored(&buffers)).await
     }
 
     async fn write_vectored_at<'a>(
@@ -283,8 +377,9 @@ impl WasiFile for MappedFile {
         buffers: &[IoSlice<'a>],
         offset: u64,
     ) -> Result<u64, Error> {
-        self.writable()?
-            .write_vectored_at(&clip(buffers), offset)
+        let (file, buffers) = (self.writable()?, clip(buffers));
+        let most = |_| offset.saturating_add(total(&buffers));
+        self.change(most, file.write_vectored_at(&buffers, offset))
             .await
     }
 

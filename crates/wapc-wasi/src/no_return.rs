@@ -60,15 +60,22 @@ impl WasiResult for () {
     }
 }
 
-/// Runs a function of `wasi_common` to its end. Its futures never wait for a
-/// waker, so one poll is enough.
+/// Runs a function of `wasi_common` to its end on this thread. Its futures are not
+/// pending then, so one poll is enough.
 pub(crate) fn run<T: WasiResult>(
     function: impl Future<Output = anyhow::Result<T>>,
 ) -> Result<T, NoReturn> {
-    let error = match pin!(function).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(Ok(returned)) => return Ok(returned),
-        Poll::Ready(Err(error)) => error,
-        Poll::Pending => return Err(NoReturn::Failed("a function of WASI did not end".into())),
+    match pin!(function).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => ended(result),
+        Poll::Pending => Err(NoReturn::Failed("a function of WASI did not end".into())),
+    }
+}
+
+/// Translates the end of a function of `wasi_common`.
+pub(crate) fn ended<T: WasiResult>(result: anyhow::Result<T>) -> Result<T, NoReturn> {
+    let error = match result {
+        Ok(returned) => return Ok(returned),
+        Err(error) => error,
     };
     if let Some(I32Exit(code)) = error.downcast_ref() {
         return Err(NoReturn::Exit(*code));

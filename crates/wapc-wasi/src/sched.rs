@@ -1,4 +1,4 @@
-//! Sleeps and polls on the thread that runs the guest.
+//! Sleeps and polls: on the guest's thread, or awaited in async calls.
 
 use std::{
     thread,
@@ -56,15 +56,17 @@ impl WasiSched for Sched {
                 return Ok(());
             }
             match silent {
-                Some(input) => input.wait(self.wait.step(left)),
-                None => self.wait.sleep(left),
+                Some(input) => input.wait(&self.wait, left).await,
+                None => self.wait.sleep(left).await,
             }
         }
     }
 
     async fn sched_yield(&self) -> Result<(), Error> {
-        thread::yield_now();
-        self.wait.check()
+        if !self.wait.awaits() {
+            thread::yield_now();
+        }
+        self.wait.end_piece().await
     }
 
     async fn sleep(&self, duration: Duration) -> Result<(), Error> {
@@ -76,7 +78,7 @@ impl WasiSched for Sched {
             if left == Some(Duration::ZERO) {
                 return Ok(());
             }
-            self.wait.sleep(left);
+            self.wait.sleep(left).await;
         }
     }
 }

@@ -2,8 +2,11 @@
 
 use std::{
     collections::VecDeque,
+    future::poll_fn,
     io::{self, Read},
+    mem,
     sync::Arc,
+    task::{Poll, Waker},
     thread,
     time::Duration,
 };
@@ -30,6 +33,8 @@ struct State {
     /// The result of one read. An empty queue is the end of the input, reported
     /// to one reader.
     arrived: Option<io::Result<VecDeque<u8>>>,
+    /// Futures that wait for input.
+    wakers: Vec<Waker>,
 }
 
 /// The most that is read at once.
@@ -50,11 +55,19 @@ impl StdinReader {
                 loop {
                     on_thread.await_request();
                     let read = read_once(&mut source, &mut chunk);
-                    on_thread.state.lock().arrived = Some(read);
-                    on_thread.arrived.notify_all();
+                    on_thread.arrive(read);
                 }
             })?;
         Ok(reader)
+    }
+
+    fn arrive(&self, read: io::Result<VecDeque<u8>>) {
+        let mut state = self.state.lock();
+        state.arrived = Some(read);
+        let wakers = mem::take(&mut state.wakers);
+        drop(state);
+        self.arrived.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     fn await_request(&self) {
@@ -75,14 +88,39 @@ impl StdinReader {
         }
     }
 
+    /// Waits until input has arrived.
+    pub(crate) fn arrival(&self) -> impl Future<Output = ()> + Send {
+        poll_fn(|context| {
+            let mut state = self.state.lock();
+            if state.arrived.is_some() {
+                return Poll::Ready(());
+            }
+            state.requested = true;
+            self.requested.notify_one();
+            // Of several waiters each asks for itself, and all are woken.
+            let waker = context.waker();
+            if !state.wakers.iter().any(|known| known.will_wake(waker)) {
+                state.wakers.push(waker.clone());
+            }
+            Poll::Pending
+        })
+    }
+
     /// Reads into `buffer`, and waits for input if there is none.
-    pub(crate) fn read(&self, buffer: &mut [u8], wait: &InterruptibleWait) -> Result<usize, Error> {
+    pub(crate) async fn read(
+        &self,
+        buffer: &mut [u8],
+        wait: &InterruptibleWait,
+    ) -> Result<usize, Error> {
         loop {
             wait.check()?;
             if let Some(arrived) = self.state.lock().read(buffer) {
                 return Ok(arrived?);
             }
-            self.wait(wait.step(None));
+            match wait.awaits() {
+                true => self.arrival().await,
+                false => self.wait(wait.step(None)),
+            }
         }
     }
 
@@ -131,7 +169,17 @@ mod tests {
         sync::atomic::{AtomicUsize, Ordering},
     };
 
+    use std::{pin::pin, task::Context};
+
     use super::*;
+
+    /// The result of a future that is not pending.
+    fn at_once<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => result,
+            Poll::Pending => panic!("it is pending"),
+        }
+    }
 
     #[test]
     fn input_is_read_up_to_its_end() {
@@ -141,12 +189,12 @@ mod tests {
         let mut buffer = [0; 4];
 
         sink.write_all(b"abcdef").unwrap();
-        assert_eq!(reader.read(&mut buffer, &wait).unwrap(), 4);
+        assert_eq!(at_once(reader.read(&mut buffer, &wait)).unwrap(), 4);
         assert_eq!((&buffer, reader.ready_bytes()), (b"abcd", 2));
-        assert_eq!(reader.read(&mut buffer, &wait).unwrap(), 2);
+        assert_eq!(at_once(reader.read(&mut buffer, &wait)).unwrap(), 2);
         drop(sink);
         for _ in 0..2 {
-            assert_eq!(reader.read(&mut buffer, &wait).unwrap(), 0);
+            assert_eq!(at_once(reader.read(&mut buffer, &wait)).unwrap(), 0);
         }
     }
 
@@ -163,17 +211,13 @@ mod tests {
             });
 
         let mut buffer = [0; 4];
-        reader
-            .read(&mut buffer, &InterruptibleWait::new(Some(third_time)))
-            .unwrap_err();
+        at_once(reader.read(&mut buffer, &InterruptibleWait::new(Some(third_time)))).unwrap_err();
         assert_eq!(asked.load(Ordering::Relaxed), 3);
 
         // Late input is not lost.
         sink.write_all(b"late").unwrap();
         assert_eq!(
-            reader
-                .read(&mut buffer, &InterruptibleWait::new(None))
-                .unwrap(),
+            at_once(reader.read(&mut buffer, &InterruptibleWait::new(None))).unwrap(),
             4
         );
         assert_eq!(&buffer, b"late");

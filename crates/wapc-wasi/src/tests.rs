@@ -14,7 +14,7 @@ use wapc_host::{
     WasiSettings,
     error::StopReason,
     module::{self, ExternType, ValueType},
-    wasi::{Capture, DirAccess, Stdin, Stdout},
+    wasi::{Capture, DirAccess, DiskQuota, Stdin, Stdout},
 };
 
 use super::*;
@@ -318,4 +318,155 @@ fn an_exit_is_none_of_the_errnos() {
     assert!(matches!(exit(125), Err(NoReturn::Exit(125))));
     assert!(matches!(exit(126), Err(NoReturn::Failed(_))));
     assert!(matches!(exit(-1), Err(NoReturn::Failed(_))));
+}
+
+/// Reads a directory as a C library does, and returns its names.
+fn list(wasi: &mut Wasi, fd: i32, buffer_bytes: u32) -> Vec<String> {
+    let mut memory = vec![0; 65536];
+    let (mut names, mut cookie) = (vec![], 0_u64);
+    loop {
+        let len = buffer_bytes.cast_signed();
+        let errno = preview1::fd_readdir(wasi, &mut memory, fd, 64, len, cookie.cast_signed(), 0);
+        assert_eq!(errno.unwrap(), 0);
+        let used = load(&memory, 0);
+        let mut entries = &memory[64..64 + used as usize];
+        while let Some((header, rest)) = entries.split_at_checked(24) {
+            let Some((name, rest)) = rest.split_at_checked(load(header, 16) as usize) else {
+                break;
+            };
+            names.push(String::from_utf8(name.to_vec()).unwrap());
+            cookie = u64::from_le_bytes(header[..8].try_into().unwrap());
+            entries = rest;
+        }
+        if used < buffer_bytes {
+            return names;
+        }
+    }
+}
+
+#[test]
+fn a_directory_is_listed_whole_whatever_the_buffer() {
+    let dir = TempDir::new().unwrap();
+    let mut expected: Vec<_> = (0..500).map(|number| format!("file {number}")).collect();
+    for name in &expected {
+        fs::write(dir.path().join(name), "").unwrap();
+    }
+    expected.extend([".".to_owned(), "..".to_owned()]);
+    expected.sort();
+    let settings = WasiSettings::new().dir(dir.path(), "/", DirAccess::ReadOnly);
+    let mut wasi = wasi(&settings);
+    for buffer_bytes in [40, 61, 100, 4096, 60_000] {
+        let mut names = list(&mut wasi, 3, buffer_bytes);
+        names.sort();
+        assert_eq!(names, expected, "{buffer_bytes}");
+    }
+}
+
+#[test]
+fn a_listing_is_interrupted() {
+    let dir = TempDir::new().unwrap();
+    for number in 0..2000 {
+        fs::write(dir.path().join(number.to_string()), "").unwrap();
+    }
+    let settings = WasiSettings::new().dir(dir.path(), "/", DirAccess::ReadOnly);
+    let stop: InterruptCheck = Arc::new(|| Err(StopReason::Cancelled));
+    let mut wasi = Wasi::new(&settings, 64, Some(stop)).unwrap();
+    let mut memory = vec![0; 200_000];
+    let ended = preview1::fd_readdir(&mut wasi, &mut memory, 3, 64, 190_000, 0, 0);
+    assert!(matches!(
+        ended,
+        Err(NoReturn::Stopped(StopReason::Cancelled))
+    ));
+}
+
+const OVER_QUOTA: i32 = 19;
+
+#[test]
+fn guests_write_no_more_than_their_quota() {
+    const ALL_RIGHTS: i64 = 0x1fff_ffff;
+
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("before"), [7; 100]).unwrap();
+    let settings = WasiSettings::new()
+        .dir(dir.path(), "/", DirAccess::ReadWrite)
+        .disk_quota(DiskQuota::default().bytes(1000).entries(3));
+    let wasi = &mut wasi(&settings);
+    let memory = &mut vec![0; 65536];
+    store(memory, 0, b"abeforedxyz");
+    // A vector of 600 bytes.
+    store(memory, 64, &[0, 1, 0, 0]);
+    store(memory, 68, &600_u32.to_le_bytes());
+
+    const CREATE: i32 = 1;
+    const TRUNCATE: i32 = 8;
+    let open = |wasi: &mut Wasi, memory: &mut [u8], path, len, flags, fd_flags| {
+        preview1::path_open(
+            wasi, memory, 3, 0, path, len, flags, ALL_RIGHTS, ALL_RIGHTS, fd_flags, 32,
+        )
+        .unwrap()
+    };
+    let close = |wasi: &mut Wasi, memory: &mut [u8]| {
+        let fd = load(memory, 32).cast_signed();
+        preview1::fd_close(wasi, memory, fd)
+    };
+    // The descriptor that was opened last is at 32.
+    let opened = |memory: &[u8]| load(memory, 32).cast_signed();
+    let write = |wasi: &mut Wasi, memory: &mut [u8]| {
+        let fd = load(memory, 32).cast_signed();
+        preview1::fd_write(wasi, memory, fd, 64, 1, 40).unwrap()
+    };
+    assert_eq!(open(wasi, memory, 0, 1, CREATE, 0), 0);
+    let fd = opened(memory);
+    assert_eq!(write(wasi, memory), 0);
+    assert_eq!(write(wasi, memory), OVER_QUOTA);
+    assert_eq!(fs::metadata(dir.path().join("a")).unwrap().len(), 600);
+    // What is written over takes no space.
+    assert_eq!(preview1::fd_seek(wasi, memory, fd, 0, 0, 40).unwrap(), 0);
+    assert_eq!(write(wasi, memory), 0);
+    let over = preview1::fd_pwrite(wasi, memory, fd, 64, 1, 500, 40);
+    assert_eq!(over.unwrap(), OVER_QUOTA);
+    let within = preview1::fd_pwrite(wasi, memory, fd, 64, 1, 400, 40);
+    assert_eq!(within.unwrap(), 0);
+    for (size, errno) in [
+        (1001, OVER_QUOTA),
+        (1 << 40, OVER_QUOTA),
+        (10, 0),
+        (1000, 0),
+    ] {
+        let resized = preview1::fd_filestat_set_size(wasi, memory, fd, size);
+        assert_eq!(resized.unwrap(), errno, "{size}");
+    }
+    assert_eq!(close(wasi, memory).unwrap(), 0);
+
+    // Entries: one was made.
+    for (errno, name) in [(0, 8), (0, 9), (OVER_QUOTA, 10)] {
+        let made = preview1::path_create_directory(wasi, memory, 3, name, 1);
+        assert_eq!(made.unwrap(), errno);
+    }
+    let linked = preview1::path_symlink(wasi, memory, 0, 1, 3, 10, 1);
+    assert_eq!(linked.unwrap(), OVER_QUOTA);
+    assert_eq!(open(wasi, memory, 10, 1, CREATE, 0), OVER_QUOTA);
+    // An entry that cannot be made is not counted, and one that is there is no new one.
+    let there = preview1::path_create_directory(wasi, memory, 3, 8, 1);
+    assert!(there.unwrap() != 0);
+    assert_eq!(open(wasi, memory, 1, 6, CREATE, 0), 0);
+    assert_eq!(write(wasi, memory), OVER_QUOTA);
+    assert_eq!(close(wasi, memory).unwrap(), 0);
+
+    // What is removed is given back.
+    assert_eq!(
+        preview1::path_unlink_file(wasi, memory, 3, 0, 1).unwrap(),
+        0
+    );
+    assert_eq!(open(wasi, memory, 10, 1, CREATE, 1), 0);
+    assert_eq!(write(wasi, memory), 0);
+    assert_eq!(write(wasi, memory), OVER_QUOTA);
+    assert_eq!(close(wasi, memory).unwrap(), 0);
+    assert_eq!(open(wasi, memory, 10, 1, TRUNCATE, 0), 0);
+    assert_eq!(write(wasi, memory), 0);
+
+    // Another instance with these settings shares the quota.
+    let another = &mut super::tests::wasi(&settings);
+    let made = preview1::path_create_directory(another, memory, 3, 0, 1);
+    assert_eq!(made.unwrap(), OVER_QUOTA);
 }

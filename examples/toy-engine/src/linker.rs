@@ -53,7 +53,7 @@ pub(crate) fn host_function(module: &str, name: &str) -> Option<HostFunction> {
             let [message, file, line, column] = numbers(arguments)?;
             let Data { state, memory, .. } = data;
             state.check()?;
-            state.abort(memory, message, file, line, column);
+            state.abort(memory, message, file, line, column)?;
             Ok(None)
         }),
         _ => None,

@@ -245,6 +245,9 @@ impl Lease<'_> {
     ) -> impl Future<Output = Result<(), Box<Error>>> {
         async move {
             let operation = request.operation;
+            if !self.guard.state.suspends {
+                self.make_room_for_suspending();
+            }
             if self.is_lost() {
                 Box::pin(self.fill_async(operation, options)).await?;
             }
@@ -264,6 +267,17 @@ impl Lease<'_> {
                 Some(end) => self.end(operation, end).map_err(Box::new),
                 None => Err(Box::new(self.unsupported(operation))),
             }
+        }
+    }
+
+    /// Drops an instance from before the first async call that was not called yet: a
+    /// new one can be suspended in every host function. One that was called may have
+    /// state, and is kept.
+    #[cold]
+    fn make_room_for_suspending(&mut self) {
+        self.host.has_async_callers.store(true, Ordering::Relaxed);
+        if self.guard.slot().uses(&self.guard.state) == 0 {
+            drop(self.guard.slot().take(&mut self.guard.state));
         }
     }
 

@@ -6,7 +6,8 @@ use crate::{
     error::{EngineError, Error, ProtocolError, Spent, StopReason},
     limits::call::CallOptions,
     limits::guest::Limits,
-    protocol::state::{ModuleState, PanicSlot},
+    protocol::panic_slot::PanicSlot,
+    protocol::state::ModuleState,
 };
 
 /// Maps the error of an instance that could not be made to the caller's error.

@@ -115,7 +115,13 @@ impl HostShared {
             self.callback.clone(),
             Arc::clone(limits),
             options,
+            self.suspends(),
         ))
+    }
+
+    /// Returns `true` if new instances have to be suspended in host functions.
+    pub(super) fn suspends(&self) -> bool {
+        self.has_async_callers.load(Ordering::Relaxed)
     }
 
     /// Marks this host as working while an instance is made or probed. Wakes
@@ -149,9 +155,10 @@ impl HostShared {
         &self,
         guard: &mut SlotGuard<'_>,
         code: &Generation,
-        instance: Box<dyn GuestInstance>,
+        mut instance: Box<dyn GuestInstance>,
     ) {
         let new = NewInstance {
+            suspends: instance.state().suspends(),
             instance,
             generation: code.number,
             interruption: code.provider.interruption(),

@@ -22,7 +22,7 @@ use crate::{
     protocol::callback::Callback,
     sync::{
         Mutex, MutexGuard, StaticU64,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -47,6 +47,8 @@ pub(crate) struct HostShared {
     pub(crate) pool: Pool,
     /// The number of threads that are making or probing an instance.
     pub(super) working: AtomicUsize,
+    /// There was an async call.
+    pub(super) has_async_callers: AtomicBool,
     pub(super) errors: ErrorCounters,
     pub(super) idle: Mutex<Vec<Idle>>,
     /// Compiles optimized tiers.
@@ -96,6 +98,7 @@ impl HostShared {
             swaps: SwapRight::default(),
             pool: Pool::new(settings.max_instances),
             working: AtomicUsize::new(0),
+            has_async_callers: AtomicBool::default(),
             errors: ErrorCounters::default(),
             idle: Mutex::default(),
             settings,

@@ -15,7 +15,7 @@ use super::types::{ExternType, ValueType};
 #[must_use]
 pub fn provided(module: &str, name: &str) -> Option<ExternType> {
     let functions: &[(&str, &str)] = match module {
-        "wapc" => WAPC_FUNCTIONS,
+        "wapc" | "wasmbus" => WAPC_FUNCTIONS,
         "env" => ENV_FUNCTIONS,
         WASI_PREVIEW1 => WASI_FUNCTIONS,
         WASI_UNSTABLE if name == "sock_accept" => return None,
@@ -29,13 +29,14 @@ pub fn provided(module: &str, name: &str) -> Option<ExternType> {
 }
 
 /// Reads the short form of the tables below: `ii>i` is `(i32, i32) -> i32`,
-/// with `I` for `i64`.
+/// with `I` for `i64` and `F` for `f64`.
 pub(super) fn signature(short: &str) -> ExternType {
     let types = |short: &str| {
         short
             .bytes()
             .map(|letter| match letter {
                 b'I' => ValueType::I64,
+                b'F' => ValueType::F64,
                 _ => ValueType::I32,
             })
             .collect()
@@ -50,7 +51,7 @@ pub(super) const WASI_MODULES: [&str; 2] = [WASI_PREVIEW1, WASI_UNSTABLE];
 
 /// waPC's own functions, each a method of
 /// [`ModuleState`](crate::ModuleState). Source:
-/// <https://wapc.io/docs/spec/>.
+/// <https://wapc.io/docs/spec/>. wasmCloud's actors import them from `wasmbus`.
 const WAPC_FUNCTIONS: &[(&str, &str)] = &[
     ("__console_log", "ii"),
     ("__guest_error", "ii"),
@@ -63,8 +64,20 @@ const WAPC_FUNCTIONS: &[(&str, &str)] = &[
     ("__host_response_len", ">i"),
 ];
 
-/// The function that AssemblyScript guests import in addition.
-const ENV_FUNCTIONS: &[(&str, &str)] = &[("abort", "iiii")];
+/// The functions that AssemblyScript's and Emscripten's compilers import. Sources:
+/// <https://github.com/AssemblyScript/assemblyscript/tree/main/std/assembly/bindings>,
+/// <https://emscripten.org/docs/tools_reference/settings_reference.html#memory-growth-geometric-step>.
+const ENV_FUNCTIONS: &[(&str, &str)] = &[
+    ("abort", "iiii"),
+    ("console.debug", "i"),
+    ("console.error", "i"),
+    ("console.info", "i"),
+    ("console.log", "i"),
+    ("console.warn", "i"),
+    ("emscripten_notify_memory_growth", "i"),
+    ("seed", ">F"),
+    ("trace", "iiFFFFF"),
+];
 
 /// WASI preview 1; `wasi_unstable` has the same without `sock_accept`.
 /// Source: <https://github.com/WebAssembly/WASI/tree/wasi-0.1/preview1>.

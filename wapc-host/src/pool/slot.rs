@@ -46,6 +46,8 @@ pub(crate) struct SlotState {
     pub(crate) interruption: Interruption,
     /// The slot's number of calls when the instance was installed.
     calls_before: u64,
+    /// The instance can be suspended in every host function.
+    pub(crate) suspends: bool,
     /// A call has begun and not returned normally, so the instance must not be
     /// used again.
     pub(crate) poisoned: bool,
@@ -56,6 +58,7 @@ pub(crate) struct NewInstance {
     pub(crate) instance: Box<dyn GuestInstance>,
     pub(crate) generation: u64,
     pub(crate) interruption: Interruption,
+    pub(crate) suspends: bool,
 }
 
 impl Slot {
@@ -136,6 +139,7 @@ impl Slot {
             instance: Some(new.instance),
             generation: new.generation,
             interruption: new.interruption,
+            suspends: new.suspends,
             calls_before: self.calls.load(Ordering::Relaxed),
             poisoned: false,
         };

@@ -2,14 +2,13 @@
 
 use std::{any::Any, num::NonZeroU64, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-
 use crate::{
     clock,
     error::StopReason,
     limits::call::CallOptions,
     limits::cancel::CancelHandle,
     limits::guest::Limits,
+    protocol::monitor::{CallMonitor, Monitored},
     timer::{Pause, Turn},
 };
 
@@ -84,22 +83,21 @@ impl Budget {
         }
     }
 
-    /// Returns a monitor of this budget, which works as long as the instance
-    /// lives.
-    pub(super) fn monitor(&mut self) -> CallMonitor {
-        let monitor = self.monitor.get_or_insert_default().clone();
+    /// Keeps `monitor` up to date from now on.
+    pub(super) fn set_monitor(&mut self, monitor: CallMonitor) {
+        self.monitor = Some(monitor);
         self.needs_reset = true;
         self.update_monitor();
-        monitor
     }
 
     fn update_monitor(&self) {
         if let Some(monitor) = &self.monitor {
-            *monitor.monitored.lock() = Monitored {
+            monitor.update(Monitored {
                 expires: self.expires,
                 timeout: self.timeout(),
                 cancel: self.cancel.clone(),
-            };
+                may_await: self.may_await(),
+            });
         }
     }
 
@@ -200,6 +198,7 @@ impl Budget {
     /// Sets the ticks after which the guest yields.
     pub(super) fn set_yield_ticks(&mut self, yield_ticks: NonZeroU64) {
         self.yield_ticks = Some(yield_ticks);
+        self.update_monitor();
     }
 
     /// Returns `true` if the call is async.
@@ -257,46 +256,5 @@ impl Budget {
     /// since the clock may sleep then.
     pub(super) fn time_spent(&self) -> Option<Duration> {
         self.is_timed().then(|| clock::duration_of(self.ticks()))
-    }
-}
-
-/// Checks the time of the running call from outside of the instance's state:
-/// for work that an engine does on behalf of a guest, such as a sleep.
-#[derive(Clone, Debug, Default)]
-pub struct CallMonitor {
-    monitored: Arc<Mutex<Monitored>>,
-}
-
-#[derive(Debug)]
-struct Monitored {
-    expires: u64,
-    timeout: Duration,
-    cancel: Option<CancelHandle>,
-}
-
-impl Default for Monitored {
-    fn default() -> Self {
-        Self {
-            expires: u64::MAX,
-            timeout: Duration::ZERO,
-            cancel: None,
-        }
-    }
-}
-
-impl CallMonitor {
-    /// Checks whether the guest may go on, with the result of
-    /// [`ModuleState::check`](crate::ModuleState::check).
-    ///
-    /// # Errors
-    ///
-    /// [`StopReason::TimedOut`], [`StopReason::Cancelled`].
-    pub fn check(&self) -> Result<(), StopReason> {
-        let monitored = self.monitored.lock();
-        Budget::check_against(
-            monitored.expires,
-            || monitored.timeout,
-            monitored.cancel.as_ref(),
-        )
     }
 }

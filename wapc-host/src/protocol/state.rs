@@ -1,8 +1,6 @@
 //! The conversation between host and guest, by the rules of waPC.
 
-use std::{any::Any, fmt, num::NonZeroU64, sync::Arc};
-
-use parking_lot::Mutex;
+use std::{fmt, num::NonZeroU64, sync::Arc};
 
 use crate::{
     limits::call::CallOptions,
@@ -12,10 +10,11 @@ use crate::{
     protocol::callback::{Callback, HostCallback},
     protocol::lent::LentRequest,
     protocol::owned::OwnedRequest,
+    protocol::panic_slot::PanicSlot,
     protocol::scratch::{CallScratch, Utf8Cache},
 };
 
-pub use self::imports::for_each_import;
+pub use self::imports::{for_each_env_import, for_each_import};
 
 mod host_calls;
 mod imports;
@@ -53,6 +52,7 @@ pub struct ModuleState {
     host_id: u64,
     generation: u64,
     slot: usize,
+    suspends: bool,
     callback: Callback,
     limits: Arc<Limits>,
     budget: Budget,
@@ -75,7 +75,7 @@ impl ModuleState {
     pub fn new(host_id: u64, callback: Arc<dyn HostCallback>) -> Self {
         let callback = Callback::Blocking(callback);
         let limits = Arc::new(Limits::unlimited());
-        Self::for_generation(0, host_id, 0, callback, limits, None)
+        Self::for_generation(0, host_id, 0, callback, limits, None, false)
     }
 
     /// Creates the state of a guest of the code `generation` in the host's slot
@@ -88,9 +88,11 @@ impl ModuleState {
         callback: Callback,
         limits: Arc<Limits>,
         options: Option<&CallOptions>,
+        suspends: bool,
     ) -> Self {
         Self {
             host_id,
+            suspends,
             generation,
             slot,
             callback,
@@ -118,6 +120,14 @@ impl ModuleState {
     pub fn shard_hint(&self) -> usize {
         let host = usize::try_from(self.host_id).unwrap_or_default();
         self.slot.wrapping_add(host)
+    }
+
+    /// Returns `true` if the guest has to be suspended in host functions: the
+    /// host's callback is async, or the host has async callers. An engine that has
+    /// to know beforehand then links functions that can suspend.
+    #[must_use]
+    pub const fn suspends(&self) -> bool {
+        self.suspends || self.has_async_callback()
     }
 
     /// Returns the limits of the guest.
@@ -155,23 +165,6 @@ impl ModuleState {
 
     pub(crate) const fn panic_slot(&self) -> &Arc<PanicSlot> {
         &self.panic
-    }
-}
-
-/// Holds the panic of a callback until the engine has unwound the guest.
-///
-/// It is shared with the host, since the state is dropped when a start function
-/// fails.
-#[derive(Default)]
-pub(crate) struct PanicSlot(Mutex<Option<Box<dyn Any + Send>>>);
-
-impl PanicSlot {
-    fn put(&self, panic: Box<dyn Any + Send>) {
-        *self.0.lock() = Some(panic);
-    }
-
-    pub(crate) fn take(&self) -> Option<Box<dyn Any + Send>> {
-        self.0.lock().take()
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     analysis::PAGE_BYTES,
     report::{Form, ImportStatus, Kind, Limits, Memory, Report, StartEntry, Table, WasiKind},
 };
-use crate::printable::Printable;
+use wapc_host::error::Printable;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,8 +4,11 @@ use std::{error::Error as StdError, mem, sync::Arc};
 
 use super::{Tier, Tiers};
 use crate::{
-    engine::provider::WebAssemblyEngineProvider, error::EngineError,
-    limits::interruption::Interruption, sync::Mutex,
+    engine::provider::WebAssemblyEngineProvider,
+    errands::catching,
+    error::{EngineError, Report},
+    limits::interruption::Interruption,
+    sync::Mutex,
 };
 
 pub(in crate::host) struct TierUp {
@@ -64,13 +67,13 @@ impl TierUp {
             .and_then(|provider| ensure_interruptible(provider, self.required));
         match compiled {
             Ok(provider) => {
-                (self.tiers.observer)(Ok(()));
+                catching(|| (self.tiers.observer)(Ok(())));
                 let provider: Arc<dyn WebAssemblyEngineProvider> = provider.into();
                 self.set(Progress::Compiled(Arc::clone(&provider)));
                 Some(provider)
             }
             Err(error) => {
-                (self.tiers.observer)(Err(&error));
+                catching(|| (self.tiers.observer)(Err(&error)));
                 self.fail(error);
                 None
             }
@@ -81,11 +84,11 @@ impl TierUp {
     pub(super) fn fail(&self, error: impl StdError + Send + Sync + 'static) {
         let error = Arc::new(error);
         self.set(Progress::Failed(Arc::clone(&error) as _));
-        let cause = error.source().map(|cause| format!(": {cause}"));
-        log::warn!(
-            "there is no optimized tier, the baseline serves on: {error}{}",
-            cause.unwrap_or_default()
-        );
+        // The program's logger may panic, on the thread of all tiers.
+        catching(|| {
+            let error = Report::new(&*error);
+            log::warn!("there is no optimized tier, the baseline serves on: {error}");
+        });
     }
 
     fn set(&self, progress: Progress) {

@@ -21,6 +21,7 @@ use crate::{
     },
     protocol::reentrancy::ReentrancyGuard,
     protocol::scratch::{CachedName, Utf8Cache},
+    text::clip,
 };
 
 impl ModuleState {
@@ -65,6 +66,7 @@ impl ModuleState {
             let numbers = [bd_ptr, bd_len, ns_ptr, ns_len, op_ptr, op_len, ptr, len];
             return self.host_call_without_waiting(memory, numbers);
         };
+        budget.check()?;
         let response = scratch.values_mut().begin_host_call(limits)?;
         let call = read_host_call(
             self.host_id,
@@ -105,6 +107,7 @@ impl ModuleState {
                 )
                 .map(HostCallStart::Ready);
         };
+        self.check()?;
         if !self.budget.may_await() {
             return Err(ProtocolError::CallbackAwaits { import: HOST_CALL }.into());
         }
@@ -133,7 +136,7 @@ impl ModuleState {
                 future,
                 limits,
             ))),
-            Err(panic) => Err(self.callback_panicked(panic)),
+            Err(panic) => Err(self.foreign_panicked(HOST_CALL, panic)),
         }
     }
 
@@ -191,28 +194,46 @@ impl ModuleState {
         let answered = match answer {
             Ok(Ok(())) if bytes <= limit => 1,
             Ok(Ok(())) => {
-                self.scratch.values_mut().host_error = format!(
-                    "the host's answer of {bytes} bytes is above the limit of {limit} bytes"
-                );
+                self.scratch.values_mut().host_error = too_long("answer", bytes, limit);
                 self.scratch.values_mut().host_response = Vec::new();
                 0
             }
             Ok(Err(error)) => {
-                self.scratch.values_mut().host_error = error;
+                self.scratch.values_mut().host_error = bounded(error, limit);
                 self.scratch.values_mut().host_response.clear();
                 0
             }
-            Err(panic) => return Err(self.callback_panicked(panic)),
+            Err(panic) => return Err(self.foreign_panicked(HOST_CALL, panic)),
         };
         self.budget.check()?;
         Ok(answered)
     }
 
     #[cold]
-    fn callback_panicked(&self, panic: Box<dyn Any + Send>) -> StopReason {
+    pub(super) fn foreign_panicked(
+        &self,
+        import: &'static str,
+        panic: Box<dyn Any + Send>,
+    ) -> StopReason {
         self.panic.put(panic);
-        ProtocolError::CallbackPanicked { import: HOST_CALL }.into()
+        ProtocolError::CallbackPanicked { import }.into()
     }
+}
+
+/// Returns the error's text for the guest, or what is wrong with it.
+fn bounded(error: String, limit: usize) -> String {
+    match error.len() <= limit {
+        true => error,
+        false => too_long("error", error.len(), limit),
+    }
+}
+
+#[cold]
+fn too_long(what: &str, bytes: usize, limit: usize) -> String {
+    let mut text =
+        format!("the host's {what} of {bytes} bytes is above the limit of {limit} bytes");
+    text.truncate(clip(&text, limit).len());
+    text
 }
 
 /// Reads the names and the payload of a host call from the guest's memory.

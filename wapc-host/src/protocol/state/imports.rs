@@ -1,7 +1,16 @@
 //! The host functions that only copy bytes: all of waPC except `__host_call`,
-//! and AssemblyScript's `env.abort`.
+//! and those that compilers import from `env`.
+//!
+//! Each checks first whether the guest may go on, for every engine: a guest may
+//! call them in a straight line, which some engines do not interrupt.
 
-use std::str::from_utf8;
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    panic::{AssertUnwindSafe, catch_unwind},
+    str::from_utf8,
+};
+
+use log::Level;
 
 use super::ModuleState;
 #[cfg(doc)]
@@ -11,6 +20,7 @@ use crate::{
     protocol::memory::{assembly_script_string, check_outbound, length, not_utf8, read, write},
     protocol::owned::fill,
     protocol::reentrancy::ReentrancyGuard,
+    text::{Printable, clip},
 };
 
 impl ModuleState {
@@ -29,6 +39,7 @@ impl ModuleState {
         ptr: i32,
     ) -> Result<(), StopReason> {
         const IMPORT: &str = "__guest_request";
+        self.check()?;
         let request = self.lent.request().or_else(|| self.owned.request());
         let Some((operation, payload)) = request else {
             return Err(ProtocolError::NoCall { import: IMPORT }.into());
@@ -48,6 +59,7 @@ impl ModuleState {
     #[inline]
     pub fn guest_response(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), StopReason> {
         const IMPORT: &str = "__guest_response";
+        self.check()?;
         let response = read(memory, ptr, len, IMPORT, "response")?;
         check_outbound(&self.limits, response.len(), IMPORT, "a response")?;
         if let Some(sink) = self.lent.sink() {
@@ -71,6 +83,7 @@ impl ModuleState {
     /// [`ProtocolError::NotUtf8`] if it is not text.
     pub fn guest_error(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), StopReason> {
         const IMPORT: &str = "__guest_error";
+        self.check()?;
         let message = read(memory, ptr, len, IMPORT, "error")?;
         check_outbound(&self.limits, message.len(), IMPORT, "an error")?;
         let message = from_utf8(message).map_err(|error| not_utf8(error, IMPORT, "error"))?;
@@ -86,6 +99,7 @@ impl ModuleState {
     /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
     #[inline]
     pub fn host_response_len(&self) -> Result<i32, StopReason> {
+        self.check()?;
         length(
             self.scratch.values().host_response.len(),
             "__host_response_len",
@@ -101,6 +115,7 @@ impl ModuleState {
     /// [`ProtocolError::OutOfBounds`] if it does not fit the memory there.
     #[inline]
     pub fn host_response(&self, memory: &mut [u8], ptr: i32) -> Result<(), StopReason> {
+        self.check()?;
         write(
             memory,
             ptr,
@@ -117,6 +132,7 @@ impl ModuleState {
     ///
     /// [`ProtocolError::TooLarge`] if it does not fit a guest's memory.
     pub fn host_error_len(&self) -> Result<i32, StopReason> {
+        self.check()?;
         length(
             self.scratch.values().host_error.len(),
             "__host_error_len",
@@ -131,6 +147,7 @@ impl ModuleState {
     ///
     /// [`ProtocolError::OutOfBounds`] if it does not fit the memory there.
     pub fn host_error(&self, memory: &mut [u8], ptr: i32) -> Result<(), StopReason> {
+        self.check()?;
         write(
             memory,
             ptr,
@@ -142,23 +159,59 @@ impl ModuleState {
 
     /// `__console_log`: logs a line by the `log` crate, at level `info` with the
     /// target `wapc::guest` and the host's id. Bytes that are not UTF-8 are
-    /// replaced by `U+FFFD`, since a garbled line is better than none.
+    /// replaced by `U+FFFD`, since a garbled line is better than none, and control
+    /// characters are escaped ([`Printable`]): a line stays one line.
     ///
     /// # Errors
     ///
     /// [`ProtocolError::OutOfBounds`] if the line is not within the memory;
-    /// [`LimitError::LogBytes`] if the call has logged too much.
+    /// [`LimitError::LogBytes`] if the call has logged too much;
+    /// [`ProtocolError::CallbackPanicked`] if the program's logger has panicked.
     pub fn console_log(&mut self, memory: &[u8], ptr: i32, len: i32) -> Result<(), StopReason> {
-        let line = read(memory, ptr, len, "__console_log", "line")?;
+        const IMPORT: &str = "__console_log";
+        self.check()?;
+        let line = read(memory, ptr, len, IMPORT, "line")?;
+        self.log_line(IMPORT, Level::Info, line)
+    }
+
+    /// Logs a line of the guest's.
+    fn log_line(
+        &mut self,
+        import: &'static str,
+        level: Level,
+        line: &[u8],
+    ) -> Result<(), StopReason> {
         self.scratch
             .values_mut()
             .count_log_line(&self.limits, line.len())?;
-        if log::log_enabled!(target: LOG_TARGET, log::Level::Info) {
-            let line = String::from_utf8_lossy(line);
+        let host_id = self.host_id;
+        self.run_foreign(import, || {
+            if log::log_enabled!(target: LOG_TARGET, level) {
+                let line = String::from_utf8_lossy(line);
+                let line = Printable::line(&line);
+                log::log!(target: LOG_TARGET, level, "[guest of host {host_id}] {line}");
+            }
+        })
+    }
+
+    /// Calls code of the program's in a host function. No engine has to unwind
+    /// its guest's frames: a panic is resumed in the caller of the guest.
+    ///
+    /// # Errors
+    ///
+    /// [`ProtocolError::CallbackPanicked`] if it panics.
+    pub(super) fn run_foreign<T>(
+        &self,
+        import: &'static str,
+        foreign: impl FnOnce() -> T,
+    ) -> Result<T, StopReason> {
+        // Unwind safety: after a panic the instance is dropped, so its state is
+        // not observed.
+        let done = catch_unwind(AssertUnwindSafe(|| {
             let _guard = ReentrancyGuard::scoped(self.host_id);
-            log::info!(target: LOG_TARGET, "[guest of host {}] {line}", self.host_id);
-        }
-        Ok(())
+            foreign()
+        }));
+        done.map_err(|panic| self.foreign_panicked(import, panic))
     }
 
     /// `env.abort`, which AssemblyScript guests import: sets the guest's error
@@ -169,19 +222,103 @@ impl ModuleState {
     /// length in bytes in the four bytes before them. A string that is not
     /// within the memory is left out.
     /// Source: <https://www.assemblyscript.org/runtime.html#memory-layout>.
-    pub fn abort(&mut self, memory: &[u8], message: i32, file: i32, line: i32, column: i32) {
+    ///
+    /// # Errors
+    ///
+    /// As [`ModuleState::check`].
+    pub fn abort(
+        &mut self,
+        memory: &[u8],
+        message: i32,
+        file: i32,
+        line: i32,
+        column: i32,
+    ) -> Result<(), StopReason> {
+        self.check()?;
         if self.scratch.values().guest_error.is_some() {
-            return;
+            return Ok(());
         }
         let message = assembly_script_string(memory, message);
         let file = assembly_script_string(memory, file);
-        self.scratch.values_mut().guest_error = Some(format!(
+        let mut error = format!(
             "{} at {}:{}:{}",
             message.as_deref().unwrap_or("abort"),
             file.as_deref().unwrap_or("an unknown file"),
             line.cast_unsigned(),
             column.cast_unsigned(),
-        ));
+        );
+        error.truncate(clip(&error, self.limits.max_outbound_bytes).len());
+        self.scratch.values_mut().guest_error = Some(error);
+        Ok(())
+    }
+
+    /// `env.trace` of AssemblyScript: logs a message and up to five numbers as
+    /// [`ModuleState::console_log`] does.
+    ///
+    /// # Errors
+    ///
+    /// The same as of [`ModuleState::console_log`], but for the bounds: a string
+    /// that is not within the memory is left out.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "AssemblyScript's `trace` has these seven"
+    )]
+    pub fn trace(
+        &mut self,
+        memory: &[u8],
+        message: i32,
+        numbers: i32,
+        a: f64,
+        b: f64,
+        c: f64,
+        d: f64,
+        e: f64,
+    ) -> Result<(), StopReason> {
+        self.check()?;
+        let mut line = assembly_script_string(memory, message).unwrap_or_default();
+        for number in [a, b, c, d, e]
+            .iter()
+            .take(usize::try_from(numbers).unwrap_or_default())
+        {
+            line.push_str(&format!(" {number}"));
+        }
+        self.log_line("trace", Level::Info, line.as_bytes())
+    }
+
+    /// `env.console.log` of AssemblyScript and its kin: logs a string as
+    /// [`ModuleState::console_log`] does, at `level`.
+    ///
+    /// # Errors
+    ///
+    /// The same as of [`ModuleState::trace`].
+    pub fn console(&mut self, memory: &[u8], message: i32, level: Level) -> Result<(), StopReason> {
+        self.check()?;
+        let line = assembly_script_string(memory, message).unwrap_or_default();
+        self.log_line("console.log", level, line.as_bytes())
+    }
+
+    /// `env.seed` of AssemblyScript: returns a random number for the guest's
+    /// generator of random numbers.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModuleState::check`].
+    pub fn seed(&self) -> Result<f64, StopReason> {
+        self.check()?;
+        // The standard library takes its keys from the system's random numbers.
+        let random = RandomState::new().build_hasher().finish();
+        // The 52 bits of a fraction, so that it is a number.
+        Ok(f64::from_bits((random >> 12) | 1.0_f64.to_bits()))
+    }
+
+    /// `env.emscripten_notify_memory_growth`: does nothing, since the host looks
+    /// at the memory anew in each host function.
+    ///
+    /// # Errors
+    ///
+    /// As [`ModuleState::check`].
+    pub fn memory_has_grown(&self) -> Result<(), StopReason> {
+        self.check()
     }
 }
 
@@ -227,6 +364,61 @@ macro_rules! for_each_import {
     };
 }
 
+/// Calls the macro `$link` with the functions that compilers import from the
+/// module `env`: AssemblyScript's and Emscripten's, each with the call of a method
+/// of [`ModuleState`]. The names are `$state`, and `$memory` for the guest's memory.
+///
+/// ```
+/// macro_rules! names {
+///     (
+///         ()
+///         $($import:literal => |$state:ident, $memory:ident $(, $number:ident: $type:ty)*|
+///             -> $result:ty { $call:expr };)*
+///     ) => {
+///         [$($import),*]
+///     };
+/// }
+/// let names = wapc_host::engine::for_each_env_import!(names!());
+/// assert_eq!(names[0], "abort");
+/// ```
+#[doc(hidden)]
+#[macro_export]
+macro_rules! for_each_env_import {
+    ($link:ident!($($context:tt)*)) => {
+        $link! {
+            ($($context)*)
+            "abort" => |state, memory, message: i32, file: i32, line: i32, column: i32| -> () {
+                state.abort(memory, message, file, line, column)
+            };
+            "console.debug" => |state, memory, message: i32| -> () {
+                state.console(memory, message, $crate::engine::LogLevel::Debug)
+            };
+            "console.error" => |state, memory, message: i32| -> () {
+                state.console(memory, message, $crate::engine::LogLevel::Error)
+            };
+            "console.info" => |state, memory, message: i32| -> () {
+                state.console(memory, message, $crate::engine::LogLevel::Info)
+            };
+            "console.log" => |state, memory, message: i32| -> () {
+                state.console(memory, message, $crate::engine::LogLevel::Info)
+            };
+            "console.warn" => |state, memory, message: i32| -> () {
+                state.console(memory, message, $crate::engine::LogLevel::Warn)
+            };
+            "emscripten_notify_memory_growth" => |state, _memory, _index: i32| -> () {
+                state.memory_has_grown()
+            };
+            "seed" => |state, _memory| -> f64 { state.seed() };
+            "trace" => |
+                state, memory, message: i32, numbers: i32, a: f64, b: f64, c: f64, d: f64, e: f64
+            | -> () {
+                state.trace(memory, message, numbers, a, b, c, d, e)
+            };
+        }
+    };
+}
+
+pub use for_each_env_import;
 pub use for_each_import;
 
 /// The log target of guests' lines.

@@ -1,13 +1,13 @@
 //! The meter and the limiter of a guest, for its engine: time, fuel, and the
 //! growth of memories and tables.
 
-use std::num::NonZeroU64;
+use std::{num::NonZeroU64, sync::Arc};
 
 use super::ModuleState;
 use crate::{
     error::{Spent, StopReason},
     limits::guest::LimitError,
-    protocol::budget::CallMonitor,
+    protocol::monitor::CallMonitor,
     timer::Pause,
 };
 
@@ -32,11 +32,19 @@ impl ModuleState {
         self.budget.check()
     }
 
-    /// Returns a monitor with the results of [`ModuleState::check`], for code
-    /// that cannot reach this state. It works as long as the instance lives.
+    /// Returns a monitor of the instance's calls, for code that cannot reach this
+    /// state. It works as long as the instance lives.
     #[must_use]
     pub fn monitor(&mut self) -> CallMonitor {
-        self.budget.monitor()
+        let monitor = CallMonitor::new(self.host_id, Arc::clone(&self.panic));
+        self.budget.set_monitor(monitor.clone());
+        monitor
+    }
+
+    /// Returns `true` in an async call, whose guest can be suspended.
+    #[must_use]
+    pub const fn may_await(&self) -> bool {
+        self.budget.may_await()
     }
 
     /// Returns the fuel of the running call, or of the running start functions;

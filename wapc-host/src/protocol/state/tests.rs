@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     error::{ProtocolError, StopReason},
+    limits::cancel::CancelHandle,
     protocol::scratch::MAX_KEPT_RESPONSE_BYTES,
 };
 
@@ -207,7 +208,7 @@ fn the_next_call_finds_nothing_of_the_one_before() {
         .max_host_calls(1)
         .max_log_bytes(3);
     let callback = Callback::Blocking(Arc::new(answer));
-    let mut state = ModuleState::for_generation(0, 7, 0, callback, Arc::new(limits), None);
+    let mut state = ModuleState::for_generation(0, 7, 0, callback, Arc::new(limits), None, false);
     let memory = *b"xyz";
     let ask =
         |state: &mut ModuleState, ptr, len| state.host_call(&memory, 0, 0, 0, 0, 0, 0, ptr, len);
@@ -215,7 +216,7 @@ fn the_next_call_finds_nothing_of_the_one_before() {
     type Call<'c> = &'c dyn Fn(&mut ModuleState);
     let calls: [(&str, Call<'_>); 7] = [
         ("error", &|state| state.guest_error(&memory, 0, 1).unwrap()),
-        ("abort", &|state| state.abort(&memory, 0, 0, 1, 1)),
+        ("abort", &|state| state.abort(&memory, 0, 0, 1, 1).unwrap()),
         ("answer", &|state| assert_eq!(ask(state, 1, 2), Ok(1))),
         ("failure", &|state| assert_eq!(ask(state, 0, 1), Ok(0))),
         ("log", &|state| state.console_log(&memory, 0, 2).unwrap()),
@@ -239,4 +240,99 @@ fn the_next_call_finds_nothing_of_the_one_before() {
             );
         }
     }
+}
+
+/// A guest may call host functions in a straight line, which not every engine interrupts.
+#[test]
+fn each_host_function_asks_first_whether_the_guest_may_go_on() {
+    macro_rules! calls {
+        (
+            ($calls:ident)
+            with_memory {
+                $($import:ident => $method:ident($($number:ident),*) -> $result:ty;)*
+            }
+            without_memory { $($length:ident => $length_method:ident() -> $length_type:ty;)* }
+        ) => {
+            $($calls.push((stringify!($import), |state, memory| {
+                $(let $number = 0;)*
+                state.$method(memory, $($number),*).map(drop)
+            }));)*
+            $($calls.push((stringify!($length), |state, _| state.$length_method().map(drop)));)*
+        };
+    }
+    macro_rules! env_calls {
+        (
+            ($calls:ident)
+            $($import:literal => |$state:ident, $memory:ident $(, $number:ident: $type:ty)*|
+                -> $result:ty { $call:expr };)*
+        ) => {
+            $($calls.push(($import, |$state, $memory| {
+                _ = &$memory;
+                $(let $number: $type = Default::default();)*
+                $(_ = $number;)*
+                $call.map(drop)
+            }));)*
+        };
+    }
+    type Call = fn(&mut ModuleState, &mut [u8]) -> Result<(), StopReason>;
+    let mut calls: Vec<(&str, Call)> = vec![];
+    for_each_import!(calls!(calls));
+    for_each_env_import!(env_calls!(calls));
+    calls.push(("start_host_call", |state, memory| {
+        state.start_host_call(memory, [0; 8]).map(drop)
+    }));
+    calls.push(("a monitor", |state, _| state.monitor().run("any", || ())));
+
+    let mut memory = [0; 64];
+    let cancel = CancelHandle::new();
+    cancel.cancel();
+    let cancelled = CallOptions::default().cancel(&cancel);
+    assert!(calls.len() > 19);
+    for (name, call) in calls {
+        let callback: Arc<dyn HostCallback> =
+            Arc::new(|_: u64, _: &str, _: &str, _: &str, _: &[u8]| panic!("it was called"));
+        let mut state = ModuleState::new(1, callback);
+        state.begin(Some(&cancelled), None);
+        assert_eq!(
+            call(&mut state, &mut memory),
+            Err(StopReason::Cancelled),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn an_error_of_the_host_is_bounded_like_an_answer() {
+    for (length, limit, expected) in [
+        (100, 100, "e".repeat(100)),
+        (
+            101,
+            100,
+            "the host's error of 101 bytes is above the limit of 100 bytes".to_owned(),
+        ),
+        (101, 10, "the host's".to_owned()),
+    ] {
+        let answer = move |_: u64, _: &str, _: &str, _: &str, _: &[u8]| {
+            Err::<Vec<u8>, _>("e".repeat(length).into())
+        };
+        let limits = Limits::unlimited().max_inbound_bytes(limit);
+        let callback = Callback::Blocking(Arc::new(answer));
+        let mut state =
+            ModuleState::for_generation(0, 7, 0, callback, Arc::new(limits), None, false);
+        assert_eq!(state.host_call(&[], 0, 0, 0, 0, 0, 0, 0, 0), Ok(0));
+        let mut memory = [0; 200];
+        state.host_error(&mut memory, 0).unwrap();
+        let told = usize::try_from(state.host_error_len().unwrap()).unwrap();
+        assert_eq!(&memory[..told], expected.as_bytes());
+    }
+}
+
+#[test]
+fn a_seed_is_a_number_and_another_one_each_time() {
+    let state = ModuleState::new(
+        1,
+        Arc::new(|_: u64, _: &str, _: &str, _: &str, _: &[u8]| Ok(vec![])),
+    );
+    let seeds = [state.seed().unwrap(), state.seed().unwrap()];
+    assert!(seeds[0] != seeds[1] && seeds.iter().all(|seed| (1.0..2.0).contains(seed)));
 }
