@@ -7,7 +7,9 @@ use std::{
     thread::available_parallelism,
 };
 
-use wapc_host::{Interruption, ModuleLimits, WasiSettings, error::ModuleError, module};
+use wapc_host::{
+    Interruption, ModuleLimits, WasiSettings, engine::with_stack, error::ModuleError, module,
+};
 use wasmi::{Engine, Module};
 
 use crate::{WasmiEngineProvider, engine::EngineSettings, sharded_module::ShardedModule};
@@ -91,7 +93,8 @@ impl Builder {
     ///
     /// Slots of a host, and hosts, are spread over the engines, so that threads
     /// do not contend for the lock in one. Each engine holds its own translation
-    /// of the module, made on first use. Ignored with [`Builder::engine`] and by
+    /// of the module, made on first use. More than 4,096 are refused with
+    /// [`ModuleError::Refused`]. Ignored with [`Builder::engine`] and by
     /// [`Builder::build_compiled`].
     ///
     /// ```
@@ -236,6 +239,16 @@ impl Builder {
     /// guest, and [`ModuleError::Refused`] if an engine of the program's own
     /// cannot interrupt guests as [`Builder::interruption`] says.
     pub fn build(self, module: &[u8]) -> Result<WasmiEngineProvider, ModuleError> {
+        with_stack(TRANSLATION_STACK_BYTES, || self.build_here(module))
+            .map_err(|stop| ModuleError::Refused(stop.into()))?
+    }
+
+    fn build_here(self, module: &[u8]) -> Result<WasmiEngineProvider, ModuleError> {
+        let engines = self.engines.unwrap_or_else(default_engines);
+        if engines.get() > MAX_ENGINES {
+            let reason = format!("{engines} engines are too many: at most {MAX_ENGINES}");
+            return Err(ModuleError::Refused(reason.into()));
+        }
         let binary = module::binary(module)?;
         self.module_limits.check(&binary)?;
         let interruption = self.interruption_of_engine();
@@ -243,7 +256,7 @@ impl Builder {
             Some(engine) => ShardedModule::on_engine(engine, &binary, interruption)?,
             None => ShardedModule::on_own_engines(
                 &binary,
-                self.engines.unwrap_or_else(default_engines),
+                engines,
                 EngineSettings {
                     interruption,
                     stack_bytes: self.stack_bytes.unwrap_or(DEFAULT_STACK_BYTES),
@@ -324,6 +337,12 @@ impl fmt::Debug for Builder {
 
 /// The same default as in `provider-wasmtime`.
 const DEFAULT_STACK_BYTES: usize = 512 << 10;
+
+/// The stack on which modules are translated.
+const TRANSLATION_STACK_BYTES: usize = 1 << 20;
+
+/// More engines than any machine has threads.
+const MAX_ENGINES: usize = 4096;
 
 /// One engine per hardware thread, bounded because each holds a translation of
 /// the module.

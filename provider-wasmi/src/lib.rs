@@ -75,7 +75,7 @@ use std::{
 
 use wapc_host::{
     BoxFuture, Interruption, ModuleState, WebAssemblyEngineProvider,
-    engine::GuestInstance,
+    engine::{GuestInstance, with_stack},
     error::{EngineError, ModuleError},
 };
 use wasmi::{Engine, Module};
@@ -140,8 +140,11 @@ impl fmt::Debug for WasmiEngineProvider {
     }
 }
 
-impl WebAssemblyEngineProvider for WasmiEngineProvider {
-    fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+/// The stack for translating another shard, and for start functions with their host functions.
+const START_STACK_BYTES: usize = 1 << 20;
+
+impl WasmiEngineProvider {
+    fn init_here(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
         let template = self.module.template(state.shard_hint());
         let (mut made, meter) = WasmiInstance::new(template, self.builder.wasi_settings(), state)?;
         match pin!(made.start(template, meter)).poll(&mut Context::from_waker(Waker::noop())) {
@@ -149,6 +152,12 @@ impl WebAssemblyEngineProvider for WasmiEngineProvider {
             Poll::Pending => return Err(EngineError::Other("a blocking start has awaited".into())),
         }
         Ok(made)
+    }
+}
+
+impl WebAssemblyEngineProvider for WasmiEngineProvider {
+    fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+        with_stack(START_STACK_BYTES, || self.init_here(state))?
     }
 
     fn init_async(

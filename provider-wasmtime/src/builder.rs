@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use wapc_host::{Interruption, ModuleLimits, WasiSettings, error::ModuleError, module};
+use wapc_host::{
+    Interruption, ModuleLimits, WasiSettings, engine::with_stack, error::ModuleError, module,
+};
 use wasmtime::{Engine, Module};
 
 use crate::{
@@ -43,6 +45,9 @@ pub struct Builder {
     low_priority: bool,
     wasi: Arc<WasiSettings>,
 }
+
+/// The stack on which modules are checked and linked. They are compiled on threads of their own.
+const COMPILE_STACK_BYTES: usize = 1 << 20;
 
 /// The origin of a builder's engine.
 #[derive(Clone)]
@@ -139,15 +144,15 @@ impl Builder {
         self
     }
 
-    /// Sets how many bytes of the calling thread's stack a guest may use. By
-    /// default 512 KiB.
+    /// Sets how many bytes of stack a guest may use. By default 512 KiB.
     ///
     /// A guest that recurses deeper traps with
     /// [`TrapCode::StackOverflow`](wapc_host::error::TrapCode::StackOverflow). The depth
-    /// depends on the frames of its functions. Every thread that calls the guest
-    /// must have that much stack left, and enough for the host callback: a thread
-    /// that runs out of stack aborts the process. Rust's threads have 2 MiB by
-    /// default.
+    /// depends on the frames of its functions. A blocking call takes that much of the
+    /// calling thread's stack, and 256 KiB for the host's functions and the callback. Where
+    /// less is left, on a small thread or in a call within calls, it runs on another stack,
+    /// which is mapped for its length; the 65th of one thread is refused with
+    /// [`LimitError::Nesting`](wapc_host::error::LimitError::Nesting).
     ///
     /// In an async call (feature `async`) the guest, the host's functions and the
     /// callback run on a separate stack, with a blocking callback too. It is
@@ -155,8 +160,9 @@ impl Builder {
     /// has 1.5 MiB by default. It takes address space from the first async call
     /// until the instance is dropped, and memory as far as it was used.
     ///
-    /// Any value but the default makes an engine for this provider alone. Ignored
-    /// with [`Builder::engine`] and by [`Builder::build_compiled`]. With 0,
+    /// Any value but the default makes an engine for this provider alone. With
+    /// [`Builder::engine`] and [`Builder::build_compiled`] it is the engine's own
+    /// `max_wasm_stack`, which this crate cannot ask for. With 0,
     /// [`Builder::build`] fails with [`ModuleError::Refused`].
     ///
     /// ```
@@ -310,6 +316,11 @@ impl Builder {
     /// [`ModuleError`] if the bytes are not a module or the module is not a
     /// guest.
     pub fn build(self, module: &[u8]) -> Result<WasmtimeEngineProvider, ModuleError> {
+        with_stack(COMPILE_STACK_BYTES, || self.build_here(module))
+            .map_err(|stop| ModuleError::Refused(stop.into()))?
+    }
+
+    fn build_here(self, module: &[u8]) -> Result<WasmtimeEngineProvider, ModuleError> {
         let binary = module::binary(module)?;
         self.module_limits.check(&binary)?;
         let low_priority = self.low_priority;
@@ -381,7 +392,13 @@ impl Builder {
             Some(EngineSource::Settings(_)) => self.engine_settings.pooling.clone(),
             Some(EngineSource::User(_)) | None => None,
         };
-        let template = Template::new(module, interruption, pooling, Arc::clone(&self.wasi))?;
+        let template = Template::new(
+            module,
+            interruption,
+            self.engine_settings.stack_bytes,
+            pooling,
+            Arc::clone(&self.wasi),
+        )?;
         Ok(WasmtimeEngineProvider {
             template: Arc::new(template),
             builder: self,

@@ -40,6 +40,8 @@ pub(crate) struct Template {
     memories: usize,
     tables: usize,
     interruption: Interruption,
+    /// The stack of the calling thread that a blocking call may take.
+    stack_bytes: usize,
     /// The pool that instances come from, if this crate has configured one.
     pooling: Option<Pooling>,
     wasi: Arc<WasiSettings>,
@@ -52,6 +54,7 @@ impl Template {
     pub(crate) fn new(
         module: Module,
         interruption: Interruption,
+        guest_stack_bytes: usize,
         pooling: Option<Pooling>,
         wasi: Arc<WasiSettings>,
     ) -> Result<Self, ModuleError> {
@@ -83,6 +86,7 @@ impl Template {
             linked,
             shape,
             interruption,
+            stack_bytes: guest_stack_bytes.saturating_add(HOST_STACK_BYTES),
             pooling,
             wasi,
             #[cfg(feature = "async")]
@@ -97,7 +101,14 @@ impl Template {
     pub(crate) const fn interruption(&self) -> Interruption {
         self.interruption
     }
+
+    pub(crate) const fn stack_bytes(&self) -> usize {
+        self.stack_bytes
+    }
 }
+
+/// The stack for the host's functions and the callback in a blocking call, beyond the guest's.
+const HOST_STACK_BYTES: usize = 256 << 10;
 
 /// One guest instance.
 pub(crate) struct WasmtimeInstance {
@@ -152,6 +163,7 @@ impl Template {
     /// Creates a store with the limits of a guest.
     fn store(&self, mut state: ModuleState) -> Result<(Store<Data>, Meter), EngineError> {
         state.admit(self.memories, self.tables)?;
+        state.set_stack_bytes(self.stack_bytes);
         if let Some(pooling) = &self.pooling {
             let admitted = pooling.admit(self.memories, self.tables);
             admitted.map_err(|error| EngineError::Other(error.into()))?;

@@ -64,7 +64,7 @@ use std::{fmt, sync::Arc};
 use wapc_host::BoxFuture;
 use wapc_host::{
     Interruption, ModuleState, WebAssemblyEngineProvider,
-    engine::GuestInstance,
+    engine::{GuestInstance, with_stack},
     error::{EngineError, ModuleError},
 };
 pub use wasmtime;
@@ -131,7 +131,8 @@ impl fmt::Debug for WasmtimeEngineProvider {
 
 impl WebAssemblyEngineProvider for WasmtimeEngineProvider {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
-        let instance = WasmtimeInstance::new(&self.template, state)?;
+        let made = || WasmtimeInstance::new(&self.template, state);
+        let instance = with_stack(self.template.stack_bytes(), made)??;
         Ok(Box::new(instance))
     }
 

@@ -88,6 +88,7 @@ const fn limit_kind(error: &LimitError) -> &'static str {
         LimitError::HostCalls { .. } => "host-calls",
         LimitError::LogBytes { .. } => "log",
         LimitError::Fuel { .. } => "fuel-or-deadline",
+        LimitError::Nesting { .. } => "nesting",
         _ => "other",
     }
 }

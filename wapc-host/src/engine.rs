@@ -54,7 +54,7 @@
 pub use self::{
     guest_call::GuestCall,
     outcome::{CallEnd, GuestReturn},
-    provider::{AsyncCall, GuestInstance},
+    provider::{AsyncCall, GuestInstance, with_stack},
 };
 pub use crate::protocol::{
     monitor::{CallMonitor, sleep_until},

@@ -182,6 +182,7 @@ mod model;
 pub mod module;
 mod pool;
 mod protocol;
+mod stack;
 mod swap;
 mod sync;
 mod text;

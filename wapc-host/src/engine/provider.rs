@@ -5,10 +5,11 @@ use std::{fmt, future::ready};
 use crate::{
     engine::guest_call::GuestCall,
     engine::outcome::{CallEnd, GuestReturn},
-    error::EngineError,
+    error::{EngineError, StopReason},
     limits::interruption::Interruption,
     protocol::host_call::BoxFuture,
     protocol::state::ModuleState,
+    stack,
 };
 
 /// A module compiled by some engine, from which instances are made.
@@ -117,8 +118,59 @@ pub trait GuestInstance: Send {
     // its guest.
     #[doc(hidden)]
     fn drive(&mut self, call: &mut GuestCall<'_>) -> CallEnd {
-        let lengths = call.begin(self.state());
-        let returned = self.call(lengths.operation, lengths.payload);
-        call.end(self.state(), returned)
+        let stack_bytes = self.state().stack_bytes();
+        match stack::suffices(stack_bytes) {
+            true => drive_here(self, call),
+            false => drive_elsewhere(self, call, stack_bytes),
+        }
     }
+}
+
+#[inline(always)]
+fn drive_here(guest: &mut (impl GuestInstance + ?Sized), call: &mut GuestCall<'_>) -> CallEnd {
+    let lengths = call.begin(guest.state());
+    let returned = guest.call(lengths.operation, lengths.payload);
+    call.end(guest.state(), returned)
+}
+
+/// Runs a call where the thread has too little stack left, or of unknown size.
+#[cold]
+fn drive_elsewhere(
+    guest: &mut (impl GuestInstance + ?Sized),
+    call: &mut GuestCall<'_>,
+    stack_bytes: usize,
+) -> CallEnd {
+    match stack::run_with(stack_bytes, || drive_here(guest, call)) {
+        Ok(end) => end,
+        Err(limit) => {
+            call.begin(guest.state());
+            let refused = EngineError::Stopped(StopReason::Limit(limit));
+            call.end(guest.state(), Err(refused).into())
+        }
+    }
+}
+
+/// Runs `work`, which runs a guest, on a stack with at least `bytes` left: this one, or a new one.
+/// Engines call it for start functions, and for compiling on small threads;
+/// [`ModuleState::set_stack_bytes`] does it for blocking calls.
+///
+/// ```
+/// use wapc_host::engine::with_stack;
+///
+/// let deep = std::thread::Builder::new().stack_size(64 << 10).spawn(|| {
+///     with_stack(1 << 20, || {
+///         let large = std::hint::black_box([1_u8; 512 << 10]);
+///         large.len()
+///     })
+/// });
+/// assert_eq!(deep?.join().unwrap()?, 512 << 10);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`LimitError::Nesting`](crate::error::LimitError::Nesting) if this thread has too many stacks, or
+/// there is no memory for one.
+pub fn with_stack<T>(bytes: usize, work: impl FnOnce() -> T) -> Result<T, StopReason> {
+    stack::run_with(bytes, work).map_err(StopReason::Limit)
 }

@@ -95,11 +95,12 @@ mod tests {
         let error = Error::Init(EngineError::Other(cause.into()));
         assert_eq!(
             error.report().to_string(),
-            "no instance of the guest could be made: first\\nerror: forged\\u{1b}[2J"
+            "no instance of the guest could be made: the engine failed: first\\nerror: forged\\u{1b}[2J"
         );
         assert_eq!(
             format!("{:#}", error.report()),
-            "no instance of the guest could be made\n  caused by: first\n    error: forged\\u{1b}[2J"
+            "no instance of the guest could be made\n  caused by: the engine failed\n  \
+             caused by: first\n    error: forged\\u{1b}[2J"
         );
     }
 }

@@ -12,11 +12,13 @@ use super::{
 };
 use crate::{
     engine::call_guard::{AsyncCallGuard, AsyncRequest},
+    engine::outcome::GuestReturn,
     engine::provider::AsyncCall,
-    error::Error,
+    error::{EngineError, Error, LimitError, StopReason},
     limits::call::CallOptions,
     pool::SlotGuard,
     protocol::payload::Payload,
+    stack::OnEnoughStack,
     sync::atomic::Ordering,
 };
 
@@ -236,6 +238,12 @@ impl HostShared {
     }
 }
 
+/// The end of a call for which there was no stack.
+#[cold]
+fn refused(limit: LimitError) -> GuestReturn {
+    Err(EngineError::Stopped(StopReason::Limit(limit))).into()
+}
+
 impl Lease<'_> {
     /// Runs one async call; `Lease::drive` runs a blocking one.
     pub(super) fn drive_async(
@@ -258,7 +266,9 @@ impl Lease<'_> {
                 let mut guard = AsyncCallGuard::new(instance, request, options, yield_ticks);
                 let returned = match guard.call(lengths) {
                     AsyncCall::Ended(returned) => Some(returned),
-                    AsyncCall::Running(call) => Some(call.await),
+                    AsyncCall::Running(call) => {
+                        Some(OnEnoughStack(call).await.unwrap_or_else(refused))
+                    }
                     AsyncCall::Unsupported => None,
                 };
                 returned.map(|returned| guard.end(returned))

@@ -12,11 +12,12 @@ use crate::{
     block_on::block_on,
     clock,
     engine::provider::GuestInstance,
-    error::{EngineError, Error},
+    error::{EngineError, Error, StopReason},
     limits::call::CallOptions,
     pool::{NewInstance, SlotGuard},
     protocol::callback::Callback,
     protocol::state::ModuleState,
+    stack::OnEnoughStack,
     sync::atomic::Ordering,
 };
 
@@ -147,7 +148,9 @@ impl HostShared {
         let mut state = self.new_state(code, number, options)?;
         state.set_yield_ticks(self.yield_ticks);
         let panic = Arc::clone(state.panic_slot());
-        let instance = code.provider.init_async(state).await;
+        let instance = OnEnoughStack(code.provider.init_async(state)).await;
+        let refused = |limit| Err(EngineError::Stopped(StopReason::Limit(limit)));
+        let instance = instance.unwrap_or_else(refused);
         instance.map_err(|error| init_error(error, &panic))
     }
 

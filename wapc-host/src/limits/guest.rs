@@ -243,6 +243,15 @@ pub enum LimitError {
         /// The limit.
         limit: u64,
     },
+    /// Too many calls within calls on one thread, each on a stack of its own.
+    #[error(
+        "calls within calls of guests took more than {limit} stacks: call guests from callbacks \
+         less deep, or on another thread"
+    )]
+    Nesting {
+        /// The greatest number of stacks.
+        limit: u64,
+    },
     /// The guest has used up the call's fuel.
     #[error("the guest used up its {limit} units of fuel")]
     Fuel {

@@ -18,6 +18,7 @@ use crate::{
     protocol::panic_slot::PanicSlot,
     protocol::pending::WaitLimits,
     protocol::reentrancy::ReentrancyGuard,
+    stack::OnGuestStack,
     timer::Timer,
 };
 
@@ -140,6 +141,7 @@ impl CallMonitor {
         // Unwind safety: after a panic the instance is dropped.
         catch_unwind(AssertUnwindSafe(|| {
             let _guard = ReentrancyGuard::scoped(self.host_id);
+            let _stack = OnGuestStack::enter(self.may_await());
             function()
         }))
         .map_err(|panic| {

@@ -17,6 +17,7 @@ use crate::{
     protocol::budget::Budget,
     protocol::host_call::BoxFuture,
     protocol::reentrancy::ReentrancyGuard,
+    stack::OnGuestStack,
 };
 
 /// The future of a host call. An engine suspends the guest, awaits this, and
@@ -80,6 +81,7 @@ impl Future for PendingHostCall {
         // A future that has panicked is not polled again.
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let _guard = ReentrancyGuard::scoped(this.host_id);
+            let _stack = OnGuestStack::enter(true);
             let answer = this.future.as_mut().poll(context);
             answer.map_err(|error| error.to_string())
         }));

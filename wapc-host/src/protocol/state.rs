@@ -53,6 +53,7 @@ pub struct ModuleState {
     generation: u64,
     slot: usize,
     suspends: bool,
+    stack_bytes: usize,
     callback: Callback,
     limits: Arc<Limits>,
     budget: Budget,
@@ -93,6 +94,7 @@ impl ModuleState {
         Self {
             host_id,
             suspends,
+            stack_bytes: DEFAULT_STACK_BYTES,
             generation,
             slot,
             callback,
@@ -128,6 +130,18 @@ impl ModuleState {
     #[must_use]
     pub const fn suspends(&self) -> bool {
         self.suspends || self.has_async_callback()
+    }
+
+    /// Sets the bytes of the calling thread's stack that a blocking call may take: those
+    /// of the guest, the host functions and the callback. The default is 256 KiB. A call
+    /// on a thread that has less left runs on another stack.
+    pub const fn set_stack_bytes(&mut self, bytes: usize) {
+        self.stack_bytes = bytes;
+    }
+
+    #[inline(always)]
+    pub(crate) const fn stack_bytes(&self) -> usize {
+        self.stack_bytes
     }
 
     /// Returns the limits of the guest.
@@ -167,6 +181,9 @@ impl ModuleState {
         &self.panic
     }
 }
+
+/// Enough for an interpreter without optimisations, whose guests have a stack of their own.
+const DEFAULT_STACK_BYTES: usize = 256 << 10;
 
 impl fmt::Debug for ModuleState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -21,7 +21,7 @@ use crate::{
     },
     protocol::reentrancy::ReentrancyGuard,
     protocol::scratch::{CachedName, Utf8Cache},
-    text::clip,
+    stack::OnGuestStack,
 };
 
 impl ModuleState {
@@ -67,6 +67,7 @@ impl ModuleState {
             return self.host_call_without_waiting(memory, numbers);
         };
         budget.check()?;
+        let is_async = budget.may_await();
         let response = scratch.values_mut().begin_host_call(limits)?;
         let call = read_host_call(
             self.host_id,
@@ -81,6 +82,7 @@ impl ModuleState {
         // not observed.
         let answer = catch_unwind(AssertUnwindSafe(|| {
             let _guard = ReentrancyGuard::scoped(call.host_id);
+            let _stack = OnGuestStack::enter(is_async);
             callback
                 .call(call, response)
                 .map_err(|error| error.to_string())
@@ -128,6 +130,7 @@ impl ModuleState {
         );
         let begun = catch_unwind(AssertUnwindSafe(|| {
             let _guard = ReentrancyGuard::scoped(self.host_id);
+            let _stack = OnGuestStack::enter(true);
             callback.call(call)
         }));
         match begun {
@@ -230,10 +233,7 @@ fn bounded(error: String, limit: usize) -> String {
 
 #[cold]
 fn too_long(what: &str, bytes: usize, limit: usize) -> String {
-    let mut text =
-        format!("the host's {what} of {bytes} bytes is above the limit of {limit} bytes");
-    text.truncate(clip(&text, limit).len());
-    text
+    format!("the host's {what} of {bytes} bytes is above the limit of {limit} bytes")
 }
 
 /// Reads the names and the payload of a host call from the guest's memory.

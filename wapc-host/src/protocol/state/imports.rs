@@ -20,6 +20,7 @@ use crate::{
     protocol::memory::{assembly_script_string, check_outbound, length, not_utf8, read, write},
     protocol::owned::fill,
     protocol::reentrancy::ReentrancyGuard,
+    stack::OnGuestStack,
     text::{Printable, clip},
 };
 
@@ -209,6 +210,7 @@ impl ModuleState {
         // not observed.
         let done = catch_unwind(AssertUnwindSafe(|| {
             let _guard = ReentrancyGuard::scoped(self.host_id);
+            let _stack = OnGuestStack::enter(self.may_await());
             foreign()
         }));
         done.map_err(|panic| self.foreign_panicked(import, panic))
