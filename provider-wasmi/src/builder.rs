@@ -8,7 +8,10 @@ use std::{
 };
 
 use wapc_host::{
-    Interruption, ModuleLimits, WasiSettings, engine::with_stack, error::ModuleError, module,
+    Interruption, ModuleLimits, WasiSettings,
+    engine::{compile, with_stack},
+    error::ModuleError,
+    module,
 };
 use wasmi::{Engine, Module};
 
@@ -249,20 +252,17 @@ impl Builder {
             let reason = format!("{engines} engines are too many: at most {MAX_ENGINES}");
             return Err(ModuleError::Refused(reason.into()));
         }
-        let binary = module::binary(module)?;
-        self.module_limits.check(&binary)?;
+        let binary = module::binary(module)?.into_owned();
         let interruption = self.interruption_of_engine();
-        let module = match &self.engine {
-            Some(engine) => ShardedModule::on_engine(engine, &binary, interruption)?,
-            None => ShardedModule::on_own_engines(
-                &binary,
-                engines,
-                EngineSettings {
-                    interruption,
-                    stack_bytes: self.stack_bytes.unwrap_or(DEFAULT_STACK_BYTES),
-                },
-            )?,
+        let engine = self.engine.clone();
+        let settings = EngineSettings {
+            interruption,
+            stack_bytes: self.stack_bytes.unwrap_or(DEFAULT_STACK_BYTES),
         };
+        let module = compile(&self.module_limits, binary, move |binary| match &engine {
+            Some(engine) => ShardedModule::on_engine(engine, binary, interruption),
+            None => ShardedModule::on_own_engines(binary, engines, settings),
+        })?;
         Ok(self.provider(module))
     }
 

@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc};
 
 use wapc_host::{
-    Interruption, ModuleLimits, WasiSettings, engine::with_stack, error::ModuleError, module,
+    Interruption, ModuleLimits, WasiSettings,
+    engine::{compile, with_stack},
+    error::ModuleError,
+    module,
 };
 use wasmtime::{Engine, Module};
 
@@ -321,15 +324,21 @@ impl Builder {
     }
 
     fn build_here(self, module: &[u8]) -> Result<WasmtimeEngineProvider, ModuleError> {
-        let binary = module::binary(module)?;
-        self.module_limits.check(&binary)?;
+        let binary = module::binary(module)?.into_owned();
         let low_priority = self.low_priority;
         let (builder, engine) = self
             .with_engine()
             .map_err(|error| ModuleError::Refused(error.into()))?;
-        let compile = || Module::from_binary(&engine, &binary);
-        let compiled = compile_threads::run(low_priority, compile)
-            .map_err(|error| module::refusal(&binary, error))?;
+        let mut limits = builder.module_limits.clone();
+        if compile_threads::is_in_pool_of_program() {
+            // It stays on the threads of that pool, which are the program's to wait for.
+            limits.compile_timeout = None;
+        }
+        let compiled = compile(&limits, binary, move |binary| {
+            let compile = || Module::from_binary(&engine, binary);
+            compile_threads::run(low_priority, compile)
+                .map_err(|error| module::refusal(binary, error))
+        })?;
         builder.link(compiled)
     }
 

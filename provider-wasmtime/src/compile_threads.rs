@@ -14,7 +14,7 @@ use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 ///
 /// If no thread can be started, `compile` runs on this thread alone.
 pub(crate) fn run<T: Send>(low_priority: bool, compile: impl FnOnce() -> T + Send) -> T {
-    if !low_priority && rayon::current_thread_index().is_some() {
+    if !low_priority && is_in_pool_of_program() {
         return compile();
     }
     let pool = match low_priority {
@@ -28,6 +28,11 @@ pub(crate) fn run<T: Send>(low_priority: bool, compile: impl FnOnce() -> T + Sen
             on_this_thread(compile)
         }
     }
+}
+
+/// Returns `true` on a thread of a pool of the program's.
+pub(crate) fn is_in_pool_of_program() -> bool {
+    rayon::current_thread_index().is_some()
 }
 
 static ALL: Pool = Mutex::new(None);

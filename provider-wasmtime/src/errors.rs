@@ -75,7 +75,7 @@ fn backtrace(error: &Error) -> Vec<Frame> {
             backtrace
                 .frames()
                 .iter()
-                .map(|frame| Frame::new(frame.func_index(), frame.func_name().map(str::to_owned)))
+                .map(|frame| Frame::new(frame.func_index(), frame.func_name()))
                 .collect()
         })
         .unwrap_or_default()

@@ -52,6 +52,7 @@
 //! ```
 
 pub use self::{
+    compile::compile,
     guest_call::GuestCall,
     outcome::{CallEnd, GuestReturn},
     provider::{AsyncCall, GuestInstance, with_stack},
@@ -72,6 +73,7 @@ pub use log::Level as LogLevel;
 pub const IMPORT_MODULES: [&str; 2] = ["wapc", "wasmbus"];
 
 pub(crate) mod call_guard;
+mod compile;
 pub(crate) mod guest_call;
 pub(crate) mod outcome;
 pub(crate) mod provider;

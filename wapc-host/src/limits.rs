@@ -3,6 +3,7 @@
 
 pub(crate) mod call;
 pub(crate) mod cancel;
+pub(crate) mod compile_cost;
 pub(crate) mod growth;
 pub(crate) mod guest;
 pub(crate) mod interruption;

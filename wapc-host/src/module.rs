@@ -11,18 +11,24 @@
 //! A guest may use the features of WebAssembly 2.0 (which include fixed-width
 //! SIMD), tail calls, extended constant expressions and several memories.
 
-use std::{borrow::Cow, error::Error as StdError};
+use std::{
+    borrow::Cow,
+    error::Error as StdError,
+    io::{self, Read},
+};
 
 use thiserror::Error as ThisError;
 use wasmparser::{Validator, WasmFeatures};
 
 pub use self::{
+    dialect::Dialect,
     imports::provided,
     shape::{GuestShape, StartFunction},
     types::{ExternType, ValueType},
 };
 use crate::limits::module::ModuleLimitError;
 
+mod dialect;
 mod imports;
 mod shape;
 mod types;
@@ -92,6 +98,18 @@ pub enum ModuleError {
         expected: String,
         /// The type that it has.
         found: String,
+    },
+
+    /// The module was written for another host.
+    #[error("{dialect}, not a waPC guest: {reason}; {}", .dialect.advice())]
+    Foreign {
+        /// The kind of host.
+        dialect: Dialect,
+        /// The sign by which it is known.
+        reason: &'static str,
+        /// The first thing that a guest has and this module has not.
+        #[source]
+        missing: Box<ModuleError>,
     },
 
     /// The module imports something that the host does not provide.
@@ -166,8 +184,8 @@ fn first_word(mut text: &str) -> Option<&str> {
         text = text.trim_start();
         if let Some(comment) = text.strip_prefix(";;") {
             text = comment.split_once('\n')?.1;
-        } else if let Some(comment) = text.strip_prefix("(;") {
-            text = comment.split_once(";)")?.1;
+        } else if text.starts_with("(;") {
+            text = after_block_comment(text)?;
         } else {
             return text
                 .strip_prefix('(')?
@@ -175,6 +193,56 @@ fn first_word(mut text: &str) -> Option<&str> {
                 .split(|end: char| !end.is_ascii_lowercase())
                 .next();
         }
+    }
+}
+
+/// Returns what follows the comment `(; … ;)` at the beginning, which may hold others.
+fn after_block_comment(text: &str) -> Option<&str> {
+    let mut depth = 0_usize;
+    let mut rest = text;
+    loop {
+        let place = rest.find([';', '('])?;
+        rest = rest.get(place..)?;
+        rest = if let Some(after) = rest.strip_prefix("(;") {
+            depth += 1;
+            after
+        } else if let Some(after) = rest.strip_prefix(";)") {
+            depth = depth.checked_sub(1)?;
+            if depth == 0 {
+                return Some(after);
+            }
+            after
+        } else {
+            rest.get(1..)?
+        };
+    }
+}
+
+/// Reads all of `source`, which may have at most `limit` bytes: a module, or a payload.
+///
+/// ```
+/// use wapc_host::module::read_at_most;
+///
+/// assert_eq!(read_at_most(&b"module"[..], 6)?, b"module");
+/// let endless = std::io::repeat(0);
+/// assert!(read_at_most(endless, 1000).is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// [`FileTooLarge`](io::ErrorKind::FileTooLarge) after one byte more than `limit`, and any error of
+/// `source`.
+pub fn read_at_most(source: impl Read, limit: usize) -> io::Result<Vec<u8>> {
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let mut bytes = Vec::new();
+    source.take(most).read_to_end(&mut bytes)?;
+    match bytes.len() <= limit {
+        true => Ok(bytes),
+        false => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {limit} bytes, the limit"),
+        )),
     }
 }
 
@@ -221,6 +289,21 @@ mod tests {
     fn text_is_found_behind_comments() {
         let text = b"\n;; a line\n(; a block ;)\n(module)";
         assert_eq!(&*binary(text).unwrap(), b"\0asm\x01\0\0\0");
+        for text in [
+            "(; a (; b ;) (; c (; d ;) ;) ;)(module)",
+            "(;;)(module)",
+            "(; ; ( ;;) ;) (module)",
+            "(;(;;);)\n;; (;\n(module (; ;))",
+            "(@custom \"a\" \"b\")(module)",
+        ] {
+            let parsed = wat::parse_str(text).ok();
+            assert_eq!(
+                binary(text.as_bytes()).ok().map(Cow::into_owned),
+                parsed,
+                "{text}"
+            );
+        }
+        assert_eq!(first_word("(; (; ;)"), None);
         assert_eq!(first_word(";; only a comment"), None);
         assert_eq!(first_word("(; never closed"), None);
         assert_eq!(first_word(";;\n( component)"), Some("component"));

@@ -94,6 +94,60 @@ pub(crate) fn clip_name(name: &str) -> String {
     }
 }
 
+/// Returns the name of a function as it stands in its source, if a compiler of Rust or C++ has mangled
+/// it; clipped like [`clip_name`].
+pub(crate) fn demangled(name: &str) -> String {
+    // Demangled names can be far longer than what they are made of.
+    let mut text = Clipped::default();
+    let mangled = clip(name, MAX_MANGLED_BYTES);
+    let written = if let Ok(rust) = rustc_demangle::try_demangle(mangled) {
+        write!(text, "{rust:#}")
+    } else if mangled.starts_with("_Z") {
+        cpp_name(mangled, &mut text)
+    } else {
+        return clip_name(name);
+    };
+    match (written, text.is_full) {
+        (Ok(()), _) | (Err(_), true) => text.text,
+        (Err(_), false) => clip_name(name),
+    }
+}
+
+fn cpp_name(mangled: &str, text: &mut Clipped) -> fmt::Result {
+    let options = cpp_demangle::ParseOptions::default().recursion_limit(64);
+    let symbol =
+        cpp_demangle::Symbol::new_with_options(mangled, &options).map_err(|_| fmt::Error)?;
+    let options = cpp_demangle::DemangleOptions::default().recursion_limit(64);
+    symbol
+        .structured_demangle(text, &options)
+        .map_err(|_| fmt::Error)
+}
+
+/// Longer names are not demangled.
+const MAX_MANGLED_BYTES: usize = 4096;
+
+/// Text that takes no more than [`MAX_NAME_BYTES`].
+#[derive(Default)]
+struct Clipped {
+    text: String,
+    is_full: bool,
+}
+
+impl Write for Clipped {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let room = MAX_NAME_BYTES.saturating_sub(self.text.len());
+        let fits = clip(more, room);
+        self.text.push_str(fits);
+        if fits.len() == more.len() {
+            return Ok(());
+        }
+        self.text.push('…');
+        self.is_full = true;
+        // Ends the work of whoever writes.
+        Err(fmt::Error)
+    }
+}
+
 /// The greatest part of a module's name that an error repeats.
 const MAX_NAME_BYTES: usize = 256;
 
@@ -118,5 +172,28 @@ mod tests {
         let long = "é".repeat(MAX_NAME_BYTES);
         assert_eq!(clip_name(&long), "é".repeat(MAX_NAME_BYTES / 2) + "…");
         assert_eq!(clip("é", 1), "");
+    }
+
+    #[test]
+    fn names_are_demangled_within_bounds() {
+        for (mangled, name) in [
+            ("_ZN5guest5parse17h0123456789abcdefE", "guest::parse"),
+            ("_RNvCs1234_7mycrate3foo", "mycrate::foo"),
+            ("_ZN3fooC1Ei", "foo::foo(int)"),
+            ("__guest_call", "__guest_call"),
+            ("_Znot a name", "_Znot a name"),
+            ("", ""),
+        ] {
+            assert_eq!(demangled(mangled), name, "{mangled}");
+        }
+        // Each substitution doubles what it stands for.
+        let doubling = (0..60).fold("_Z1fI1xE".to_owned(), |name, _| name + "S_S_");
+        for long in [
+            "x".repeat(30 << 20),
+            format!("_ZN{}E", "1a".repeat(1 << 20)),
+            doubling,
+        ] {
+            assert!(demangled(&long).len() <= MAX_NAME_BYTES + '…'.len_utf8());
+        }
     }
 }

@@ -10,12 +10,14 @@
 //!
 //! - [`conversations`]: the host and `ModuleState` under a scripted engine,
 //!   against a model.
+//! - [`bombs`]: modules that cost a compiler much, measured.
 //! - [`guests`]: generated guests, compared between the engines.
 //! - [`inspect`]: arbitrary bytes, which must have a report or be refused.
 //! - [`runner`]: runs executions on all processors, and catches their panics.
 
 #![forbid(unsafe_code)]
 
+pub mod bombs;
 pub mod conversations;
 pub mod guests;
 pub mod inspect;

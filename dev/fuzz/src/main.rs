@@ -6,7 +6,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, ValueEnum};
 use fuzz::{
-    conversations,
+    bombs, conversations,
     guests::Guests,
     inspect,
     runner::{Execute, Run},
@@ -35,6 +35,14 @@ struct Arguments {
     /// Write the modules of `guests` to that folder without running them
     #[arg(long)]
     write: bool,
+
+    /// Measure only those `bombs` that the default limits accept
+    #[arg(long)]
+    limited: bool,
+
+    /// Compile the module in the file that `--out` names with this engine, and print what it cost
+    #[arg(long, hide = true)]
+    compile: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -45,10 +53,23 @@ enum Target {
     Guests,
     /// Arbitrary bytes, through the reports of `wapc inspect`
     Inspect,
+    /// Modules that cost a compiler much: prints what each family costs
+    Bombs,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Target::Bombs = arguments.target {
+        let done = match &arguments.compile {
+            Some(engine) => bombs::compile(engine, &arguments.out),
+            None => bombs::search(arguments.limited),
+        };
+        if let Err(error) = done {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+        return ExitCode::SUCCESS;
+    }
     let execute: Box<Execute<'_>> = match arguments.target {
         Target::Conversations => Box::new(conversations::execute),
         Target::Guests => {
@@ -60,6 +81,7 @@ fn main() -> ExitCode {
             })
         }
         Target::Inspect => Box::new(|seed, tally| inspect::execute(&arguments.out, seed, tally)),
+        Target::Bombs => return ExitCode::SUCCESS,
     };
     let mut run = Run::new(arguments.seed, arguments.executions);
     run.progress = true;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use thiserror::Error as ThisError;
 
+use crate::text::{Printable, demangled};
+
 /// A trap: WebAssembly's way to end a guest that does something invalid.
 ///
 /// Its `Display` names the reason and the guest's innermost functions.
@@ -11,7 +13,7 @@ use thiserror::Error as ThisError;
 /// ```
 /// use wapc_host::error::{Frame, Trap, TrapCode};
 ///
-/// let backtrace = vec![Frame::new(7, Some("parse".into())), Frame::new(2, None)];
+/// let backtrace = vec![Frame::new(7, Some("parse")), Frame::new(2, None)];
 /// let trap = Trap::new(TrapCode::IntegerDivideByZero, backtrace);
 /// assert_eq!(trap.to_string(), "integer divide by zero in `parse` < function 2");
 /// ```
@@ -26,9 +28,11 @@ pub struct Trap {
 }
 
 impl Trap {
-    /// Creates a trap with this reason and backtrace, innermost function first.
+    /// Creates a trap with this reason and backtrace, innermost function first, of which
+    /// at most 64 frames are kept.
     #[must_use]
-    pub const fn new(code: TrapCode, backtrace: Vec<Frame>) -> Self {
+    pub fn new(code: TrapCode, mut backtrace: Vec<Frame>) -> Self {
+        backtrace.truncate(MAX_FRAMES);
         Self { code, backtrace }
     }
 }
@@ -38,16 +42,27 @@ impl std::error::Error for Trap {}
 impl fmt::Display for Trap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.code)?;
-        for (index, frame) in self.backtrace.iter().take(DISPLAYED_FRAMES).enumerate() {
+        // A panic passes through functions of the language's runtime: those of the guest come
+        // first, unless there are no others.
+        let innermost = self
+            .backtrace
+            .iter()
+            .position(|frame| !frame.is_of_runtime());
+        let own = self.backtrace.get(innermost.unwrap_or_default()..);
+        let own = own.unwrap_or_default();
+        for (index, frame) in own.iter().take(DISPLAYED_FRAMES).enumerate() {
             f.write_str(if index == 0 { " in " } else { " < " })?;
             write!(f, "{frame}")?;
         }
-        if self.backtrace.len() > DISPLAYED_FRAMES {
+        if own.len() > DISPLAYED_FRAMES {
             f.write_str(" < …")?;
         }
         Ok(())
     }
 }
+
+/// The greatest number of frames of a trap.
+const MAX_FRAMES: usize = 64;
 
 /// The number of frames that `Display` shows, to keep a trap on one line.
 const DISPLAYED_FRAMES: usize = 4;
@@ -58,22 +73,48 @@ const DISPLAYED_FRAMES: usize = 4;
 pub struct Frame {
     /// The function's index in its module.
     pub function: u32,
-    /// The function's name, if the module has a name section.
+    /// The function's name, if the module has a name section: as it stands in the source,
+    /// if it was mangled by Rust or C++, and at most 256 bytes of it.
     pub name: Option<String>,
 }
 
 impl Frame {
-    /// Creates a frame of the function with this index and name.
+    /// Creates a frame of the function with this index, and its name in the module.
     #[must_use]
-    pub const fn new(function: u32, name: Option<String>) -> Self {
-        Self { function, name }
+    pub fn new(function: u32, name: Option<&str>) -> Self {
+        Self {
+            function,
+            name: name.map(demangled),
+        }
+    }
+
+    /// Returns `true` for a function of the language's runtime: the standard library's of Rust,
+    /// with its ways into a panic.
+    #[must_use]
+    pub fn is_of_runtime(&self) -> bool {
+        const CRATES: [&str; 3] = ["std::", "core::", "alloc::"];
+        const FUNCTIONS: [&str; 6] = [
+            "rust_panic",
+            "rust_begin_unwind",
+            "__rust_",
+            "__rustc::",
+            "abort",
+            "__wasi_proc_exit",
+        ];
+        self.name.as_ref().is_some_and(|name| {
+            let name = name.trim_start_matches(['<', '&']);
+            CRATES
+                .iter()
+                .chain(&FUNCTIONS)
+                .any(|prefix| name.starts_with(prefix))
+        })
     }
 }
 
 impl fmt::Display for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
-            Some(name) => write!(f, "`{name}`"),
+            Some(name) => write!(f, "`{}`", Printable::line(name)),
             None => write!(f, "function {}", self.function),
         }
     }

@@ -1,20 +1,27 @@
 //! Limits on the cost of compiling a module.
 
+use std::time::Duration;
+
 use thiserror::Error as ThisError;
 use wasmparser::{FunctionBody, Operator, Parser, Payload};
 
+use crate::limits::compile_cost::{self, Signatures};
+
 /// Limits on the cost of compiling a module.
 ///
-/// A provider checks them before it compiles, since nothing can interrupt a
-/// compiler. The time for one function grows faster than the function:
-/// Cranelift took 13 s for 60 KB of nested loops, 20 s for 300 KB of nested
-/// blocks, over a minute for 15 KB of loops over many locals, and 55 s and
-/// 3.7 GiB for 7 MB of straight code. The defaults refuse such modules and
-/// accept the output of common compilers.
+/// A provider checks them before it compiles. The time and memory for one function
+/// grow faster than the function: Cranelift took 6 GB for 12 KB of `if`s with a
+/// thousand values each, 18 s for 60,000 blocks one after the other, 5 s for 4,000
+/// loops. The cost of a function is therefore estimated from its code
+/// ([`max_function_cost`](ModuleLimits::max_function_cost)): with the defaults, one
+/// function takes at most about 2 s of processor time and 256 MiB, on each engine.
 ///
-/// The total over all functions is bounded only by
-/// [`max_bytes`](ModuleLimits::max_bytes): compile untrusted modules on a
-/// thread that you can afford to block.
+/// The sum over all functions is bounded by [`max_cost`](ModuleLimits::max_cost). Its
+/// default accepts large programs, which may take tens of seconds: for untrusted modules
+/// of moderate size set it to a few seconds.
+///
+/// Estimates can be wrong, so there is a hard stop as well:
+/// [`compile_timeout`](ModuleLimits::compile_timeout).
 ///
 /// ```
 /// use wapc_host::{ModuleLimits, error::ModuleLimitError};
@@ -38,6 +45,24 @@ pub struct ModuleLimits {
     /// Number of loops times number of locals of one function. Default:
     /// 250,000.
     pub max_loops_by_locals: usize,
+    /// Parameters and locals of one function. Default: 20,000, which each engine
+    /// accepts.
+    pub max_locals: usize,
+    /// Targets of one `br_table`. Default: 50,000, which each engine accepts.
+    pub max_branch_targets: usize,
+    /// Processor time that one function is estimated to take. Default: 2 s.
+    pub max_function_cost: Duration,
+    /// Processor time that all functions together are estimated to take. The estimate
+    /// is an upper bound: ordinary code takes about a fifth of it. Default: 60 s.
+    pub max_cost: Duration,
+    /// Time after which a compile is given up; `None` is never. Default: 30 s.
+    ///
+    /// Nothing can interrupt a compiler, so its thread is abandoned, and goes on. After
+    /// four abandoned ones that have not ended, further modules are refused with
+    /// [`ModuleLimitError::Abandoned`]. Modules whose
+    /// [`cost`](ModuleLimits::cost) is below half a second are compiled on the caller's
+    /// thread.
+    pub compile_timeout: Option<Duration>,
 }
 
 impl Default for ModuleLimits {
@@ -48,6 +73,11 @@ impl Default for ModuleLimits {
             max_block_depth: 20_000,
             max_loop_depth: 4_000,
             max_loops_by_locals: 250_000,
+            max_locals: 20_000,
+            max_branch_targets: 50_000,
+            max_function_cost: Duration::from_secs(2),
+            max_cost: Duration::from_secs(60),
+            compile_timeout: Some(Duration::from_secs(30)),
         }
     }
 }
@@ -63,6 +93,11 @@ impl ModuleLimits {
             max_block_depth: usize::MAX,
             max_loop_depth: usize::MAX,
             max_loops_by_locals: usize::MAX,
+            max_locals: usize::MAX,
+            max_branch_targets: usize::MAX,
+            max_function_cost: Duration::MAX,
+            max_cost: Duration::MAX,
+            compile_timeout: None,
         }
     }
 
@@ -101,15 +136,70 @@ impl ModuleLimits {
         self
     }
 
+    /// Sets [`max_locals`](Self::max_locals).
+    #[must_use]
+    pub const fn max_locals(mut self, locals: usize) -> Self {
+        self.max_locals = locals;
+        self
+    }
+
+    /// Sets [`max_branch_targets`](Self::max_branch_targets).
+    #[must_use]
+    pub const fn max_branch_targets(mut self, targets: usize) -> Self {
+        self.max_branch_targets = targets;
+        self
+    }
+
+    /// Sets [`max_function_cost`](Self::max_function_cost).
+    #[must_use]
+    pub const fn max_function_cost(mut self, cost: Duration) -> Self {
+        self.max_function_cost = cost;
+        self
+    }
+
+    /// Sets [`max_cost`](Self::max_cost).
+    #[must_use]
+    pub const fn max_cost(mut self, cost: Duration) -> Self {
+        self.max_cost = cost;
+        self
+    }
+
+    /// Sets [`compile_timeout`](Self::compile_timeout).
+    #[must_use]
+    pub const fn compile_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.compile_timeout = timeout;
+        self
+    }
+
+    /// Estimates the processor time that compiling `binary` takes at most, on a server of
+    /// 2024.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wapc_host::ModuleLimits;
+    ///
+    /// let binary = wapc_host::module::binary(b"(module (func nop))")?;
+    /// assert!(ModuleLimits::cost(&binary) < Duration::from_millis(1));
+    /// # Ok::<(), wapc_host::error::ModuleError>(())
+    /// ```
+    #[must_use]
+    pub fn cost(binary: &[u8]) -> Duration {
+        Duration::from_nanos(compile_cost::of_module(binary, locals))
+    }
+
     /// Checks a binary. An engine calls this before it compiles.
     ///
     /// A binary that does not parse passes, and the engine reports the error.
-    /// Most functions are too short to exceed a limit and are not decoded.
     ///
     /// # Errors
     ///
     /// The first limit that the module exceeds.
     pub fn check(&self, binary: &[u8]) -> Result<(), ModuleLimitError> {
+        self.checked_cost(binary).map(drop)
+    }
+
+    /// Checks a binary, and returns its estimated cost; 0 without any limit.
+    pub(crate) fn checked_cost(&self, binary: &[u8]) -> Result<Duration, ModuleLimitError> {
         if binary.len() > self.max_bytes {
             return Err(ModuleLimitError::Bytes {
                 bytes: binary.len(),
@@ -117,30 +207,66 @@ impl ModuleLimits {
             });
         }
         if *self == Self::unlimited() {
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
-        let mut function = 0;
-        for payload in Parser::new(0).parse_all(binary) {
+        let mut signatures = Signatures::default();
+        let mut function = None;
+        let mut sum = Duration::ZERO;
+        for payload in Parser::new(0).parse_all(binary).map_while(Result::ok) {
             match payload {
-                Ok(Payload::ImportSection(imports)) => {
-                    function += imports
-                        .into_imports()
-                        .flatten()
-                        .filter(|import| matches!(import.ty, wasmparser::TypeRef::Func(_)))
-                        .count();
+                Payload::CodeSectionEntry(body) => {
+                    let number = function.get_or_insert(signatures.imported());
+                    let cost = self.check_function(&signatures, *number, &body)?;
+                    sum = sum.saturating_add(cost);
+                    *number += 1;
                 }
-                Ok(Payload::CodeSectionEntry(body)) => {
-                    self.check_function(function, &body)?;
-                    function += 1;
-                }
-                Ok(_) => {}
-                Err(_) => break,
+                other => signatures.read(other),
             }
         }
-        Ok(())
+        let cost = sum.saturating_add(Duration::from_nanos(signatures.cost()));
+        let limit = self.max_cost;
+        match cost <= limit {
+            true => Ok(cost),
+            false => Err(ModuleLimitError::Cost { cost, limit }),
+        }
     }
 
+    /// Returns the estimated cost of the function.
     fn check_function(
+        &self,
+        signatures: &Signatures,
+        function: usize,
+        body: &FunctionBody<'_>,
+    ) -> Result<Duration, ModuleLimitError> {
+        self.check_shape(function, body)?;
+        let locals = locals(body);
+        if locals > self.max_locals {
+            return Err(ModuleLimitError::Locals {
+                function,
+                locals,
+                limit: self.max_locals,
+            });
+        }
+        let (cost, targets) = compile_cost::of_function(signatures, function, body, locals);
+        if targets > self.max_branch_targets {
+            return Err(ModuleLimitError::BranchTargets {
+                function,
+                targets,
+                limit: self.max_branch_targets,
+            });
+        }
+        let (cost, limit) = (Duration::from_nanos(cost), self.max_function_cost);
+        match cost <= limit {
+            true => Ok(cost),
+            false => Err(ModuleLimitError::FunctionCost {
+                function,
+                cost,
+                limit,
+            }),
+        }
+    }
+
+    fn check_shape(
         &self,
         function: usize,
         body: &FunctionBody<'_>,
@@ -308,6 +434,61 @@ pub enum ModuleLimitError {
         /// The limit.
         limit: usize,
     },
+    /// A function has more locals than [`ModuleLimits::max_locals`].
+    #[error("function {function} has {locals} locals, above the limit of {limit}")]
+    Locals {
+        /// The function's index in the module.
+        function: usize,
+        /// The number of locals.
+        locals: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A `br_table` has more targets than [`ModuleLimits::max_branch_targets`].
+    #[error(
+        "function {function} has a `br_table` of {targets} targets, above the limit of {limit}"
+    )]
+    BranchTargets {
+        /// The function's index in the module.
+        function: usize,
+        /// The number of targets.
+        targets: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A function is estimated to cost more than [`ModuleLimits::max_function_cost`].
+    #[error(
+        "function {function} may take {cost:.1?} to compile, above the limit of {limit:?}: it has too \
+         many blocks, values of blocks, loops, locals or arguments"
+    )]
+    FunctionCost {
+        /// The function's index in the module.
+        function: usize,
+        /// The estimate.
+        cost: Duration,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The module is estimated to cost more than [`ModuleLimits::max_cost`].
+    #[error("the module may take {cost:.1?} to compile, above the limit of {limit:?}")]
+    Cost {
+        /// The estimate.
+        cost: Duration,
+        /// The limit.
+        limit: Duration,
+    },
+    /// Compiling took longer than [`ModuleLimits::compile_timeout`], and was given up.
+    #[error("the module was not compiled within {limit:?}")]
+    Time {
+        /// The limit.
+        limit: Duration,
+    },
+    /// Compiles that were given up have not ended yet, and there are too many of them.
+    #[error("{limit} modules that were given up are still being compiled: try again later")]
+    Abandoned {
+        /// The greatest number of them.
+        limit: usize,
+    },
 }
 
 #[cfg(test)]
@@ -321,7 +502,10 @@ mod tests {
             .max_function_bytes(1_000)
             .max_block_depth(200)
             .max_loop_depth(10)
-            .max_loops_by_locals(100);
+            .max_loops_by_locals(100)
+            .max_locals(30)
+            .max_branch_targets(50)
+            .max_function_cost(Duration::from_millis(20));
         limits.check(&wat::parse_str(text).unwrap())
     }
 
@@ -403,5 +587,49 @@ mod tests {
             ModuleLimits::default().check(b"\0asm\x01\0\0\0\xff\xff"),
             Ok(())
         );
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "long texts take Miri minutes")]
+    fn the_cost_of_a_function_is_bounded_whatever_causes_it() {
+        let refused = |code: &str| match check(code) {
+            Err(ModuleLimitError::FunctionCost { function: 2, .. }) => true,
+            Ok(()) => false,
+            other => panic!("{other:?}"),
+        };
+        // Each is twice as long as what is accepted.
+        let ifs = |n| {
+            let values = "i32 ".repeat(10);
+            let one = format!("i32.const 0 if (param {values}) (result {values}) end ");
+            "i32.const 0 ".repeat(10) + &one.repeat(n) + &"drop ".repeat(10)
+        };
+        assert!(!refused(&ifs(15)) && refused(&ifs(40)));
+        let more_locals = format!("(local {})", "i32 ".repeat(31));
+        assert!(matches!(
+            check(&more_locals),
+            Err(ModuleLimitError::Locals { locals: 31, .. })
+        ));
+        let targets = format!("block i32.const 0 br_table {} end", "0 ".repeat(60));
+        assert!(matches!(
+            check(&targets),
+            Err(ModuleLimitError::BranchTargets { targets: 59, .. })
+        ));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "long texts take Miri minutes")]
+    fn the_cost_of_a_module_is_the_sum_of_its_functions() {
+        let module = |functions: usize| {
+            let text = format!("(module {})", "(func nop nop)".repeat(functions));
+            wat::parse_str(text).unwrap()
+        };
+        let costs = [1, 2, 3].map(|functions| ModuleLimits::cost(&module(functions)));
+        assert_eq!(costs[2] - costs[1], costs[1] - costs[0]);
+        let limits = ModuleLimits::default().max_cost(costs[1]);
+        assert_eq!(limits.check(&module(2)), Ok(()));
+        assert!(matches!(
+            limits.check(&module(3)),
+            Err(ModuleLimitError::Cost { cost, .. }) if cost == costs[2]
+        ));
     }
 }

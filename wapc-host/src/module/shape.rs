@@ -4,9 +4,11 @@ use thiserror::Error as ThisError;
 
 use super::{
     ModuleError,
+    dialect::Dialect,
     imports::{WASI_MODULES, provided, signature},
     types::ExternType,
 };
+use crate::text::clip_name;
 
 /// The imports and exports of a guest module, checked.
 ///
@@ -40,6 +42,7 @@ impl GuestShape {
     ///
     /// # Errors
     ///
+    /// [`ModuleError::Foreign`] for a module that was written for another host;
     /// [`ModuleError::UnknownImport`] or [`ModuleError::ImportType`] for the
     /// first wrong import in the order of names; otherwise
     /// [`ModuleError::MissingExport`] or [`ModuleError::ExportType`] for the
@@ -48,18 +51,33 @@ impl GuestShape {
         imports: impl IntoIterator<Item = (&'m str, &'m str, ExternType)>,
         exports: impl IntoIterator<Item = (&'m str, ExternType)>,
     ) -> Result<Self, ModuleError> {
-        let mut shape = Self::default();
         // Engines list imports in different orders, but must report the same
         // one.
         let mut imports: Vec<_> = imports.into_iter().collect();
         imports
             .sort_by_cached_key(|(module, name, expected)| (*module, *name, expected.to_string()));
-        for (module, name, expected) in imports {
-            check_import(module, name, &expected)?;
-            shape.imports_wasi |= WASI_MODULES.contains(&module);
-        }
-
         let exports: Vec<_> = exports.into_iter().collect();
+        Self::check(&imports, &exports).map_err(|missing| {
+            match Dialect::detect(&imports, &exports) {
+                Some((dialect, reason)) => ModuleError::Foreign {
+                    dialect,
+                    reason,
+                    missing: Box::new(missing),
+                },
+                None => missing,
+            }
+        })
+    }
+
+    fn check(
+        imports: &[(&str, &str, ExternType)],
+        exports: &[(&str, ExternType)],
+    ) -> Result<Self, ModuleError> {
+        let mut shape = Self::default();
+        for (module, name, expected) in imports {
+            check_import(module, name, expected)?;
+            shape.imports_wasi |= WASI_MODULES.contains(module);
+        }
         let find = |name| exports.iter().find(|(export, _)| *export == name);
         for (name, expected) in required_exports() {
             match find(name) {
@@ -144,14 +162,14 @@ fn check_import(module: &str, name: &str, expected: &ExternType) -> Result<(), M
     match provided(module, name) {
         Some(found) if found == *expected => Ok(()),
         Some(found) => Err(ModuleError::ImportType {
-            module: module.to_owned(),
-            name: name.to_owned(),
+            module: clip_name(module),
+            name: clip_name(name),
             expected: expected.to_string(),
             found: found.to_string(),
         }),
         None => Err(ModuleError::UnknownImport {
-            module: module.to_owned(),
-            name: name.to_owned(),
+            module: clip_name(module),
+            name: clip_name(name),
             expected: expected.to_string(),
         }),
     }

@@ -174,7 +174,8 @@ impl Guest {
                 1 => {
                     let (message, file) = (random.edge(size), random.edge(size));
                     let (line, column) = (random.i32(), random.i32());
-                    self.state.abort(&self.memory, message, file, line, column);
+                    self.state
+                        .abort(&self.memory, message, file, line, column)?;
                     self.model.abort(line, column);
                     Ok(())
                 }
