@@ -1,9 +1,10 @@
 //! `wapc call`: calls an operation of a guest.
 
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 
 use wapc_host::{
     Interruption, Limits, WapcHost, WasiSettings,
+    module::read_at_most,
     wasi::{Capture, Stdout},
 };
 
@@ -12,12 +13,12 @@ use crate::{
     error::{CommandError, Subject},
     guest_log,
     host_responses::HostResponses,
-    read_file, write_output,
+    max_module_bytes, read_file, write_output,
 };
 
 /// Calls the guest and writes its response to standard output.
 pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
-    let module = read_file(&arguments.module, Subject::Module)?;
+    let module = read_file(&arguments.module, Subject::Module, max_module_bytes())?;
     let payload = payload(&arguments.payload)?;
 
     guest_log::start();
@@ -91,12 +92,16 @@ fn payload(arguments: &PayloadArguments) -> Result<Vec<u8>, CommandError> {
         return Ok(text.clone().into_bytes());
     }
     if let Some(path) = &arguments.file {
-        return read_file(path, Subject::Payload);
+        return read_file(path, Subject::Payload, max_payload_bytes());
     }
-    let mut stdin = io::stdin().lock();
-    let mut bytes = Vec::new();
-    if arguments.stdin || !stdin.is_terminal() {
-        stdin.read_to_end(&mut bytes).map_err(CommandError::Stdin)?;
+    let stdin = io::stdin().lock();
+    match arguments.stdin || !stdin.is_terminal() {
+        true => read_at_most(stdin, max_payload_bytes()).map_err(CommandError::Stdin),
+        false => Ok(Vec::new()),
     }
-    Ok(bytes)
+}
+
+/// The greatest length of a payload: the host would refuse a longer one.
+fn max_payload_bytes() -> usize {
+    Limits::default().max_inbound_bytes
 }

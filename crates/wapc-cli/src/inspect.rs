@@ -17,12 +17,12 @@ use crate::{
     arguments::InspectArguments,
     engine::Engine,
     error::{CommandError, Subject},
-    read_file, write_output,
+    max_module_bytes, read_file, write_output,
 };
 
 /// Writes the report of a module to standard output.
 pub(crate) fn run(arguments: &InspectArguments) -> Result<(), CommandError> {
-    let bytes = read_file(&arguments.module, Subject::Module)?;
+    let bytes = read_file(&arguments.module, Subject::Module, max_module_bytes())?;
     let report = inspect(&bytes).map_err(|cause| CommandError::Module {
         path: arguments.module.clone(),
         cause,

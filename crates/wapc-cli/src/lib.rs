@@ -40,10 +40,13 @@ mod host_responses;
 pub mod inspect;
 
 use std::{
-    fmt, fs,
+    fmt,
+    fs::File,
     io::{self, Write},
     path::Path,
 };
+
+use wapc_host::{ModuleLimits, module::read_at_most};
 
 use crate::arguments::Command;
 pub use crate::{
@@ -81,12 +84,19 @@ fn tell(line: impl fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
-fn read_file(path: &Path, subject: Subject) -> Result<Vec<u8>, CommandError> {
-    fs::read(path).map_err(|cause| CommandError::Read {
+/// Reads a file, or what the path leads to, of at most `limit` bytes.
+fn read_file(path: &Path, subject: Subject, limit: usize) -> Result<Vec<u8>, CommandError> {
+    let read = || read_at_most(File::open(path)?, limit);
+    read().map_err(|cause| CommandError::Read {
         subject,
         path: path.to_owned(),
         cause,
     })
+}
+
+/// The greatest length of a module.
+fn max_module_bytes() -> usize {
+    ModuleLimits::default().max_bytes
 }
 
 fn write_output(bytes: &[u8]) -> Result<(), CommandError> {

@@ -11,15 +11,60 @@ use std::{
 pub(crate) struct FileStamp {
     modified: Option<SystemTime>,
     length: u64,
+    /// Files that take another's place may have its times and its length.
+    identity: Option<Identity>,
+}
+
+/// The file itself, and the time of the last change to anything of it, which programs cannot
+/// set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    changed: (i64, i64),
+}
+
+#[cfg(unix)]
+fn identity(metadata: &fs::Metadata) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+
+    Some(Identity {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    })
+}
+
+/// Elsewhere the standard library does not tell.
+#[cfg(not(unix))]
+const fn identity(_: &fs::Metadata) -> Option<Identity> {
+    None
 }
 
 impl FileStamp {
     pub(crate) fn read(path: &Path) -> io::Result<Self> {
-        let metadata = fs::metadata(path)?;
-        Ok(Self {
+        Ok(Self::of(&fs::metadata(path)?))
+    }
+
+    pub(crate) fn of(metadata: &fs::Metadata) -> Self {
+        Self {
             modified: metadata.modified().ok(),
             length: metadata.len(),
-        })
+            identity: identity(metadata),
+        }
+    }
+
+    /// The time of the last change.
+    fn changed(&self) -> Option<SystemTime> {
+        let Some(identity) = &self.identity else {
+            return self.modified;
+        };
+        let (seconds, nanoseconds) = identity.changed;
+        let since = Duration::new(
+            u64::try_from(seconds).ok()?,
+            u32::try_from(nanoseconds).ok()?,
+        );
+        SystemTime::UNIX_EPOCH.checked_add(since).max(self.modified)
     }
 
     /// Returns whether a write after `now` is certain to change the stamp.
@@ -27,8 +72,8 @@ impl FileStamp {
     /// Within [`COARSEST_TIMESTAMP`] of the last write, a second write of the
     /// same length can leave the stamp as it is.
     fn is_settled(&self, now: SystemTime) -> bool {
-        self.modified
-            .and_then(|modified| now.duration_since(modified).ok())
+        self.changed()
+            .and_then(|changed| now.duration_since(changed).ok())
             .is_some_and(|age| age > COARSEST_TIMESTAMP)
     }
 }
@@ -90,7 +135,29 @@ mod tests {
         FileStamp {
             modified: NOW.checked_sub(Duration::from_secs(age_seconds)),
             length,
+            identity: None,
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_in_the_place_of_another_is_another_one() {
+        use std::{fs::File, path::PathBuf};
+
+        let dir = tempfile::tempdir().unwrap();
+        let make = |name: &str| -> PathBuf {
+            let path = dir.path().join(name);
+            fs::write(&path, name).unwrap();
+            let file = File::open(&path).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+            path
+        };
+        let (one, other) = (make("a"), make("b"));
+        let before = FileStamp::read(&one).unwrap();
+        assert!(!before.is_settled(SystemTime::now()), "it was just written");
+        assert!(before.is_settled(SystemTime::now() + 2 * COARSEST_TIMESTAMP));
+        fs::rename(&other, &one).unwrap();
+        assert_ne!(FileStamp::read(&one).unwrap(), before);
     }
 
     #[test]

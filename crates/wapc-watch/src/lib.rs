@@ -94,6 +94,7 @@
 #![forbid(unsafe_code)]
 
 mod changes;
+mod read;
 mod stop_signal;
 mod watcher;
 

@@ -1,19 +1,22 @@
 //! The watcher, its thread, and the guard that stops it.
 
 use std::{
-    fmt, fs,
+    fmt,
     hash::{DefaultHasher, Hash, Hasher},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
+    process,
     sync::{Arc, Weak},
     thread::{self, JoinHandle},
     time::{Duration, SystemTime},
 };
 
-use wapc_host::{Error, WapcHost};
+use wapc_host::{Error, ModuleLimits, WapcHost, error::Report};
 
 use crate::{
     changes::{ChangeDetector, FileStamp},
+    read::read_file,
     stop_signal::StopSignal,
 };
 
@@ -41,6 +44,7 @@ use crate::{
 pub struct ModuleWatcher {
     path: PathBuf,
     interval: Duration,
+    max_bytes: usize,
     swap: Box<SwapFn>,
     observer: Box<Observer>,
 }
@@ -58,7 +62,10 @@ pub enum WatchEvent<'e> {
     /// The file had new contents, and the host refused them. The old code is
     /// still in service.
     Refused(&'e Error),
-    /// The file cannot be read. The old code is still in service.
+    /// The file had new contents, and the swap panicked. The old code is still in service.
+    Panicked,
+    /// The file cannot be read, is too long, or is no regular file. The old code is still in
+    /// service.
     Unreadable(&'e io::Error),
 }
 
@@ -72,6 +79,7 @@ impl ModuleWatcher {
         Self {
             path: path.into(),
             interval: Duration::from_millis(500),
+            max_bytes: ModuleLimits::default().max_bytes,
             swap: Box::new(WapcHost::replace_module),
             observer: Box::new(|_| {}),
         }
@@ -87,11 +95,22 @@ impl ModuleWatcher {
         self
     }
 
+    /// Sets the greatest length of the file in bytes. The default is that of
+    /// [`ModuleLimits`]: 128 MiB. A longer file is [`WatchEvent::Unreadable`], as is what is no
+    /// regular file.
+    #[must_use]
+    pub const fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
     /// Sets the function that swaps new contents in. The default is
     /// [`WapcHost::replace_module`].
     ///
     /// It runs on the watcher's thread. An error is reported as
-    /// [`WatchEvent::Refused`].
+    /// [`WatchEvent::Refused`], a panic (of the host's callback in a start function, for
+    /// example) as [`WatchEvent::Panicked`]; the old code is still in service, and the watcher
+    /// goes on.
     ///
     /// ```
     /// use std::time::Duration;
@@ -111,8 +130,8 @@ impl ModuleWatcher {
 
     /// Sets the function that is called with each [`WatchEvent`].
     ///
-    /// It runs on the watcher's thread, and delays the next poll while it runs.
-    /// A panic ends the watcher.
+    /// It runs on the watcher's thread, and delays the next poll while it runs. After a
+    /// panic the watcher goes on.
     ///
     /// ```
     /// use wapc_watch::{ModuleWatcher, WatchEvent};
@@ -139,7 +158,8 @@ impl ModuleWatcher {
     ///
     /// If the file cannot be read now, or the thread cannot be spawned.
     pub fn start(self, host: &Arc<WapcHost>) -> io::Result<WatchGuard> {
-        let current = hash(&fs::read(&self.path)?);
+        let (contents, _) = read_file(&self.path, self.max_bytes)?;
+        let current = hash(&contents);
         let stop = Arc::new(StopSignal::default());
         let (host, thread_stop) = (Arc::downgrade(host), Arc::clone(&stop));
         let thread = thread::Builder::new()
@@ -148,6 +168,7 @@ impl ModuleWatcher {
         Ok(WatchGuard {
             stop,
             thread: Some(thread),
+            process: process::id(),
         })
     }
 
@@ -165,10 +186,14 @@ impl ModuleWatcher {
                 continue;
             }
             current = new;
-            match (self.swap)(&host, &module) {
-                Ok(()) => self.report(WatchEvent::Swapped),
-                Err(error) => self.report(WatchEvent::Refused(&error)),
+            match catching(|| (self.swap)(&host, &module)) {
+                Some(Ok(())) => self.report(WatchEvent::Swapped),
+                Some(Err(error)) => self.report(WatchEvent::Refused(&error)),
+                None => self.report(WatchEvent::Panicked),
             }
+            // The last owner of the host may be this thread, and its callback may panic when it
+            // is dropped.
+            catching(|| drop(host));
         }
     }
 
@@ -186,8 +211,8 @@ impl ModuleWatcher {
         if !detector.record(stamp) {
             return None;
         }
-        let module = match fs::read(&self.path) {
-            Ok(module) => module,
+        let (module, read) = match read_file(&self.path, self.max_bytes) {
+            Ok(read) => read,
             Err(error) => {
                 detector.record_unreadable(stamp);
                 self.report(WatchEvent::Unreadable(&error));
@@ -195,7 +220,7 @@ impl ModuleWatcher {
             }
         };
         // A write during the read: the contents may be of two versions.
-        if FileStamp::read(&self.path).ok() != Some(stamp) {
+        if FileStamp::of(&read) != stamp || FileStamp::read(&self.path).ok() != Some(stamp) {
             return None;
         }
         detector.record_read(stamp, SystemTime::now());
@@ -203,16 +228,43 @@ impl ModuleWatcher {
     }
 
     fn report(&self, event: WatchEvent<'_>) {
-        let path = self.path.display();
-        match &event {
-            WatchEvent::Swapped => log::info!("swapped to the new contents of `{path}`"),
-            WatchEvent::Refused(error) => {
-                log::warn!("the new contents of `{path}` are refused: {error}");
+        // The program's logger and its observer may panic.
+        catching(|| {
+            let path = self.path.display();
+            match &event {
+                WatchEvent::Swapped => log::info!("swapped to the new contents of `{path}`"),
+                WatchEvent::Refused(error) => {
+                    let error = error.report();
+                    log::warn!("the new contents of `{path}` are refused: {error}");
+                }
+                WatchEvent::Panicked => {
+                    log::error!("the swap to the new contents of `{path}` has panicked");
+                }
+                WatchEvent::Unreadable(error) => {
+                    log::warn!("`{path}` cannot be read: {}", Report::new(*error));
+                }
             }
-            WatchEvent::Unreadable(error) => log::warn!("`{path}` cannot be read: {error}"),
-        }
-        (self.observer)(event);
+        });
+        catching(|| (self.observer)(event));
     }
+}
+
+/// Runs code that may be the program's. Returns `None` after a panic, which the panic hook has
+/// reported.
+fn catching<T>(work: impl FnOnce() -> T) -> Option<T> {
+    let caught = catch_unwind(AssertUnwindSafe(work));
+    caught
+        .map_err(|payload| {
+            // The payload's own drop may panic as well; a second one's is left alone.
+            if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                #[expect(
+                    clippy::mem_forget,
+                    reason = "its drop may panic again, and so on for ever"
+                )]
+                std::mem::forget(another);
+            }
+        })
+        .ok()
 }
 
 impl fmt::Debug for ModuleWatcher {
@@ -233,6 +285,8 @@ impl fmt::Debug for ModuleWatcher {
 pub struct WatchGuard {
     stop: Arc<StopSignal>,
     thread: Option<JoinHandle<()>>,
+    /// The process that has the thread: a forked one has not.
+    process: u32,
 }
 
 impl Drop for WatchGuard {
@@ -242,6 +296,7 @@ impl Drop for WatchGuard {
         // guard, and so may the last owner of the host.
         if let Some(thread) = self.thread.take()
             && thread.thread().id() != thread::current().id()
+            && self.process == process::id()
         {
             // The panic hook has reported a panic of the observer already.
             _ = thread.join();
@@ -257,7 +312,7 @@ fn hash(contents: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::{fs, sync::mpsc};
 
     use super::*;
     use wapc_host::engine::scripted::ScriptedProvider;
@@ -324,5 +379,79 @@ mod tests {
         fs::write(&path, b"echo").unwrap();
         dropped.recv_timeout(Duration::from_secs(60)).unwrap();
         assert!(dropped.recv().is_err(), "the watcher has stopped");
+    }
+
+    /// Starts a watcher of `path` whose events go to the receiver.
+    fn watch(watcher: ModuleWatcher, host: &Arc<WapcHost>) -> (WatchGuard, impl Fn() -> String) {
+        let (sender, events) = mpsc::channel();
+        let guard = watcher
+            .interval(Duration::from_millis(2))
+            .observer(move |event| {
+                sender.send(format!("{event:?}")).unwrap();
+                panic!("an observer may panic");
+            })
+            .start(host)
+            .unwrap();
+        (guard, move || {
+            events.recv_timeout(Duration::from_secs(60)).unwrap()
+        })
+    }
+
+    #[test]
+    fn panics_of_the_program_do_not_end_the_watcher() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guest");
+        fs::write(&path, b"first").unwrap();
+        let host = Arc::new(ScriptedProvider::echo().host().unwrap());
+        let watcher = ModuleWatcher::new(&path).swap(|host, module| match module {
+            b"panic" => panic!("a swap may panic"),
+            module => host.replace_module(module),
+        });
+        let (_guard, next) = watch(watcher, &host);
+        fs::write(&path, b"panic").unwrap();
+        assert_eq!(next(), "Panicked");
+        assert_eq!(host.call("x", b"y").unwrap(), b"y");
+        fs::write(&path, b"echo").unwrap();
+        assert_eq!(next(), "Swapped");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_takes_the_files_place_has_an_answer() {
+        use std::{fs::File, os::unix::fs::symlink, process::Command, time::SystemTime};
+
+        let dir = tempfile::tempdir().unwrap();
+        let (path, beside) = (dir.path().join("guest"), dir.path().join("new"));
+        let put = |contents: &[u8]| {
+            fs::write(&beside, contents).unwrap();
+            // As in reproducible images: each file has the same time, and these the same length.
+            let file = File::open(&beside).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1))
+                .unwrap();
+            fs::rename(&beside, &path).unwrap();
+        };
+        put(b"bad1");
+        let host = Arc::new(ScriptedProvider::echo().host().unwrap());
+        let (guard, next) = watch(ModuleWatcher::new(&path).max_bytes(100), &host);
+        put(b"echo");
+        assert_eq!(next(), "Swapped");
+
+        symlink("/dev/zero", &beside).unwrap();
+        fs::rename(&beside, &path).unwrap();
+        assert!(next().contains("not a regular file"));
+        assert!(
+            Command::new("mkfifo")
+                .arg(&beside)
+                .status()
+                .unwrap()
+                .success()
+        );
+        fs::rename(&beside, &path).unwrap();
+        assert!(next().contains("not a regular file"));
+        put(&[7; 101]);
+        assert!(next().contains("more than 100 bytes"));
+        put(b"echO");
+        assert!(next().starts_with("Refused"));
+        drop(guard);
     }
 }
