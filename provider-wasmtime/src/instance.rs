@@ -121,7 +121,10 @@ pub(crate) struct WasmtimeInstance {
 }
 
 impl WasmtimeInstance {
-    pub(crate) fn new(template: &Template, state: ModuleState) -> Result<Self, EngineError> {
+    pub(crate) fn new(template: &Template, mut state: ModuleState) -> Result<Self, EngineError> {
+        if cfg!(feature = "async") && template.shape.imports_wasi {
+            state.set_waits_on_thread();
+        }
         let (mut store, meter) = template.store(state)?;
         let made = template.linked.instantiate(&mut store);
         let instance = template.finish_instantiation(&mut store, made)?;

@@ -69,6 +69,8 @@ fn assert_timed_out(result: Result<Vec<u8>, Error>, begun: Instant, expected: Du
     let Err(Error::TimedOut {
         operation,
         timeout,
+        began: true,
+        waited: _,
         spent,
     }) = result
     else {

@@ -127,12 +127,18 @@ pub enum Error {
 
     /// The call's time was over. If the guest had been called, its instance is
     /// gone, and the next call gets a new one.
-    #[error("operation `{operation}` did not end within {timeout:?}")]
+    #[error("{}", timed_out(.operation, *.timeout, *.began, *.waited))]
     TimedOut {
         /// The operation that was called.
         operation: String,
-        /// The time that the call had.
+        /// The time that the call had: for the guest if it was called, else for the
+        /// wait for an instance.
         timeout: Duration,
+        /// The guest was called. Otherwise the caller waited for an instance until its
+        /// deadline, or the deadline had passed before.
+        began: bool,
+        /// The time that the caller waited for an instance; zero if one was free.
+        waited: Duration,
         /// The time and fuel that the call took.
         spent: Spent,
     },
@@ -315,6 +321,15 @@ kinds! {
     TooLarge {..} = "too_large";
 }
 
+impl Error {
+    /// Adds the time that the caller has waited for an instance, if that matters.
+    pub(crate) const fn set_waited(&mut self, time: Duration) {
+        if let Self::TimedOut { waited, .. } = self {
+            *waited = time;
+        }
+    }
+}
+
 /// The time and fuel of a call that failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -326,6 +341,20 @@ pub struct Spent {
     /// the count at each function entry and return, so the last part is missing
     /// if the call timed out or a load or store trapped.
     pub fuel: Option<u64>,
+}
+
+fn timed_out(operation: &str, timeout: Duration, began: bool, waited: Duration) -> String {
+    match (began, waited.is_zero()) {
+        (true, true) => format!("operation `{operation}` did not end within {timeout:?}"),
+        (true, false) => format!(
+            "operation `{operation}` did not end within {timeout:?}, after {waited:.1?} of waiting \
+             for an instance"
+        ),
+        (false, true) => format!("operation `{operation}` had no time left to begin"),
+        (false, false) => format!(
+            "operation `{operation}` has not begun: no instance was free within {waited:.1?}"
+        ),
+    }
 }
 
 fn guest_said(guest_error: &Option<String>) -> String {

@@ -254,9 +254,9 @@ fn calls_beside(swappers: &[fn(&WapcHost)]) {
 /// Asserts that all instances are of the current code and counted by the host.
 fn assert_tidy(host: &WapcHost, alive: &AtomicUsize) {
     let generation = host.generation();
-    let slots = host.shared.pool.slots();
+    let mut slots = host.shared.pool.slots();
     assert!(
-        !slots.iter().any(|slot| slot.holds_before(generation)),
+        !slots.any(|slot| slot.holds_before(generation)),
         "old code is left"
     );
     let ready = host.shared.published().current.ready.lock().len();
@@ -293,8 +293,8 @@ fn after_draining_no_call_runs_the_old_code() {
             .module(b"")
             .unwrap();
         // The call of any instance of old code is over, and it is dropped.
-        let slots = host.shared.pool.slots();
-        assert!(slots.iter().all(|slot| !slot.holds_before(2)));
+        let mut slots = host.shared.pool.slots();
+        assert!(slots.all(|slot| !slot.holds_before(2)));
         threads.into_iter().for_each(|it| it.join().unwrap());
     });
 }

@@ -109,7 +109,7 @@ pub enum ModuleError {
         reason: &'static str,
         /// The first thing that a guest has and this module has not.
         #[source]
-        missing: Box<ModuleError>,
+        missing: Box<Self>,
     },
 
     /// The module imports something that the host does not provide.

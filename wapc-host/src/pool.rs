@@ -2,7 +2,7 @@
 
 use std::{
     cell::Cell,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     task::Waker,
     time::{Duration, Instant},
 };
@@ -17,28 +17,70 @@ use crate::sync::{StaticUsize, atomic::Ordering, hint, thread};
 mod slot;
 mod waiters;
 
-/// A fixed number of slots, and the queue of their waiters.
+/// Slots up to a number, and the queue of their waiters.
 ///
 /// A slot is taken by locking it and released by unlocking it. Threads that use
-/// different slots write to no shared cache line.
+/// different slots write to no shared cache line. The first [`FIRST_SLOTS`] are made with
+/// the pool, and more when all are taken, in segments each as large as all before.
 pub(crate) struct Pool {
-    slots: Box<[Slot]>,
+    first: Box<[Slot]>,
+    more: [OnceLock<Box<[Slot]>>; SEGMENTS],
+    max: usize,
     queue: Arc<WaitQueue>,
 }
 
+/// The slots that a pool begins with, if it may have as many.
+const FIRST_SLOTS: usize = 64;
+
+/// The greatest number of slots of a pool.
+pub(crate) const MAX_SLOTS: usize = FIRST_SLOTS << SEGMENTS;
+
+const SEGMENTS: usize = 18;
+
 impl Pool {
-    /// Creates a pool of `slots` empty slots; 0 counts as 1.
-    pub(crate) fn new(slots: usize) -> Self {
+    /// Creates a pool of up to `max` empty slots; 0 counts as 1.
+    pub(crate) fn new(max: usize) -> Self {
+        let max = max.clamp(1, MAX_SLOTS);
         let queue = Arc::<WaitQueue>::default();
-        let slot = |number| Slot::new(number, Arc::clone(&queue));
         Self {
-            slots: (0..slots.max(1)).map(slot).collect(),
+            first: make_slots(0, max.min(FIRST_SLOTS), &queue),
+            more: [const { OnceLock::new() }; SEGMENTS],
+            max,
             queue,
         }
     }
 
-    pub(crate) fn slots(&self) -> &[Slot] {
-        &self.slots
+    /// The slots that have been made.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        let more = self.more.iter().map_while(OnceLock::get);
+        self.first.iter().chain(more.flatten())
+    }
+
+    /// The greatest number of slots.
+    pub(crate) const fn max(&self) -> usize {
+        self.max
+    }
+
+    /// Makes the next segment of slots, unless there are all. Returns a slot of it.
+    #[cold]
+    fn grow(&self) -> Option<SlotGuard<'_>> {
+        let mut made = self.first.len();
+        for segment in &self.more {
+            if made >= self.max {
+                return None;
+            }
+            let number = made.min(self.max - made);
+            let mut is_new = false;
+            let slots = segment.get_or_init(|| {
+                is_new = true;
+                make_slots(made, number, &self.queue)
+            });
+            if is_new {
+                return slots.iter().find_map(Slot::try_hold);
+            }
+            made += number;
+        }
+        None
     }
 
     /// The number of waiters.
@@ -116,14 +158,14 @@ impl Pool {
     /// likely to have; then one with an instance; then an empty one.
     #[inline(always)]
     fn scan(&self) -> Option<SlotGuard<'_>> {
-        let own = match self.slots.len() {
+        let own = match self.first.len() {
             1 => 0,
             slots => thread_number() % slots,
         };
-        let guard = self.try_slot(own);
+        let guard = self.first.get(own).and_then(Slot::try_hold);
         match guard {
-            Some(guard) if guard.state.instance.is_some() || self.slots.len() == 1 => Some(guard),
-            guard if self.slots.len() > 1 => self.scan_others(own, guard),
+            Some(guard) if guard.state.instance.is_some() || self.first.len() == 1 => Some(guard),
+            guard if self.first.len() > 1 => self.scan_others(own, guard),
             _ => None,
         }
     }
@@ -134,20 +176,17 @@ impl Pool {
         own: usize,
         empty: Option<SlotGuard<'p>>,
     ) -> Option<SlotGuard<'p>> {
-        let others = || (own + 1..self.slots.len()).chain(0..own);
+        let others = || {
+            let (before, after) = self.first.split_at(own);
+            let first = after.iter().skip(1).chain(before);
+            first.chain(self.more.iter().map_while(OnceLock::get).flatten())
+        };
         others()
-            .filter(|number| {
-                let slot = self.slots.get(*number);
-                slot.is_some_and(|slot| slot.live.load(Ordering::Relaxed))
-            })
-            .find_map(|number| self.try_slot(number))
+            .filter(|slot| slot.live.load(Ordering::Relaxed))
+            .find_map(Slot::try_hold)
             .or(empty)
-            .or_else(|| others().find_map(|number| self.try_slot(number)))
-    }
-
-    #[inline(always)]
-    fn try_slot(&self, number: usize) -> Option<SlotGuard<'_>> {
-        self.slots.get(number)?.try_hold()
+            .or_else(|| others().find_map(Slot::try_hold))
+            .or_else(|| self.grow())
     }
 
     /// Joins the queue. `waker` is woken when this waiter is first and a slot
@@ -158,10 +197,15 @@ impl Pool {
 
     /// Takes each slot that is free at the moment, and calls `visit` with it.
     pub(crate) fn for_each_free(&self, mut visit: impl FnMut(SlotGuard<'_>)) {
-        for guard in self.slots.iter().filter_map(Slot::try_hold) {
+        for guard in self.slots().filter_map(Slot::try_hold) {
             visit(guard);
         }
     }
+}
+
+fn make_slots(from: usize, number: usize, queue: &Arc<WaitQueue>) -> Box<[Slot]> {
+    let slot = |number| Slot::new(number, Arc::clone(queue));
+    (from..from + number).map(slot).collect()
 }
 
 /// The interval at which waiting threads and the first waiters scan without being
@@ -293,5 +337,24 @@ mod tests {
         assert_eq!(pool.waiting(), 1);
         drop(guard);
         assert!(pool.try_take_as(&mut late, Waker::noop(), 1).is_ok());
+    }
+
+    #[test]
+    #[cfg_attr(shuttle, ignore = "it is about memory, not about threads")]
+    fn slots_are_made_when_they_are_needed() {
+        for max in [0, 1, 2, FIRST_SLOTS, FIRST_SLOTS + 1, 3 * FIRST_SLOTS, 1000] {
+            let pool = Pool::new(max);
+            assert!(pool.slots().count() <= FIRST_SLOTS);
+            let mut guards = vec![];
+            while let Some(guard) = pool.try_take() {
+                guards.push(guard);
+            }
+            assert_eq!(guards.len(), max.max(1));
+            assert_eq!(pool.slots().count(), max.max(1));
+            let mut numbers: Vec<_> = guards.iter().map(|guard| guard.slot().number).collect();
+            numbers.sort_unstable();
+            assert!(numbers.into_iter().eq(0..max.max(1)));
+        }
+        assert_eq!(Pool::new(usize::MAX).max(), MAX_SLOTS);
     }
 }

@@ -2,15 +2,25 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::{Arc, mpsc},
+    task::{Poll, Waker},
+    thread,
     time::{Duration, Instant},
 };
 
+use parking_lot::Mutex;
+
 use crate::{
+    block_on::block_on,
     engine::provider::WebAssemblyEngineProvider,
     error::{BoxError, Error},
     host::{CheckedOut, Code, Generation, HostShared, Lease, Tiers, WapcHost},
     pool::Pool,
+    protocol::host_call::BoxFuture,
+    protocol::reentrancy::is_reentrant,
+    timer::Timer,
 };
 
 impl WapcHost {
@@ -24,8 +34,9 @@ impl WapcHost {
     /// finishes on the code that it began on. New instances start without the
     /// state of the old ones. Concurrent swaps are done one after the other.
     ///
-    /// This method blocks until the swap has taken effect. In async code, call
-    /// it on a thread that may block, such as one of tokio's `spawn_blocking`.
+    /// This method blocks until the swap has taken effect; in async code, use
+    /// [`WapcHost::replace_module_async`]. Everything runs on the caller's thread, an async
+    /// callback too, unless the host has a [`spawner`](crate::HostBuilder::spawner).
     ///
     /// A host of [`Tiers`] starts on the baseline of the new module.
     ///
@@ -58,6 +69,35 @@ impl WapcHost {
     /// it panics. Nothing has changed then.
     pub fn replace_module(&self, module: &[u8]) -> Result<(), Error> {
         self.swap().module(module)
+    }
+
+    /// Replaces the guest's code like [`WapcHost::replace_module`], without blocking the
+    /// thread.
+    ///
+    /// The module is compiled on another thread. Start functions run where this future is
+    /// polled, and an async callback is awaited there. If the future is dropped before the
+    /// swap has taken effect, nothing has changed.
+    ///
+    /// ```
+    /// use wapc_host::engine::scripted::ScriptedProvider;
+    ///
+    /// let host = ScriptedProvider::new(|guest, _, _| guest.respond(b"old")).host()?;
+    /// pollster::block_on(host.replace_module_async(b"echo"))?;
+    /// assert_eq!(host.call("hello", b"world")?, b"world");
+    /// # Ok::<(), wapc_host::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The same as of [`WapcHost::replace_module`]; [`Error::Busy`] in place of
+    /// [`Error::Reentrant`].
+    ///
+    /// # Panics
+    ///
+    /// Resumes the panic of the host callback, if a start function calls it and
+    /// it panics. Nothing has changed then.
+    pub async fn replace_module_async(&self, module: &[u8]) -> Result<(), Error> {
+        self.swap().module_async(module).await
     }
 
     /// Replaces the guest's code by that of `provider`, in the steps of
@@ -135,6 +175,7 @@ impl WapcHost {
         Swap {
             host: self,
             probe: None,
+            async_probe: None,
             drain: None,
         }
     }
@@ -145,10 +186,14 @@ impl WapcHost {
 pub struct Swap<'h> {
     host: &'h WapcHost,
     probe: Option<Box<Probe<'h>>>,
+    async_probe: Option<Box<AsyncProbe<'h>>>,
     drain: Option<Duration>,
 }
 
-type Probe<'h> = dyn FnOnce(&mut CheckedOut<'_>) -> Result<(), BoxError> + 'h;
+type Probe<'h> = dyn FnOnce(&mut CheckedOut<'_>) -> Result<(), BoxError> + Send + 'h;
+
+type AsyncProbe<'h> =
+    dyn for<'c> FnOnce(&'c mut CheckedOut<'_>) -> BoxFuture<'c, Result<(), BoxError>> + Send + 'h;
 
 impl<'h> Swap<'h> {
     /// Lets `probe` call an instance of the new code before the swap takes
@@ -177,9 +222,41 @@ impl<'h> Swap<'h> {
     /// ```
     pub fn probe(
         mut self,
-        probe: impl FnOnce(&mut CheckedOut<'_>) -> Result<(), BoxError> + 'h,
+        probe: impl FnOnce(&mut CheckedOut<'_>) -> Result<(), BoxError> + Send + 'h,
     ) -> Self {
         self.probe = Some(Box::new(probe));
+        self
+    }
+
+    /// Lets `probe` call an instance of the new code like [`Swap::probe`], by async calls: the
+    /// guest may call a host with an async callback. It is polled where the swap is, and a
+    /// blocking swap blocks on it.
+    ///
+    /// ```
+    /// use wapc_host::engine::scripted::ScriptedProvider;
+    ///
+    /// let host = ScriptedProvider::new(|guest, _, _| guest.respond(b"old")).host()?;
+    /// let new = ScriptedProvider::new_async(|guest, _, _| {
+    ///     Box::pin(async { guest.respond(b"well") })
+    /// });
+    /// let swap = host.swap().probe_async(|candidate| {
+    ///     Box::pin(async {
+    ///         match candidate.call_async("health", "").await?.as_slice() {
+    ///             b"well" => Ok(()),
+    ///             _ => Err("not healthy".into()),
+    ///         }
+    ///     })
+    /// });
+    /// pollster::block_on(swap.provider_async(Box::new(new)))?;
+    /// # Ok::<(), wapc_host::Error>(())
+    /// ```
+    pub fn probe_async(
+        mut self,
+        probe: impl for<'c> FnOnce(&'c mut CheckedOut<'_>) -> BoxFuture<'c, Result<(), BoxError>>
+        + Send
+        + 'h,
+    ) -> Self {
+        self.async_probe = Some(Box::new(probe));
         self
     }
 
@@ -259,12 +336,121 @@ impl<'h> Swap<'h> {
         })
     }
 
+    /// Swaps to `module` like [`Swap::module`], without blocking the thread; see
+    /// [`WapcHost::replace_module_async`].
+    ///
+    /// # Errors
+    ///
+    /// The same as of [`Swap::module`]; [`Error::Busy`] in place of [`Error::Reentrant`].
+    ///
+    /// # Panics
+    ///
+    /// The same as of [`Swap::module`].
+    pub async fn module_async(self, module: &[u8]) -> Result<(), Error> {
+        let module = module.to_vec();
+        let compile = move |current: &Generation| current.code().replace(&module);
+        self.swap_async(|current, _| {
+            Ok(Next::Compiled(offload(move || {
+                compile(&current).map_err(Error::Init)
+            })))
+        })
+        .await
+    }
+
+    /// Swaps to `provider` like [`Swap::provider`], without blocking the thread.
+    ///
+    /// # Errors
+    ///
+    /// The same as of [`Swap::provider`]; [`Error::Busy`] in place of [`Error::Reentrant`].
+    ///
+    /// # Panics
+    ///
+    /// The same as of [`Swap::provider`].
+    pub async fn provider_async(
+        self,
+        provider: Box<dyn WebAssemblyEngineProvider>,
+    ) -> Result<(), Error> {
+        self.swap_async(|_, _| Ok(Next::Ready(Code::single(provider))))
+            .await
+    }
+
+    /// Swaps to the baseline of `module` like [`Swap::tiered`], without blocking the thread.
+    ///
+    /// # Errors
+    ///
+    /// The same as of [`Swap::tiered`]; [`Error::Busy`] in place of [`Error::Reentrant`].
+    ///
+    /// # Panics
+    ///
+    /// The same as of [`Swap::tiered`].
+    pub async fn tiered_async(
+        self,
+        module: &[u8],
+        tiers: impl Into<Arc<Tiers>>,
+    ) -> Result<(), Error> {
+        let (module, tiers) = (module.to_vec(), tiers.into());
+        self.swap_async(|_, _| {
+            Ok(Next::Compiled(offload(move || {
+                Code::baseline(&module, tiers).map_err(Error::Init)
+            })))
+        })
+        .await
+    }
+
+    /// Swaps back to the previous code like [`Swap::rollback`], without blocking the thread.
+    ///
+    /// # Errors
+    ///
+    /// The same as of [`Swap::rollback`]; [`Error::Busy`] in place of [`Error::Reentrant`].
+    ///
+    /// # Panics
+    ///
+    /// The same as of [`Swap::rollback`].
+    pub async fn rollback_async(self) -> Result<(), Error> {
+        self.swap_async(|_, previous| match previous {
+            Some(previous) => Ok(Next::Ready(previous.code())),
+            None => Err(Error::NoPrevious),
+        })
+        .await
+    }
+
+    async fn swap_async(
+        self,
+        choose: impl FnOnce(Arc<Generation>, Option<Arc<Generation>>) -> Result<Next, Error>,
+    ) -> Result<(), Error> {
+        let host = &*self.host.shared;
+        let swap = async {
+            host.reject_drain_of_own_call(self.drain)?;
+            let swapping = host.begin_swap_async().await?;
+            let (current, previous) = host.current_and_previous();
+            let code = match choose(Arc::clone(&current), previous)? {
+                Next::Ready(code) => code,
+                Next::Compiled(compiled) => compiled.await?,
+            };
+            let candidate = current.next(code);
+            if let Some(probe) = self.probe {
+                host.try_out(&candidate, probe)?;
+            }
+            if let Some(probe) = self.async_probe {
+                host.try_out_async(&candidate, probe).await?;
+            }
+            let number = host.publish_async(candidate, Some(current)).await?;
+            drop(swapping);
+            match self.drain {
+                Some(limit) => host.drain_async(number, limit).await,
+                None => Ok(()),
+            }
+        };
+        swap.await.map_err(|error| host.count_error(error))
+    }
+
     fn to(
         self,
         choose: impl FnOnce(&Generation, Option<&Generation>) -> Result<Code, Error>,
     ) -> Result<(), Error> {
         let host = &*self.host.shared;
-        host.swap(choose, self.probe)
+        host.reject_drain_of_own_call(self.drain)
+            .and_then(|()| host.swap(choose, self.probe, self.async_probe))
             .and_then(|number| match self.drain {
                 Some(limit) => host.drain(number, limit),
                 None => Ok(()),
@@ -273,11 +459,73 @@ impl<'h> Swap<'h> {
     }
 }
 
+/// The code to swap to.
+enum Next {
+    Ready(Code),
+    Compiled(BoxFuture<'static, Result<Code, Error>>),
+}
+
+/// Runs `work` on a thread of its own, or here if there is none. The future is ready when it is
+/// done.
+fn offload<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> BoxFuture<'static, Result<T, Error>> {
+    struct Done<T> {
+        result: Option<thread::Result<Result<T, Error>>>,
+        waker: Option<Waker>,
+    }
+
+    let done = Arc::new(Mutex::new(Done {
+        result: None,
+        waker: None,
+    }));
+    let (give, given) = mpsc::sync_channel(1);
+    let tell = Arc::clone(&done);
+    let spawned = thread::Builder::new()
+        .name("wapc-swap".to_owned())
+        .spawn(move || {
+            let Ok(work) = given.recv() else {
+                return;
+            };
+            let work: Box<dyn FnOnce() -> Result<T, Error> + Send> = work;
+            let result = catch_unwind(AssertUnwindSafe(work));
+            let mut done = tell.lock();
+            done.result = Some(result);
+            let waker = done.waker.take();
+            drop(done);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        });
+    let work: Box<dyn FnOnce() -> Result<T, Error> + Send> = Box::new(work);
+    match spawned {
+        Ok(_) => _ = give.send(work),
+        Err(_) => done.lock().result = Some(catch_unwind(AssertUnwindSafe(work))),
+    }
+    Box::pin(poll_fn(move |context| {
+        let mut done = done.lock();
+        match done.result.take() {
+            Some(Ok(result)) => Poll::Ready(result),
+            Some(Err(panic)) => {
+                drop(done);
+                resume_unwind(panic)
+            }
+            None => {
+                done.waker = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }))
+}
+
 impl fmt::Debug for Swap<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Swap")
             .field("host", self.host)
-            .field("probe", &self.probe.is_some())
+            .field(
+                "probe",
+                &(self.probe.is_some() || self.async_probe.is_some()),
+            )
             .field("drain", &self.drain)
             .finish_non_exhaustive()
     }
@@ -289,6 +537,7 @@ impl HostShared {
         &self,
         choose: impl FnOnce(&Generation, Option<&Generation>) -> Result<Code, Error>,
         probe: Option<Box<Probe<'_>>>,
+        async_probe: Option<Box<AsyncProbe<'_>>>,
     ) -> Result<u64, Error> {
         let _swapping = self.begin_swap()?;
         let (current, previous) = self.current_and_previous();
@@ -297,7 +546,58 @@ impl HostShared {
         if let Some(probe) = probe {
             self.try_out(&candidate, probe)?;
         }
+        if let Some(probe) = async_probe {
+            block_on(self.try_out_async(&candidate, probe))?;
+        }
         self.publish(candidate, Some(current))
+    }
+
+    /// Refuses to wait for a call that waits for this swap: the caller is its callback.
+    fn reject_drain_of_own_call(&self, drain: Option<Duration>) -> Result<(), Error> {
+        if drain.is_some() && is_reentrant(self.id) {
+            return Err(Error::Reentrant {
+                operation: "(drain)".to_owned(),
+                host_id: self.id,
+            });
+        }
+        Ok(())
+    }
+
+    /// Like [`HostShared::try_out`], by async calls.
+    async fn try_out_async(
+        &self,
+        candidate: &Arc<Generation>,
+        probe: Box<AsyncProbe<'_>>,
+    ) -> Result<(), Error> {
+        let _working = self.working(true)?;
+        let pool = Pool::new(1);
+        let Some(guard) = pool.try_take() else {
+            return Ok(());
+        };
+        let mut lease = Lease::new(self, guard);
+        lease.code = Some(Arc::clone(candidate));
+        lease.fill_async("(probe)", None).await?;
+        let mut candidate = CheckedOut::new(lease, None);
+        probe(&mut candidate).await.map_err(Error::Probe)
+    }
+
+    /// Like [`HostShared::drain`], without blocking the thread.
+    async fn drain_async(&self, generation: u64, limit: Duration) -> Result<(), Error> {
+        let deadline = Instant::now().checked_add(limit);
+        for slot in self.pool.slots() {
+            while !slot.has_reached(generation) {
+                let now = Instant::now();
+                if let Some(guard) = slot.wait(now) {
+                    self.refresh(guard, generation);
+                    break;
+                }
+                if deadline.is_some_and(|deadline| now >= deadline) {
+                    return Err(Error::NotDrained { waited: limit });
+                }
+                Timer::new(now + LOOK_AGAIN).await;
+            }
+        }
+        Ok(())
     }
 
     /// Lets `probe` call an instance of `candidate`, in a slot that no other

@@ -466,7 +466,7 @@ fn guests_write_no_more_than_their_quota() {
     assert_eq!(write(wasi, memory), 0);
 
     // Another instance with these settings shares the quota.
-    let another = &mut super::tests::wasi(&settings);
+    let another = &mut Wasi::new(&settings, 64, None).unwrap();
     let made = preview1::path_create_directory(another, memory, 3, 0, 1);
     assert_eq!(made.unwrap(), OVER_QUOTA);
 }

@@ -49,12 +49,21 @@ pub(super) fn reject_if_over(operation: &str, options: &CallOptions) -> Result<(
         });
     }
     match options.deadline {
-        Some(deadline) if deadline <= Instant::now() => Err(Error::TimedOut {
-            operation: operation.to_owned(),
-            timeout: Duration::ZERO,
-            spent: Spent::default(),
-        }),
+        Some(deadline) if deadline <= Instant::now() => Err(no_time(operation)),
+        _ if options.timeout == Some(Duration::ZERO) => Err(no_time(operation)),
         _ => Ok(()),
+    }
+}
+
+/// Returns the error of a call that has no time.
+#[cold]
+pub(super) fn no_time(operation: &str) -> Error {
+    Error::TimedOut {
+        operation: operation.to_owned(),
+        timeout: Duration::ZERO,
+        began: false,
+        waited: Duration::ZERO,
+        spent: Spent::default(),
     }
 }
 

@@ -14,9 +14,11 @@ use super::{
 };
 use crate::{
     engine::provider::WebAssemblyEngineProvider,
-    error::{BoxError, Error},
+    error::{BoxError, EngineError, Error},
     limits::guest::Limits,
+    pool::MAX_SLOTS,
     protocol::callback::{AsyncHostCallback, Callback, HostCallback},
+    protocol::host_call::BoxFuture,
 };
 
 impl WapcHost {
@@ -146,8 +148,41 @@ impl HostBuilder {
         self
     }
 
+    /// Sets how the host starts tasks of the program's executor, for hosts with an async
+    /// callback.
+    ///
+    /// Start functions may call the callback, and so may a probe. Where a thread makes
+    /// instances outside of the executor (a blocking swap, a second tier, a watched file), the
+    /// callback would run without the executor's timers and sockets. With a spawner it runs in a
+    /// task, and the thread waits for that. A call to a blocking swap on the executor's only
+    /// thread waits in vain, up to the wait limit: use
+    /// [`WapcHost::replace_module_async`] there.
+    ///
+    /// ```
+    /// use wapc_host::{OwnedHostCall, WapcHost, engine::scripted::ScriptedProvider};
+    ///
+    /// // In a program with tokio: `|task| drop(handle.spawn(task))`.
+    /// let spawner = |task| drop(std::thread::spawn(|| pollster::block_on(task)));
+    /// let build = WapcHost::builder(Box::new(ScriptedProvider::echo()))
+    ///     .spawner(spawner)
+    ///     .build_async(async |call: OwnedHostCall| Ok(call.into_payload()));
+    /// let host = pollster::block_on(build)?;
+    /// host.replace_module(b"echo")?;
+    /// # Ok::<(), wapc_host::Error>(())
+    /// ```
+    #[must_use]
+    pub fn spawner(
+        mut self,
+        spawner: impl Fn(BoxFuture<'static, ()>) + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.spawner = Some(Arc::new(spawner));
+        self
+    }
+
     /// Sets the greatest number of instances, and so of calls at a time.
-    /// Default: 1; 0 counts as 1.
+    /// Default: 1; 0 counts as 1. More than 16,777,216 are refused by
+    /// [`HostBuilder::build`] with [`Error::Init`]. Memory is taken as instances are
+    /// needed.
     ///
     /// All calls share the state of a single instance. With several, a call
     /// gets any of them, with the state that earlier calls have left in it.
@@ -337,10 +372,21 @@ impl HostBuilder {
 
 impl HostShared {
     pub(super) fn first_instance(&self) -> Result<(), Error> {
+        self.check_settings()?;
         self.lease("(first instance)", None).map(|_| ())
     }
 
+    fn check_settings(&self) -> Result<(), Error> {
+        let instances = self.settings.max_instances;
+        if instances > MAX_SLOTS {
+            let reason = format!("{instances} instances are too many: at most {MAX_SLOTS}");
+            return Err(self.count_error(Error::Init(EngineError::Other(reason.into()))));
+        }
+        Ok(())
+    }
+
     pub(super) async fn first_instance_async(&self) -> Result<(), Error> {
+        self.check_settings()?;
         let slot = self.pool.try_take();
         self.lease_async(slot, "(first instance)", None).await?;
         Ok(())

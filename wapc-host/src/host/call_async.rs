@@ -210,7 +210,10 @@ impl HostShared {
                 Some(guard) if !self.is_stale(&guard) => Lease::new(self, guard),
                 guard => Box::pin(self.lease_async(guard, request.operation, options)).await?,
             };
-            lease.drive_async(request, options).await
+            let shorter = options.and_then(|options| options.after_wait(lease.waited()));
+            lease
+                .drive_async(request, shorter.as_ref().or(options))
+                .await
         }
     }
 
@@ -253,7 +256,7 @@ impl Lease<'_> {
     ) -> impl Future<Output = Result<(), Box<Error>>> {
         async move {
             let operation = request.operation;
-            if !self.guard.state.suspends {
+            if self.guard.state.waits_on_thread {
                 self.make_room_for_suspending();
             }
             if self.is_lost() {
@@ -302,7 +305,7 @@ impl Lease<'_> {
         })
     }
 
-    async fn fill_async(
+    pub(crate) async fn fill_async(
         &mut self,
         operation: &str,
         options: Option<&CallOptions>,

@@ -1,6 +1,6 @@
 //! The errors that callers get for calls that fail.
 
-use std::{any::Any, panic::resume_unwind};
+use std::{any::Any, panic::resume_unwind, time::Duration};
 
 use crate::{
     error::{EngineError, Error, ProtocolError, Spent, StopReason},
@@ -37,6 +37,8 @@ pub(super) fn map_start_error(
             Error::TimedOut {
                 operation,
                 timeout: *timeout,
+                began: false,
+                waited: Duration::ZERO,
                 spent,
             }
         }
@@ -95,6 +97,8 @@ impl Failure {
                 StopReason::TimedOut { timeout } => Error::TimedOut {
                     operation,
                     timeout,
+                    began: true,
+                    waited: Duration::ZERO,
                     spent,
                 },
                 StopReason::Cancelled => Error::Cancelled { operation, spent },

@@ -1,6 +1,6 @@
 //! Versions of a guest's code, and the right to publish another one.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use super::tiers::{Code, CodeTier};
 use crate::{
@@ -68,20 +68,36 @@ pub(crate) struct Swapping<'s> {
 }
 
 impl SwapRight {
-    /// Waits for the right. Returns `None` if this thread has it already: then
-    /// the caller is its probe, or a callback that a new instance has called
-    /// from a start function.
-    pub(super) fn begin(&self) -> Option<Swapping<'_>> {
-        let own = Some(thread::current().id());
-        if *self.swapper.lock() == own {
-            return None;
-        }
-        let one_at_a_time = self.one_at_a_time.lock();
-        *self.swapper.lock() = own;
-        Some(Swapping {
+    /// Returns `true` if this thread has the right already: it is its probe, or a
+    /// callback that a new instance has called from a start function.
+    pub(super) fn is_own(&self) -> bool {
+        *self.swapper.lock() == Some(thread::current().id())
+    }
+
+    /// Waits for the right, at most until `deadline`.
+    pub(super) fn begin(&self, deadline: Option<Instant>) -> Option<Swapping<'_>> {
+        let one_at_a_time = match deadline {
+            Some(deadline) if !cfg!(shuttle) => self.one_at_a_time.try_lock_until(deadline)?,
+            _ => self.one_at_a_time.lock(),
+        };
+        Some(self.begun(one_at_a_time, Some(thread::current().id())))
+    }
+
+    /// Takes the right if nobody has it, for a swap that belongs to no thread.
+    pub(super) fn try_begin(&self) -> Option<Swapping<'_>> {
+        Some(self.begun(self.one_at_a_time.try_lock()?, None))
+    }
+
+    fn begun<'s>(
+        &'s self,
+        one_at_a_time: MutexGuard<'s, ()>,
+        swapper: Option<ThreadId>,
+    ) -> Swapping<'s> {
+        *self.swapper.lock() = swapper;
+        Swapping {
             swapper: &self.swapper,
             _one_at_a_time: one_at_a_time,
-        })
+        }
     }
 }
 

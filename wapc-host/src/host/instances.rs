@@ -1,11 +1,12 @@
 //! Making instances, and putting them into their slots.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use super::{
     admission::require_interruption,
     failure::{init_error, map_start_error},
     generation::Generation,
+    settings::Spawner,
     shared::HostShared,
 };
 use crate::{
@@ -80,19 +81,50 @@ impl HostShared {
     /// `options` of a call that waits for it, if there is one.
     pub(crate) fn instance(
         &self,
-        code: &Generation,
+        code: &Arc<Generation>,
         number: usize,
         options: Option<&CallOptions>,
     ) -> Result<Box<dyn GuestInstance>, Error> {
         if matches!(self.callback, Callback::Async(_)) {
             // The start functions may call the async callback.
-            return block_on(self.instance_async(code, number, options));
+            return match (&self.settings.spawner, self.own.upgrade()) {
+                (Some(spawner), Some(own)) => {
+                    own.instance_in_task(&**spawner, Arc::clone(code), number, options.cloned())
+                }
+                _ => block_on(self.instance_async(code, number, options)),
+            };
         }
         let _working = self.working(options.is_some())?;
         let state = self.new_state(code, number, options)?;
         let panic = Arc::clone(state.panic_slot());
         let instance = code.provider.init(state);
         instance.map_err(|error| init_error(error, &panic))
+    }
+
+    /// Makes an instance in a task of the program's executor, and waits for it on this thread.
+    fn instance_in_task(
+        self: Arc<Self>,
+        spawner: &Spawner,
+        code: Arc<Generation>,
+        number: usize,
+        options: Option<CallOptions>,
+    ) -> Result<Box<dyn GuestInstance>, Error> {
+        let (tell, told) = mpsc::sync_channel(1);
+        let limit = self.settings.wait_limit;
+        spawner(Box::pin(async move {
+            let made = self.instance_async(&code, number, options.as_ref()).await;
+            // The waiting thread may have given up.
+            _ = tell.send(made);
+        }));
+        let made = match limit {
+            Some(limit) => told.recv_timeout(limit).ok(),
+            None => told.recv().ok(),
+        };
+        made.unwrap_or_else(|| {
+            let reason = "the spawner has not run the task that makes an instance: its executor has \
+                          ended, or waits for this thread";
+            Err(Error::Init(EngineError::Other(reason.into())))
+        })
     }
 
     /// Returns the state for a new instance of `code`, with the time of its
@@ -161,7 +193,7 @@ impl HostShared {
         mut instance: Box<dyn GuestInstance>,
     ) {
         let new = NewInstance {
-            suspends: instance.state().suspends(),
+            waits_on_thread: instance.state().waits_on_thread(),
             instance,
             generation: code.number,
             interruption: code.provider.interruption(),

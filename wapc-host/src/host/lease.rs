@@ -4,10 +4,11 @@ use std::{
     fmt,
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
-    admission::admit,
+    admission::{admit, no_time},
     failure::{Failure, missing_instance},
     generation::Generation,
     settings::Reuse,
@@ -172,6 +173,11 @@ impl<'h> Lease<'h> {
         self.end(operation, end)
     }
 
+    /// Returns the time that the caller has waited for the instance.
+    pub(super) fn waited(&self) -> Option<Duration> {
+        self.guard.waited()
+    }
+
     /// Returns `true` if the previous call has lost the instance.
     #[inline]
     pub(super) fn is_lost(&self) -> bool {
@@ -201,6 +207,9 @@ impl<'h> Lease<'h> {
                 .map_err(|error| host.count_error(error))?;
         }
         if timed || options.is_some() {
+            if host.has_no_time && options.is_none_or(|options| options.timeout.is_none()) {
+                return Err(host.count_error(no_time(operation)));
+            }
             running.store(true, Ordering::Relaxed);
             clock::wake().map_err(|error| {
                 running.store(false, Ordering::Relaxed);
@@ -245,6 +254,7 @@ impl<'h> Lease<'h> {
 
     #[cold]
     fn fail(&mut self, operation: &str, failed: Failed) -> Error {
+        let waited = self.guard.waited();
         self.count(failed.ticks);
         let slot = self.guard.slot();
         let state = &mut *self.guard.state;
@@ -258,7 +268,12 @@ impl<'h> Lease<'h> {
             drop(slot.take(state));
         }
         match failure {
-            Failure::Error(error) => self.host.count_error(error),
+            Failure::Error(mut error) => {
+                if let Some(waited) = waited {
+                    error.set_waited(waited);
+                }
+                self.host.count_error(error)
+            }
             Failure::Panic(panic) => resume_unwind(panic),
         }
     }

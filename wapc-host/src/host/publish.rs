@@ -1,21 +1,66 @@
 //! Publishing new code, after its instances are made.
 
-use std::{mem, sync::Arc};
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     generation::{Generation, Swapping},
     shared::HostShared,
     tiers::{Code, TierUp, TieredHost},
 };
-use crate::{engine::provider::WebAssemblyEngineProvider, error::Error, sync::atomic::Ordering};
+use crate::{
+    engine::provider::WebAssemblyEngineProvider, error::Error, sync::atomic::Ordering, timer::Timer,
+};
+
+/// The name of a swap in errors.
+const SWAP: &str = "(swap)";
 
 impl HostShared {
-    /// Waits for the right to swap.
+    /// Waits for the right to swap, at most for the wait limit: two hosts whose start
+    /// functions swap each other would wait for ever.
     pub(crate) fn begin_swap(&self) -> Result<Swapping<'_>, Error> {
-        self.swaps.begin().ok_or_else(|| Error::Reentrant {
-            operation: "(swap)".to_owned(),
-            host_id: self.id,
+        let operation = || SWAP.to_owned();
+        if self.swaps.is_own() {
+            return Err(Error::Reentrant {
+                operation: operation(),
+                host_id: self.id,
+            });
+        }
+        let began = Instant::now();
+        let limit = self.settings.wait_limit;
+        let deadline = limit.and_then(|limit| began.checked_add(limit));
+        self.swaps.begin(deadline).ok_or_else(|| Error::Busy {
+            operation: operation(),
+            waited: began.elapsed(),
         })
+    }
+
+    /// Waits for the right to swap like [`HostShared::begin_swap`], without blocking the
+    /// thread.
+    pub(crate) async fn begin_swap_async(&self) -> Result<Swapping<'_>, Error> {
+        const AGAIN: Duration = Duration::from_millis(5);
+
+        let began = Instant::now();
+        loop {
+            if let Some(swapping) = self.swaps.try_begin() {
+                return Ok(swapping);
+            }
+            let waited = began.elapsed();
+            if self
+                .settings
+                .wait_limit
+                .is_some_and(|limit| waited >= limit)
+            {
+                return Err(Error::Busy {
+                    operation: SWAP.to_owned(),
+                    waited,
+                });
+            }
+            Timer::new(Instant::now() + AGAIN).await;
+        }
     }
 
     pub(crate) fn current_and_previous(&self) -> (Arc<Generation>, Option<Arc<Generation>>) {
@@ -37,6 +82,25 @@ impl HostShared {
             let instance = self.instance(&candidate, slot, None)?;
             candidate.ready.lock().push(instance);
         }
+        Ok(self.publish_ready(candidate, previous))
+    }
+
+    /// Publishes like [`HostShared::publish`], without blocking the thread.
+    pub(crate) async fn publish_async(
+        &self,
+        candidate: Arc<Generation>,
+        previous: Option<Arc<Generation>>,
+    ) -> Result<u64, Error> {
+        let instances = self.stats().live.max(1);
+        for slot in 0..instances {
+            let instance = self.instance_async(&candidate, slot, None).await?;
+            candidate.ready.lock().push(instance);
+        }
+        Ok(self.publish_ready(candidate, previous))
+    }
+
+    /// Publishes `candidate`, whose instances are ready.
+    fn publish_ready(&self, candidate: Arc<Generation>, previous: Option<Arc<Generation>>) -> u64 {
         let number = candidate.number;
         let tier_up = candidate.tier.tier_up().cloned();
         self.set_published(candidate, previous);
@@ -44,7 +108,7 @@ impl HostShared {
             self.tier_queue.push(&tier_up);
         }
         self.retire_all_before(number);
-        Ok(number)
+        number
     }
 
     /// Publishes `generation` for new calls, and `previous` for a rollback.

@@ -36,10 +36,10 @@ impl HostShared {
     fn retire_missed(&self) -> bool {
         let current = self.generation();
         let may_hold_old = |slot: &Slot| slot.may_hold_before(current);
-        if self.pool.slots().iter().any(may_hold_old) {
+        if self.pool.slots().any(may_hold_old) {
             self.retire_before(current);
         }
-        self.pool.slots().iter().any(may_hold_old)
+        self.pool.slots().any(may_hold_old)
     }
 
     /// Retires code older than `generation`: idle instances now, busy ones when
@@ -76,7 +76,7 @@ impl HostShared {
         };
         let now = Instant::now();
         let mut idle = self.idle.lock();
-        let slots = self.pool.slots();
+        let slots: Vec<_> = self.pool.slots().collect();
         idle.resize(
             slots.len(),
             Idle {
@@ -114,7 +114,6 @@ impl clock::ClockClient for HostShared {
             || self
                 .pool
                 .slots()
-                .iter()
                 .any(|slot| slot.running.load(Ordering::SeqCst))
     }
 

@@ -217,8 +217,10 @@ impl<'h> CallWith<'h> {
     ///
     /// Resumes the panic of the host callback, if that panics.
     pub fn call(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
-        self.lease(operation)?
-            .call(operation, payload, Some(self.options))
+        let mut lease = self.lease(operation)?;
+        let shorter = self.options.after_wait(lease.waited());
+        let options = shorter.as_ref().unwrap_or(self.options);
+        lease.call(operation, payload, Some(options))
     }
 
     /// Calls the guest and writes its response to `response` like
@@ -237,8 +239,10 @@ impl<'h> CallWith<'h> {
         payload: &[u8],
         response: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        self.lease(operation)?
-            .call_into(operation, payload, response, Some(self.options))
+        let mut lease = self.lease(operation)?;
+        let shorter = self.options.after_wait(lease.waited());
+        let options = shorter.as_ref().unwrap_or(self.options);
+        lease.call_into(operation, payload, response, Some(options))
     }
 
     /// Calls the guest and lets `read` borrow its response like
@@ -257,8 +261,10 @@ impl<'h> CallWith<'h> {
         payload: &[u8],
         read: impl FnMut(&[u8]) -> R + Send,
     ) -> Result<R, Error> {
-        self.lease(operation)?
-            .call_with(operation, payload, read, Some(self.options))
+        let mut lease = self.lease(operation)?;
+        let shorter = self.options.after_wait(lease.waited());
+        let options = shorter.as_ref().unwrap_or(self.options);
+        lease.call_with(operation, payload, read, Some(options))
     }
 
     pub(super) const fn host(&self) -> &'h WapcHost {

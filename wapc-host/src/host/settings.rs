@@ -1,10 +1,10 @@
 //! The settings of a built host.
 
-use std::{num::NonZeroU64, time::Duration};
+use std::{fmt, num::NonZeroU64, sync::Arc, time::Duration};
 
-use crate::clock;
+use crate::{clock, protocol::host_call::BoxFuture};
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(super) struct Settings {
     pub(super) max_instances: usize,
     pub(super) min_idle: usize,
@@ -12,7 +12,11 @@ pub(super) struct Settings {
     pub(super) wait_limit: Option<Duration>,
     pub(super) reuse: Reuse,
     pub(super) yield_interval: Duration,
+    pub(super) spawner: Option<Arc<Spawner>>,
 }
+
+/// Runs a future as a task of the program's executor.
+pub(super) type Spawner = dyn Fn(BoxFuture<'static, ()>) + Send + Sync;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -23,7 +27,22 @@ impl Default for Settings {
             wait_limit: Some(Duration::from_secs(30)),
             reuse: Reuse::Keep,
             yield_interval: clock::TICK,
+            spawner: None,
         }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("max_instances", &self.max_instances)
+            .field("min_idle", &self.min_idle)
+            .field("idle_timeout", &self.idle_timeout)
+            .field("wait_limit", &self.wait_limit)
+            .field("reuse", &self.reuse)
+            .field("yield_interval", &self.yield_interval)
+            .field("spawner", &self.spawner.is_some())
+            .finish()
     }
 }
 

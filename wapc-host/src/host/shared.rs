@@ -4,7 +4,7 @@ use std::{
     fmt,
     num::NonZeroU64,
     sync::{Arc, Weak},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -29,7 +29,7 @@ use crate::{
 /// The part of a [`WapcHost`](crate::WapcHost) that its calls, its swaps and
 /// the clock share.
 pub(crate) struct HostShared {
-    pub(super) id: u64,
+    pub(crate) id: u64,
     pub(super) callback: Callback,
     pub(super) settings: Settings,
     pub(super) limits: Arc<Limits>,
@@ -37,6 +37,10 @@ pub(crate) struct HostShared {
     pub(super) max_request: usize,
     /// Calls without options have a timeout.
     pub(super) timed: bool,
+    /// That timeout is zero.
+    pub(super) has_no_time: bool,
+    /// This host, for work that outlives a borrow.
+    pub(super) own: Weak<Self>,
     /// The clock's ticks after which a guest in an async call yields.
     pub(super) yield_ticks: NonZeroU64,
     pub(super) published: Mutex<Published>,
@@ -82,7 +86,9 @@ impl HostShared {
         settings: Settings,
         limits: Limits,
     ) -> Arc<Self> {
-        let shared = Arc::new(Self {
+        let shared = Arc::new_cyclic(|own| Self {
+            own: Weak::clone(own),
+            has_no_time: limits.timeout == Some(Duration::ZERO),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             callback,
             timed: limits.timeout.is_some(),

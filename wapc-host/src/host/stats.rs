@@ -65,19 +65,19 @@ pub struct Stats {
 impl HostShared {
     pub(super) fn stats(&self) -> Stats {
         let generation = self.generation();
-        let slots = self.pool.slots();
-        let live = slots
-            .iter()
+        let live = self
+            .pool
+            .slots()
             .filter(|slot| slot.live.load(Ordering::Relaxed))
             .count();
         let sum = |of: fn(&Slot) -> &AtomicU64| {
-            slots
-                .iter()
+            self.pool
+                .slots()
                 .map(|slot| of(slot).load(Ordering::Relaxed))
                 .fold(0, u64::wrapping_add)
         };
         let mut idle = 0;
-        for slot in slots {
+        for slot in self.pool.slots() {
             if slot.live.load(Ordering::Relaxed) && !slot.is_taken() {
                 idle += 1;
             }

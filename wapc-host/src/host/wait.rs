@@ -35,7 +35,9 @@ impl HostShared {
             let guard = self
                 .pool
                 .take_queued(deadline.limit, || deadline.reject_if_over(operation))?;
-            guard.ok_or_else(|| deadline.error(operation))
+            let mut guard = guard.ok_or_else(|| deadline.error(operation))?;
+            guard.set_waited(deadline.began.elapsed());
+            Ok(guard)
         };
         wait().map_err(|error| self.count_error(error))
     }
@@ -57,7 +59,10 @@ impl HostShared {
             let waker = context.waker();
             let waiter = waiter.get_or_insert_with(|| self.pool.join(waker));
             let before = match self.pool.try_take_as(waiter, waker, 1) {
-                Ok(guard) => return Poll::Ready(Ok(guard)),
+                Ok(mut guard) => {
+                    guard.set_waited(deadline.began.elapsed());
+                    return Poll::Ready(Ok(guard));
+                }
                 Err(before) => before,
             };
             // The further back, the less often, so that many waiters cost no more than a few.
@@ -78,7 +83,7 @@ impl HostShared {
     /// Refuses a caller that would wait for itself: there is one slot, and a
     /// call that led to this code holds it.
     fn reject_reentrant(&self, operation: &str) -> Result<(), Error> {
-        if self.pool.slots().len() == 1 && is_reentrant(self.id) {
+        if self.pool.max() == 1 && is_reentrant(self.id) {
             return Err(Error::Reentrant {
                 operation: operation.to_owned(),
                 host_id: self.id,
@@ -104,7 +109,7 @@ struct WaitDeadline<'o> {
 
 impl<'o> WaitDeadline<'o> {
     fn new(wait_limit: Option<Duration>, options: Option<&'o CallOptions>) -> Self {
-        let until_deadline = options.and_then(CallOptions::until_deadline);
+        let until_deadline = options.and_then(CallOptions::wait_until);
         let limit = wait_limit.into_iter().chain(until_deadline).min();
         Self {
             began: Instant::now(),
@@ -128,9 +133,25 @@ impl<'o> WaitDeadline<'o> {
         WaitLimits::new(expires, self.limit.unwrap_or_default(), cancel)
     }
 
+    /// Refuses a caller that is cancelled or whose deadline has come.
     fn reject_if_over(&self, operation: &str) -> Result<(), Error> {
-        self.options
-            .map_or(Ok(()), |options| reject_if_over(operation, options))
+        let Some(options) = self.options else {
+            return Ok(());
+        };
+        reject_if_over(operation, options).map_err(|error| match error {
+            Error::TimedOut { .. } => self.timed_out(operation),
+            error => error,
+        })
+    }
+
+    fn timed_out(&self, operation: &str) -> Error {
+        Error::TimedOut {
+            operation: operation.to_owned(),
+            timeout: self.limit.unwrap_or_default(),
+            began: false,
+            waited: self.began.elapsed(),
+            spent: Spent::default(),
+        }
     }
 
     /// Returns the error of a caller whose wait is over.
@@ -138,11 +159,7 @@ impl<'o> WaitDeadline<'o> {
         match self.reject_if_over(operation) {
             Err(error) => error,
             // The clock's ticks may be slightly ahead of `Instant`.
-            Ok(()) if self.by_deadline => Error::TimedOut {
-                operation: operation.to_owned(),
-                timeout: Duration::ZERO,
-                spent: Spent::default(),
-            },
+            Ok(()) if self.by_deadline => self.timed_out(operation),
             Ok(()) => Error::Busy {
                 operation: operation.to_owned(),
                 waited: self.began.elapsed(),

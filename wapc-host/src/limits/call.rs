@@ -33,6 +33,10 @@ pub struct CallOptions {
     /// The time that the call may take. It replaces
     /// [`Limits::timeout`](crate::Limits::timeout).
     pub timeout: Option<Duration>,
+    /// [`timeout`](Self::timeout) includes the wait for an instance. By default it is
+    /// the guest's alone, and [`wait_limit`](crate::HostBuilder::wait_limit) bounds the
+    /// wait.
+    pub timeout_includes_wait: bool,
     /// The moment at which the call must have ended. It includes the wait for
     /// an instance and the start functions of a new one. Of timeout and
     /// deadline, the earlier one counts.
@@ -52,6 +56,33 @@ impl CallOptions {
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
+        self
+    }
+
+    /// Sets [`timeout_includes_wait`](Self::timeout_includes_wait).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use wapc_host::{CallOptions, Error, WapcHost, engine::scripted::ScriptedProvider};
+    ///
+    /// let host = WapcHost::builder(Box::new(ScriptedProvider::echo()))
+    ///     .max_instances(1)
+    ///     .build(|_, _, _, _, _| Ok(vec![]))?;
+    /// let options = CallOptions::default()
+    ///     .timeout(Duration::from_millis(20))
+    ///     .timeout_includes_wait(true);
+    /// let held = host.check_out()?;
+    /// let waited = std::thread::scope(|scope| {
+    ///     let call = scope.spawn(|| host.with(&options).call("echo", b""));
+    ///     call.join().unwrap()
+    /// });
+    /// assert!(matches!(waited, Err(Error::TimedOut { began: false, .. })));
+    /// drop(held);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub const fn timeout_includes_wait(mut self, includes: bool) -> Self {
+        self.timeout_includes_wait = includes;
         self
     }
 
@@ -114,6 +145,24 @@ impl CallOptions {
         Some(deadline.saturating_duration_since(Instant::now()))
     }
 
+    /// The time that the caller may wait for an instance.
+    pub(crate) fn wait_until(&self) -> Option<Duration> {
+        let timeout = self.timeout.filter(|_| self.timeout_includes_wait);
+        self.until_deadline().into_iter().chain(timeout).min()
+    }
+
+    /// The options of a call that has waited: its timeout is shorter, if that includes
+    /// the wait.
+    pub(crate) fn after_wait(&self, waited: Option<Duration>) -> Option<Self> {
+        let (true, Some(timeout), Some(waited)) =
+            (self.timeout_includes_wait, self.timeout, waited)
+        else {
+            return None;
+        };
+        let left = timeout.saturating_sub(waited);
+        Some(self.clone().timeout(left))
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancel.as_ref().is_some_and(CancelHandle::is_cancelled)
     }
@@ -123,6 +172,7 @@ impl fmt::Debug for CallOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallOptions")
             .field("timeout", &self.timeout)
+            .field("timeout_includes_wait", &self.timeout_includes_wait)
             .field("deadline", &self.deadline)
             .field("fuel", &self.fuel)
             .field("cancel", &self.cancel)

@@ -53,6 +53,7 @@ pub struct ModuleState {
     generation: u64,
     slot: usize,
     suspends: bool,
+    waits_on_thread: bool,
     stack_bytes: usize,
     callback: Callback,
     limits: Arc<Limits>,
@@ -94,6 +95,7 @@ impl ModuleState {
         Self {
             host_id,
             suspends,
+            waits_on_thread: false,
             stack_bytes: DEFAULT_STACK_BYTES,
             generation,
             slot,
@@ -130,6 +132,17 @@ impl ModuleState {
     #[must_use]
     pub const fn suspends(&self) -> bool {
         self.suspends || self.has_async_callback()
+    }
+
+    /// Tells the host that this instance waits on its thread in functions of WASI, since
+    /// [`ModuleState::suspends`] was `false` when it was made. If the first call is async,
+    /// the host makes another one.
+    pub const fn set_waits_on_thread(&mut self) {
+        self.waits_on_thread = true;
+    }
+
+    pub(crate) const fn waits_on_thread(&self) -> bool {
+        self.waits_on_thread
     }
 
     /// Sets the bytes of the calling thread's stack that a blocking call may take: those
