@@ -79,7 +79,7 @@ fn loops_are_ended_by_time_and_good_calls_follow() {
 
 #[test]
 fn calls_that_clear_many_locals_are_ended_in_time() {
-    let fields = format!("(func $clear (local {}))", "i64 ".repeat(30_000));
+    let fields = format!("(func $clear (local {}))", "i64 ".repeat(20_000));
     let bad = "(loop $l (call $clear) (br $l))";
     let host = host(Interruption::Time, by_time(), &guest(&fields, bad)).expect("it starts");
     let began = Instant::now();

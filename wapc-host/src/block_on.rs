@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll, Wake, Waker},
 };
 
-use parking_lot::{Condvar, Mutex};
+use crate::fork_safe::{Condvar, Mutex};
 
 /// Runs `future` to its end on this thread, which sleeps while it is pending.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -36,7 +36,7 @@ impl Woken {
     fn wait(&self) {
         let mut woken = self.woken.lock();
         while !mem::take(&mut *woken) {
-            self.told.wait(&mut woken);
+            woken = self.told.wait(woken);
         }
     }
 }

@@ -22,9 +22,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parking_lot::{Condvar, Mutex};
-
-use crate::errands::{Errand, Errands, catching};
+use crate::{
+    errands::{Errand, Errands, catching},
+    fork_safe::{Condvar, Mutex},
+};
 
 /// The length of a tick.
 pub const TICK: Duration = Duration::from_millis(2);
@@ -301,9 +302,9 @@ impl Clock {
                     break;
                 }
                 if again {
-                    self.called.wait_for(&mut registry, MAINTENANCE_INTERVAL);
+                    registry = self.called.wait_for(registry, MAINTENANCE_INTERVAL).0;
                 } else {
-                    self.called.wait(&mut registry);
+                    registry = self.called.wait(registry);
                 }
             }
         }

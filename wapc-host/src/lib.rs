@@ -175,6 +175,7 @@ mod clock;
 pub mod engine;
 mod errands;
 pub mod error;
+mod fork_safe;
 mod host;
 mod limits;
 #[cfg(all(test, shuttle))]

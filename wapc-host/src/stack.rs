@@ -164,8 +164,7 @@ impl Drop for Back {
     }
 }
 
-#[cfg(test)]
-#[cfg(not(miri))]
+#[cfg(all(test, not(miri)))]
 mod tests {
     use std::{hint::black_box, thread};
 
@@ -178,7 +177,7 @@ mod tests {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
         let thread = thread::Builder::new().stack_size(bytes).spawn(work);
-        thread.unwrap().join().unwrap()
+        thread.expect("a thread").join().expect("no panic")
     }
 
     /// Uses about `bytes` of stack.

@@ -16,7 +16,7 @@ use crate::{
     block_on::block_on,
     engine::provider::WebAssemblyEngineProvider,
     error::{BoxError, Error},
-    host::{CheckedOut, Code, Generation, HostShared, Lease, Tiers, WapcHost},
+    host::{CheckedOut, CheckedOutAsync, Code, Generation, HostShared, Lease, Tiers, WapcHost},
     pool::Pool,
     protocol::host_call::BoxFuture,
     protocol::reentrancy::is_reentrant,
@@ -192,8 +192,9 @@ pub struct Swap<'h> {
 
 type Probe<'h> = dyn FnOnce(&mut CheckedOut<'_>) -> Result<(), BoxError> + Send + 'h;
 
-type AsyncProbe<'h> =
-    dyn for<'c> FnOnce(&'c mut CheckedOut<'_>) -> BoxFuture<'c, Result<(), BoxError>> + Send + 'h;
+type AsyncProbe<'h> = dyn for<'c> FnOnce(&'c mut CheckedOutAsync<'_>) -> BoxFuture<'c, Result<(), BoxError>>
+    + Send
+    + 'h;
 
 impl<'h> Swap<'h> {
     /// Lets `probe` call an instance of the new code before the swap takes
@@ -252,7 +253,7 @@ impl<'h> Swap<'h> {
     /// ```
     pub fn probe_async(
         mut self,
-        probe: impl for<'c> FnOnce(&'c mut CheckedOut<'_>) -> BoxFuture<'c, Result<(), BoxError>>
+        probe: impl for<'c> FnOnce(&'c mut CheckedOutAsync<'_>) -> BoxFuture<'c, Result<(), BoxError>>
         + Send
         + 'h,
     ) -> Self {
@@ -577,7 +578,7 @@ impl HostShared {
         let mut lease = Lease::new(self, guard);
         lease.code = Some(Arc::clone(candidate));
         lease.fill_async("(probe)", None).await?;
-        let mut candidate = CheckedOut::new(lease, None);
+        let mut candidate = CheckedOutAsync::new(lease, None);
         probe(&mut candidate).await.map_err(Error::Probe)
     }
 

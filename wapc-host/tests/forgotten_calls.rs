@@ -210,7 +210,7 @@ impl HostCallback for Refuses {
 
 #[test]
 fn a_state_that_cannot_be_had_once_is_asked_for_again() {
-    let host = unhelpful(2..3, false);
+    let host = unhelpful(4..5, false);
     let called = catch_unwind(AssertUnwindSafe(|| host.call("op", b"payload")));
     assert!(called.is_err(), "the engine's panic");
     assert_eq!(host.stats().live, 0);
@@ -243,7 +243,7 @@ fn assert_aborts(test: &str, call: impl FnOnce()) {
 #[cfg_attr(miri, ignore = "Miri cannot start processes")]
 fn a_state_that_cannot_be_had_any_more_aborts_the_process() {
     let test = "a_state_that_cannot_be_had_any_more_aborts_the_process";
-    assert_aborts(test, || _ = unhelpful(2..9, false).call("op", b"payload"));
+    assert_aborts(test, || _ = unhelpful(4..12, false).call("op", b"payload"));
 }
 
 #[test]

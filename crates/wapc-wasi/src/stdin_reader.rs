@@ -5,13 +5,12 @@ use std::{
     future::poll_fn,
     io::{self, Read},
     mem,
-    sync::Arc,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     task::{Poll, Waker},
     thread,
     time::Duration,
 };
 
-use parking_lot::{Condvar, Mutex};
 use wasi_common::Error;
 
 use crate::interruptible_wait::InterruptibleWait;
@@ -61,8 +60,13 @@ impl StdinReader {
         Ok(reader)
     }
 
+    /// The locks are the standard library's: a forked process can use them.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn arrive(&self, read: io::Result<VecDeque<u8>>) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         state.arrived = Some(read);
         let wakers = mem::take(&mut state.wakers);
         drop(state);
@@ -71,27 +75,28 @@ impl StdinReader {
     }
 
     fn await_request(&self) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         while !state.requested || state.arrived.is_some() {
-            self.requested.wait(&mut state);
+            let waited = self.requested.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
         }
         state.requested = false;
     }
 
     /// Waits until input has arrived, at most for `timeout`.
     pub(crate) fn wait(&self, timeout: Duration) {
-        let mut state = self.state.lock();
+        let mut state = self.lock();
         if state.arrived.is_none() {
             state.requested = true;
             self.requested.notify_one();
-            self.arrived.wait_for(&mut state, timeout);
+            drop(self.arrived.wait_timeout(state, timeout));
         }
     }
 
     /// Waits until input has arrived.
     pub(crate) fn arrival(&self) -> impl Future<Output = ()> + Send {
         poll_fn(|context| {
-            let mut state = self.state.lock();
+            let mut state = self.lock();
             if state.arrived.is_some() {
                 return Poll::Ready(());
             }
@@ -114,7 +119,7 @@ impl StdinReader {
     ) -> Result<usize, Error> {
         loop {
             wait.check()?;
-            if let Some(arrived) = self.state.lock().read(buffer) {
+            if let Some(arrived) = self.lock().read(buffer) {
                 return Ok(arrived?);
             }
             match wait.awaits() {
@@ -126,12 +131,12 @@ impl StdinReader {
 
     /// Returns whether a read would return at once.
     pub(crate) fn is_ready(&self) -> bool {
-        self.state.lock().arrived.is_some()
+        self.lock().arrived.is_some()
     }
 
     /// Returns how many bytes can be read without waiting.
     pub(crate) fn ready_bytes(&self) -> usize {
-        match &self.state.lock().arrived {
+        match &self.lock().arrived {
             Some(Ok(bytes)) => bytes.len(),
             _ => 0,
         }

@@ -1,9 +1,11 @@
 //! A flag that wakes its waiter when it is set.
 
-use std::time::Duration;
+use std::{
+    sync::{Condvar, Mutex, PoisonError},
+    time::Duration,
+};
 
-use parking_lot::{Condvar, Mutex};
-
+/// Of the standard library, so that a forked process can drop a guard whose thread slept in it.
 #[derive(Debug, Default)]
 pub(crate) struct StopSignal {
     is_set: Mutex<bool>,
@@ -12,18 +14,19 @@ pub(crate) struct StopSignal {
 
 impl StopSignal {
     pub(crate) fn set(&self) {
-        *self.is_set.lock() = true;
+        *self.is_set.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.changed.notify_all();
     }
 
     /// Waits until the signal is set, for at most `timeout`. Returns whether it
     /// is set.
     pub(crate) fn wait_timeout(&self, timeout: Duration) -> bool {
-        let mut is_set = self.is_set.lock();
-        if !*is_set {
-            // A spurious wake-up only makes one poll early.
-            self.changed.wait_for(&mut is_set, timeout);
+        let is_set = self.is_set.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_set {
+            return true;
         }
-        *is_set
+        // A spurious wake-up only makes one poll early.
+        let waited = self.changed.wait_timeout(is_set, timeout);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 }

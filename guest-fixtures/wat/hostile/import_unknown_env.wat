@@ -1,8 +1,8 @@
-;; Imports env.seed, which AssemblyScript guests that draw random numbers want and waPC does not give.
-;; expect: module unknown-import env.seed
+;; Imports env.random, which no compiler wants and waPC does not give.
+;; expect: module unknown-import env.random
 (module
   (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
-  (import "env" "seed" (func (result f64)))
+  (import "env" "random" (func (result f64)))
   (memory (export "memory") 1)
   (data (i32.const 0) "good")
 

@@ -230,6 +230,12 @@ pub struct CheckedOutAsync<'h> {
     options: Option<CallOptions>,
 }
 
+impl<'h> CheckedOutAsync<'h> {
+    pub(crate) const fn new(lease: Lease<'h>, options: Option<CallOptions>) -> Self {
+        Self { lease, options }
+    }
+}
+
 impl CheckedOutAsync<'_> {
     /// Sets the options of the next calls.
     pub fn set_options(&mut self, options: CallOptions) {

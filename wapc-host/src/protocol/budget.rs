@@ -2,13 +2,14 @@
 
 use std::{any::Any, num::NonZeroU64, sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
+
 use crate::{
     clock,
     error::StopReason,
     limits::call::CallOptions,
     limits::cancel::CancelHandle,
     limits::guest::Limits,
-    protocol::monitor::{CallMonitor, Monitored},
     timer::{Pause, Turn},
 };
 
@@ -33,7 +34,16 @@ pub(super) struct Budget {
     turn_began: u64,
     /// The turn after it.
     turn: Option<Turn>,
-    monitor: Option<CallMonitor>,
+    monitor: Option<Arc<Mutex<Monitored>>>,
+}
+
+/// What a [`CallMonitor`](crate::engine::CallMonitor) sees of a budget.
+#[derive(Debug)]
+pub(super) struct Monitored {
+    pub(super) expires: u64,
+    pub(super) timeout: Duration,
+    pub(super) cancel: Option<CancelHandle>,
+    pub(super) may_await: bool,
 }
 
 /// A time limit as a duration, for errors, and in ticks.
@@ -84,7 +94,7 @@ impl Budget {
     }
 
     /// Keeps `monitor` up to date from now on.
-    pub(super) fn set_monitor(&mut self, monitor: CallMonitor) {
+    pub(super) fn set_monitor(&mut self, monitor: Arc<Mutex<Monitored>>) {
         self.monitor = Some(monitor);
         self.needs_reset = true;
         self.update_monitor();
@@ -92,12 +102,12 @@ impl Budget {
 
     fn update_monitor(&self) {
         if let Some(monitor) = &self.monitor {
-            monitor.update(Monitored {
+            *monitor.lock() = Monitored {
                 expires: self.expires,
                 timeout: self.timeout(),
                 cancel: self.cancel.clone(),
                 may_await: self.may_await(),
-            });
+            };
         }
     }
 

@@ -13,8 +13,7 @@ use parking_lot::Mutex;
 
 use crate::{
     error::{ProtocolError, StopReason},
-    limits::cancel::CancelHandle,
-    protocol::budget::Budget,
+    protocol::budget::{Budget, Monitored},
     protocol::panic_slot::PanicSlot,
     protocol::pending::WaitLimits,
     protocol::reentrancy::ReentrancyGuard,
@@ -32,14 +31,6 @@ pub struct CallMonitor {
     panic: Arc<PanicSlot>,
 }
 
-#[derive(Debug)]
-pub(super) struct Monitored {
-    pub(super) expires: u64,
-    pub(super) timeout: Duration,
-    pub(super) cancel: Option<CancelHandle>,
-    pub(super) may_await: bool,
-}
-
 impl CallMonitor {
     pub(super) fn new(host_id: u64, panic: Arc<PanicSlot>) -> Self {
         let monitored = Monitored {
@@ -55,8 +46,9 @@ impl CallMonitor {
         }
     }
 
-    pub(super) fn update(&self, monitored: Monitored) {
-        *self.monitored.lock() = monitored;
+    /// The part that the budget of the calls keeps up to date.
+    pub(super) const fn monitored(&self) -> &Arc<Mutex<Monitored>> {
+        &self.monitored
     }
 
     /// Checks whether the guest may go on, with the result of

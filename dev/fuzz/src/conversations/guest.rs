@@ -7,7 +7,10 @@ use conformance::chain;
 use wapc_host::{
     Interruption, ModuleState, WebAssemblyEngineProvider,
     engine::{GuestInstance, GuestReturn},
-    error::{EngineError, ModuleError, ProtocolError, StartFunction, StopReason, Trap, TrapCode},
+    error::{
+        EngineError, ModuleError, Printable, ProtocolError, StartFunction, StopReason, Trap,
+        TrapCode,
+    },
 };
 
 use super::{
@@ -184,6 +187,7 @@ impl Guest {
             _ => {
                 let (ptr, len) = random.range(size);
                 let expected = self.model.console_log(ptr, len);
+                let expected = expected.map(|line| Printable::line(&line).to_string());
                 drop(log_lines::take());
                 let found = self.state.console_log(&self.memory, ptr, len).map(|()| {
                     let prefix = format!("[guest of host {}] ", self.state.host_id());

@@ -37,7 +37,7 @@ impl ModuleState {
     #[must_use]
     pub fn monitor(&mut self) -> CallMonitor {
         let monitor = CallMonitor::new(self.host_id, Arc::clone(&self.panic));
-        self.budget.set_monitor(monitor.clone());
+        self.budget.set_monitor(Arc::clone(monitor.monitored()));
         monitor
     }
 
