@@ -11,7 +11,7 @@ use wapc_host::{
 use wasmtime::{Engine, Module};
 
 use crate::{
-    Pooling, WasmtimeEngineProvider, compile_threads,
+    Pooling, Proposal, WasmtimeEngineProvider, compile_threads,
     engine::{self, EngineSettings},
     instance::Template,
 };
@@ -203,6 +203,44 @@ impl Builder {
     #[must_use]
     pub const fn pooling(mut self, pooling: Pooling) -> Self {
         self.engine_settings.pooling = Some(pooling);
+        self
+    }
+
+    /// Gives every NaN that an instruction makes the same bits. By default they are the
+    /// processor's, so that a guest that looks at them may see others on another engine or
+    /// processor; nothing else differs between engines. It makes floating-point code slower, by a
+    /// few per cent mostly.
+    ///
+    /// It makes an engine for this provider and its successors in a swap. Ignored with
+    /// [`Builder::engine`] and by [`Builder::build_compiled`].
+    #[must_use]
+    pub const fn canonical_nans(mut self, canonical: bool) -> Self {
+        self.engine_settings.canonical_nans = canonical;
+        self
+    }
+
+    /// Accepts modules that use these proposals to extend WebAssembly. By default none, so that
+    /// every engine accepts what this one does.
+    ///
+    /// It makes an engine for this provider and its successors in a swap. Ignored with
+    /// [`Builder::engine`] and by [`Builder::build_compiled`].
+    ///
+    /// ```
+    /// use provider_wasmtime::{Proposal, WasmtimeEngineProvider};
+    ///
+    /// let guest = br#"(module
+    ///     (type $point (struct (field i32) (field i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (struct.get $point 0 (struct.new $point (i32.const 1) (i32.const 2)))))"#;
+    ///
+    /// let builder = WasmtimeEngineProvider::builder();
+    /// assert!(builder.clone().build(guest).is_err());
+    /// assert!(builder.proposals([Proposal::Gc]).build(guest).is_ok());
+    /// ```
+    #[must_use]
+    pub fn proposals(mut self, proposals: impl IntoIterator<Item = Proposal>) -> Self {
+        self.engine_settings.proposals = proposals.into_iter().collect();
         self
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct EngineSettings {
     /// The stack that a guest may use.
     pub(crate) stack_bytes: usize,
     pub(crate) pooling: Option<Pooling>,
+    pub(crate) canonical_nans: bool,
+    pub(crate) proposals: Vec<Proposal>,
     #[cfg(feature = "winch")]
     pub(crate) winch: bool,
 }
@@ -43,9 +45,40 @@ impl Default for EngineSettings {
         Self {
             stack_bytes: DEFAULT_STACK_BYTES,
             pooling: None,
+            canonical_nans: false,
+            proposals: vec![],
             #[cfg(feature = "winch")]
             winch: false,
         }
+    }
+}
+
+/// A proposal to extend WebAssembly that wasmtime implements, beyond what every engine has:
+/// [`Builder::proposals`](crate::Builder::proposals).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Proposal {
+    /// Exceptions with `exnref`.
+    Exceptions,
+    /// References to functions of a type. [`Proposal::Gc`] and [`Proposal::Exceptions`] include it.
+    FunctionReferences,
+    /// Structures and arrays that are collected when nothing refers to them.
+    Gc,
+    /// Vector instructions whose results depend on the processor.
+    RelaxedSimd,
+    /// Arithmetic with 128 bits.
+    WideArithmetic,
+}
+
+impl Proposal {
+    fn enable(self, config: &mut Config) {
+        match self {
+            Self::Exceptions => config.wasm_function_references(true).wasm_exceptions(true),
+            Self::FunctionReferences => config.wasm_function_references(true),
+            Self::Gc => config.wasm_function_references(true).wasm_gc(true),
+            Self::RelaxedSimd => config.wasm_relaxed_simd(true),
+            Self::WideArithmetic => config.wasm_wide_arithmetic(true),
+        };
     }
 }
 
@@ -57,12 +90,15 @@ const HOST_STACK_BYTES: usize = 512 << 10;
 
 impl EngineSettings {
     /// Returns whether the process's shared engine has these settings.
-    const fn are_default(&self) -> bool {
+    fn are_default(&self) -> bool {
         #[cfg(feature = "winch")]
         if self.winch {
             return false;
         }
-        self.stack_bytes == DEFAULT_STACK_BYTES && self.pooling.is_none()
+        self.stack_bytes == DEFAULT_STACK_BYTES
+            && self.pooling.is_none()
+            && !self.canonical_nans
+            && self.proposals.is_empty()
     }
 }
 
@@ -84,6 +120,10 @@ pub(crate) fn engine(
                 .saturating_add(HOST_STACK_BYTES)
                 .max(2 << 20),
         );
+    config.cranelift_nan_canonicalization(settings.canonical_nans);
+    for proposal in &settings.proposals {
+        proposal.enable(&mut config);
+    }
     #[cfg(feature = "winch")]
     if settings.winch {
         config.strategy(wasmtime::Strategy::Winch);

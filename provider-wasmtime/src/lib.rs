@@ -73,6 +73,7 @@ use wasmtime::{Engine, Module};
 use crate::instance::{Template, WasmtimeInstance};
 pub use crate::{
     builder::Builder,
+    engine::Proposal,
     pooling::{PoolError, Pooling},
     precompiled::{Precompiled, PrecompiledError},
 };

@@ -283,3 +283,66 @@ fn the_default_stack_needs_no_engine_of_its_own() {
     assert!(Engine::same(build(512 << 10).engine(), default.engine()));
     assert!(!Engine::same(build(256 << 10).engine(), default.engine()));
 }
+
+#[test]
+fn proposals_are_accepted_by_name_alone() {
+    use provider_wasmtime::Proposal;
+
+    let guest = |fields: &str| {
+        format!(
+            r#"(module {fields} (memory (export "memory") 1)
+                (func (export "__guest_call") (param i32 i32) (result i32) (i32.const 0)))"#
+        )
+    };
+    for (proposal, fields) in [
+        (Proposal::Exceptions, "(tag $t) (func (throw $t))"),
+        (
+            Proposal::FunctionReferences,
+            "(type $f (func)) (func (param (ref $f)) (call_ref $f (local.get 0)))",
+        ),
+        (
+            Proposal::Gc,
+            "(type $s (struct)) (func (drop (struct.new $s)))",
+        ),
+        (
+            Proposal::RelaxedSimd,
+            "(func (param v128) (drop (i8x16.relaxed_swizzle (local.get 0) (local.get 0))))",
+        ),
+        (
+            Proposal::WideArithmetic,
+            "(func (param i64) (i64.mul_wide_s (local.get 0) (local.get 0)) drop drop)",
+        ),
+    ] {
+        let module = guest(fields);
+        let builder = WasmtimeEngineProvider::builder();
+        let refused = builder.clone().build(module.as_bytes());
+        assert!(
+            matches!(refused, Err(ModuleError::Invalid { .. })),
+            "{proposal:?}: {refused:?}"
+        );
+        let accepted = builder.proposals([proposal]).build(module.as_bytes());
+        assert!(accepted.is_ok(), "{proposal:?}: {accepted:?}");
+    }
+}
+
+#[test]
+fn nans_can_be_made_the_same() {
+    // 0/0 with the sign of the processor's NaN in the upper half.
+    let guest = br#"(module
+        (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+        (memory (export "memory") 1)
+        (func (export "__guest_call") (param $n i32) (param i32) (result i32)
+            (local $zero f32)
+            (local.set $zero (f32.convert_i32_u (i32.sub (local.get $n) (local.get $n))))
+            (f32.store (i32.const 0) (f32.div (local.get $zero) (local.get $zero)))
+            (call $respond (i32.const 0) (i32.const 4))
+            (i32.const 1)))"#;
+    let provider = WasmtimeEngineProvider::builder()
+        .canonical_nans(true)
+        .build(guest);
+    let host = WapcHost::new(Box::new(provider.unwrap()), |_, _, _, _, _| Ok(vec![])).unwrap();
+    assert_eq!(
+        host.call("nan", b"").unwrap(),
+        0x7fc0_0000_u32.to_le_bytes()
+    );
+}

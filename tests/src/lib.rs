@@ -12,6 +12,8 @@ mod documents {
     struct Readme;
     #[doc = include_str!("../../docs/async.md")]
     struct Async;
+    #[doc = include_str!("../../docs/callbacks.md")]
+    struct Callbacks;
     #[doc = include_str!("../../docs/calling.md")]
     struct Calling;
     #[doc = include_str!("../../docs/engines.md")]

@@ -39,10 +39,8 @@ const NESTING: &str = r#"(module
 fn main() {
     for engine in engines(&[AnyModule, Async]) {
         for kib in [64, 128, 256, 512, 1024, 2048, 8192] {
-            eprintln!("{} {kib} KiB: recursion", engine.name);
             recursion(engine, kib * KIB);
             for driver in [Driver::Blocking, Driver::Async, Driver::Mixed] {
-                eprintln!("{} {kib} KiB: {driver:?}", engine.name);
                 nesting(engine, kib * KIB, driver);
             }
         }

@@ -17,8 +17,8 @@ use crate::{
     error::{BoxError, EngineError, Error},
     limits::guest::Limits,
     pool::MAX_SLOTS,
-    protocol::callback::{AsyncHostCallback, Callback, HostCallback},
-    protocol::host_call::BoxFuture,
+    protocol::callback::{AsyncHostCallback, Callback, HostCallback, OverCall},
+    protocol::host_call::{BoxFuture, HostCall, OwnedHostCall},
 };
 
 impl WapcHost {
@@ -287,6 +287,40 @@ impl HostBuilder {
         self.build_with(callback)
     }
 
+    /// Creates the host like [`HostBuilder::build`], with a closure over the whole
+    /// [`HostCall`]: its names and its payload, the generation, the time left, and the context of
+    /// the call. It becomes the closure of [`HostBuilder::build_async`] by `async move`.
+    ///
+    /// ```
+    /// use wapc_host::{WapcHost, engine::scripted::ScriptedProvider};
+    ///
+    /// let guest = ScriptedProvider::new(|guest, _, _| match guest.ask(b"a key")? {
+    ///     Ok(answer) => guest.respond(&answer),
+    ///     Err(error) => guest.fail(&error),
+    /// });
+    /// let host = WapcHost::builder(Box::new(guest)).build_fn(|call| {
+    ///     let generation = call.generation;
+    ///     Ok([call.payload, format!(" of code {generation}").as_bytes()].concat())
+    /// })?;
+    /// assert_eq!(host.call("get", b"")?, b"a key of code 1");
+    /// # Ok::<(), wapc_host::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The same as of [`HostBuilder::build`].
+    ///
+    /// # Panics
+    ///
+    /// Resumes the panic of `callback`, if a start function calls it and it
+    /// panics.
+    pub fn build_fn(
+        self,
+        callback: impl Fn(HostCall<'_>) -> Result<Vec<u8>, BoxError> + Send + Sync + 'static,
+    ) -> Result<WapcHost, Error> {
+        self.build_with(OverCall(callback))
+    }
+
     /// Creates the host like [`HostBuilder::build`], with a type that
     /// implements [`HostCallback`].
     ///
@@ -327,8 +361,7 @@ impl HostBuilder {
 impl HostBuilder {
     /// Creates the host and its first instance, with an async callback: a
     /// closure `|call| async move { … }` over an
-    /// [`OwnedHostCall`](crate::OwnedHostCall), or a type that implements
-    /// [`AsyncHostCallback`](crate::AsyncHostCallback).
+    /// [`OwnedHostCall`](crate::OwnedHostCall).(crate::AsyncHostCallback).
     ///
     /// Call such a host by [`WapcHost::call_async`]. A blocking call works until
     /// the guest calls its host, and fails with
@@ -360,7 +393,26 @@ impl HostBuilder {
     ///
     /// Resumes the panic of `callback`, if a start function calls it and it
     /// panics.
-    pub async fn build_async(
+    pub async fn build_async<F, R>(self, callback: F) -> Result<WapcHost, Error>
+    where
+        F: Fn(OwnedHostCall) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<Vec<u8>, BoxError>> + Send + 'static,
+    {
+        self.build_async_with(callback).await
+    }
+
+    /// Creates the host like [`HostBuilder::build_async`], with a type that implements
+    /// [`AsyncHostCallback`].
+    ///
+    /// # Errors
+    ///
+    /// The same as of [`HostBuilder::build`].
+    ///
+    /// # Panics
+    ///
+    /// Resumes the panic of `callback`, if a start function calls it and it
+    /// panics.
+    pub async fn build_async_with(
         self,
         callback: impl AsyncHostCallback + 'static,
     ) -> Result<WapcHost, Error> {

@@ -11,8 +11,9 @@ use crate::{
 ///
 /// The short form is a closure over `(host id, binding, namespace, operation,
 /// payload)` that returns the answer; see
-/// [`WapcHost::new`](crate::WapcHost::new). A type that implements this trait
-/// answers without allocating, and gets more of the call:
+/// [`WapcHost::new`](crate::WapcHost::new). A closure over the whole call is
+/// [`HostBuilder::build_fn`](crate::HostBuilder::build_fn). A type that implements this trait
+/// answers without allocating:
 ///
 /// ```
 /// use wapc_host::{BoxError, HostCall, HostCallback, WapcHost, engine::scripted::ScriptedProvider};
@@ -76,6 +77,19 @@ where
     }
 }
 
+/// A closure over the whole call.
+pub(crate) struct OverCall<F>(pub(crate) F);
+
+impl<F> HostCallback for OverCall<F>
+where
+    F: Fn(HostCall<'_>) -> Result<Vec<u8>, BoxError> + Send + Sync,
+{
+    fn call(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError> {
+        *response = (self.0)(call)?;
+        Ok(())
+    }
+}
+
 /// Answers guests' calls to the host asynchronously.
 ///
 /// The short form is a closure over an [`OwnedHostCall`] that returns a future:
@@ -106,7 +120,7 @@ where
 ///     })
 /// });
 /// let store = Store { prefix: "my ".into() };
-/// let host = pollster::block_on(WapcHost::builder(Box::new(guest)).build_async(store))?;
+/// let host = pollster::block_on(WapcHost::builder(Box::new(guest)).build_async_with(store))?;
 /// assert_eq!(pollster::block_on(host.call_async("get", ""))?, b"my colour");
 /// # Ok::<(), wapc_host::Error>(())
 /// ```

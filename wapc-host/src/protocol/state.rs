@@ -14,7 +14,7 @@ use crate::{
     protocol::scratch::{CallScratch, Utf8Cache},
 };
 
-pub use self::imports::{for_each_env_import, for_each_import};
+pub use self::imports::{LogLevel, for_each_env_import, for_each_import};
 
 mod host_calls;
 mod imports;

@@ -324,6 +324,31 @@ impl ModuleState {
     }
 }
 
+/// The levels of AssemblyScript's console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the console has these")]
+pub enum LogLevel {
+    /// `console.debug`.
+    Debug,
+    /// `console.error`.
+    Error,
+    /// `console.info` and `console.log`.
+    Info,
+    /// `console.warn`.
+    Warn,
+}
+
+impl From<LogLevel> for Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Error => Self::Error,
+            LogLevel::Info => Self::Info,
+            LogLevel::Warn => Self::Warn,
+        }
+    }
+}
+
 /// Calls the macro `$link` with the functions that the host exports to guests
 /// in the module `wapc`, each with its method of [`ModuleState`]. The methods
 /// under `with_memory` take the guest's memory as their first argument.
