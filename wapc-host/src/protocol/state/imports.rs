@@ -293,10 +293,15 @@ impl ModuleState {
     /// # Errors
     ///
     /// The same as of [`ModuleState::trace`].
-    pub fn console(&mut self, memory: &[u8], message: i32, level: Level) -> Result<(), StopReason> {
+    pub fn console(
+        &mut self,
+        memory: &[u8],
+        message: i32,
+        level: LogLevel,
+    ) -> Result<(), StopReason> {
         self.check()?;
         let line = assembly_script_string(memory, message).unwrap_or_default();
-        self.log_line("console.log", level, line.as_bytes())
+        self.log_line("console.log", level.of_log(), line.as_bytes())
     }
 
     /// `env.seed` of AssemblyScript: returns a random number for the guest's
@@ -338,13 +343,13 @@ pub enum LogLevel {
     Warn,
 }
 
-impl From<LogLevel> for Level {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Debug => Self::Debug,
-            LogLevel::Error => Self::Error,
-            LogLevel::Info => Self::Info,
-            LogLevel::Warn => Self::Warn,
+impl LogLevel {
+    const fn of_log(self) -> Level {
+        match self {
+            Self::Debug => Level::Debug,
+            Self::Error => Level::Error,
+            Self::Info => Level::Info,
+            Self::Warn => Level::Warn,
         }
     }
 }
