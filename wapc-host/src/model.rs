@@ -94,8 +94,8 @@ async fn take_async(pool: &Pool) -> crate::pool::SlotGuard<'_> {
     poll_fn(move |context| {
         let waiter = waiter.get_or_insert_with(|| pool.join(context.waker()));
         match pool.try_take_as(waiter, context.waker(), 1) {
-            Some(guard) => Poll::Ready(guard),
-            None => Poll::Pending,
+            Ok(guard) => Poll::Ready(guard),
+            Err(_) => Poll::Pending,
         }
     })
     .await
