@@ -224,6 +224,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "waits for real time")]
     fn errands_are_run_in_the_order_of_their_times() {
         let errands = errands();
         let (tell, told) = mpsc::channel();
@@ -238,6 +239,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "waits for real time")]
     fn an_errand_can_be_taken_back() {
         let errands = errands();
         let (tell, told) = mpsc::channel();

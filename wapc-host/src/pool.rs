@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(shuttle, ignore = "it is about memory, not about threads")]
+    #[cfg_attr(any(miri, shuttle), ignore = "it is about memory, not about threads")]
     fn slots_are_made_when_they_are_needed() {
         for max in [0, 1, 2, FIRST_SLOTS, FIRST_SLOTS + 1, 3 * FIRST_SLOTS, 1000] {
             let pool = Pool::new(max);

@@ -175,6 +175,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes Miri minutes")]
     fn names_are_demangled_within_bounds() {
         for (mangled, name) in [
             ("_ZN5guest5parse17h0123456789abcdefE", "guest::parse"),

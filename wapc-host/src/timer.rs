@@ -195,6 +195,7 @@ mod tests {
     use crate::block_on::block_on;
 
     #[test]
+    #[cfg_attr(miri, ignore = "waits for real time")]
     fn a_timer_ends_at_its_time() {
         let began = Instant::now();
         block_on(Timer::new(began + Duration::from_millis(20)));
@@ -203,6 +204,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "waits for real time")]
     fn a_pause_is_pending_until_another_thread_wakes_it() {
         let mut polls = 0;
         let mut pause = pin!(Pause::new());
@@ -252,6 +254,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes Miri minutes")]
     fn a_thread_of_many_guests_has_often_nothing_to_run_and_is_busy_all_the_same() {
         let slices = [500, 1_800, 2_100, 2_500].map(Duration::from_micros);
         let mut cases: Vec<_> = [1, 2, 4, 8, 32]
