@@ -132,10 +132,10 @@ pub enum Error {
         /// The operation that was called.
         operation: String,
         /// The time that the call had: for the guest if it was called, else for the
-        /// wait for an instance.
+        /// wait for an instance or for the start of a new one.
         timeout: Duration,
-        /// The guest was called. Otherwise the caller waited for an instance until its
-        /// deadline, or the deadline had passed before.
+        /// The guest was called. Otherwise the caller waited until its deadline for an
+        /// instance or for the start of a new one, or the deadline had passed before.
         began: bool,
         /// The time that the caller waited for an instance; zero if one was free.
         waited: Duration,
@@ -350,7 +350,12 @@ fn timed_out(operation: &str, timeout: Duration, began: bool, waited: Duration) 
             "operation `{operation}` did not end within {timeout:?}, after {waited:.1?} of waiting \
              for an instance"
         ),
-        (false, true) => format!("operation `{operation}` had no time left to begin"),
+        (false, true) if timeout.is_zero() => {
+            format!("operation `{operation}` had no time left to begin")
+        }
+        (false, true) => format!(
+            "operation `{operation}` has not begun: its instance did not start within {timeout:?}"
+        ),
         (false, false) => format!(
             "operation `{operation}` has not begun: no instance was free within {waited:.1?}"
         ),

@@ -89,8 +89,7 @@ impl WapcHost {
     ///
     /// # Errors
     ///
-    /// The same as of [`WapcHost::replace_module`]; [`Error::Busy`] in place of
-    /// [`Error::Reentrant`].
+    /// The same as of [`WapcHost::replace_module`].
     ///
     /// # Panics
     ///
@@ -342,7 +341,7 @@ impl<'h> Swap<'h> {
     ///
     /// # Errors
     ///
-    /// The same as of [`Swap::module`]; [`Error::Busy`] in place of [`Error::Reentrant`].
+    /// The same as of [`Swap::module`].
     ///
     /// # Panics
     ///
@@ -362,7 +361,7 @@ impl<'h> Swap<'h> {
     ///
     /// # Errors
     ///
-    /// The same as of [`Swap::provider`]; [`Error::Busy`] in place of [`Error::Reentrant`].
+    /// The same as of [`Swap::provider`].
     ///
     /// # Panics
     ///
@@ -379,7 +378,7 @@ impl<'h> Swap<'h> {
     ///
     /// # Errors
     ///
-    /// The same as of [`Swap::tiered`]; [`Error::Busy`] in place of [`Error::Reentrant`].
+    /// The same as of [`Swap::tiered`].
     ///
     /// # Panics
     ///
@@ -402,7 +401,7 @@ impl<'h> Swap<'h> {
     ///
     /// # Errors
     ///
-    /// The same as of [`Swap::rollback`]; [`Error::Busy`] in place of [`Error::Reentrant`].
+    /// The same as of [`Swap::rollback`].
     ///
     /// # Panics
     ///
@@ -429,13 +428,16 @@ impl<'h> Swap<'h> {
                 Next::Compiled(compiled) => compiled.await?,
             };
             let candidate = current.next(code);
-            if let Some(probe) = self.probe {
-                host.try_out(&candidate, probe)?;
-            }
-            if let Some(probe) = self.async_probe {
-                host.try_out_async(&candidate, probe).await?;
-            }
-            let number = host.publish_async(candidate, Some(current)).await?;
+            let try_and_publish = async {
+                if let Some(probe) = self.probe {
+                    host.try_out(&candidate, probe)?;
+                }
+                if let Some(probe) = self.async_probe {
+                    host.try_out_async(&candidate, probe).await?;
+                }
+                host.publish_async(candidate, Some(current)).await
+            };
+            let number = swapping.run(try_and_publish).await?;
             drop(swapping);
             match self.drain {
                 Some(limit) => host.drain_async(number, limit).await,

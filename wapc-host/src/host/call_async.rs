@@ -210,7 +210,7 @@ impl HostShared {
                 Some(guard) if !self.is_stale(&guard) => Lease::new(self, guard),
                 guard => Box::pin(self.lease_async(guard, request.operation, options)).await?,
             };
-            let shorter = options.and_then(|options| options.after_wait(lease.waited()));
+            let shorter = options.and_then(|options| lease.after_wait(options));
             lease
                 .drive_async(request, shorter.as_ref().or(options))
                 .await
@@ -225,15 +225,17 @@ impl HostShared {
         operation: &str,
         options: Option<&CallOptions>,
     ) -> Result<Lease<'h>, Error> {
-        let guard = match guard {
-            Some(guard) => guard,
-            None => self
-                .wait_async(operation, options)
-                .await
-                .map_err(|error| self.count_error(error))?,
+        let (guard, wait) = match guard {
+            Some(guard) => (guard, None),
+            None => {
+                let waited = self.wait_async(operation, options).await;
+                let (guard, wait) = waited.map_err(|error| self.count_error(error))?;
+                (guard, Some(wait))
+            }
         };
         let is_stale = self.is_stale(&guard);
         let mut lease = Lease::new(self, guard);
+        lease.set_wait(wait);
         if is_stale {
             lease.fill_async(operation, options).await?;
         }

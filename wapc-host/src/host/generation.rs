@@ -1,6 +1,11 @@
 //! Versions of a guest's code, and the right to publish another one.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    time::Instant,
+};
 
 use super::tiers::{Code, CodeTier};
 use crate::{
@@ -98,6 +103,29 @@ impl SwapRight {
             swapper: &self.swapper,
             _one_at_a_time: one_at_a_time,
         }
+    }
+}
+
+impl Swapping<'_> {
+    /// Runs a part of a swap that belongs to no thread. While it is polled, the polling thread
+    /// has the right, so that a swap within is noticed.
+    pub(crate) async fn run<T>(&self, part: impl Future<Output = T>) -> T {
+        let mut part = pin!(part);
+        poll_fn(move |context| {
+            *self.swapper.lock() = Some(thread::current().id());
+            let _between_polls = NoSwapper(self.swapper);
+            part.as_mut().poll(context)
+        })
+        .await
+    }
+}
+
+/// Lets no thread have the right once it is dropped.
+struct NoSwapper<'s>(&'s Mutex<Option<ThreadId>>);
+
+impl Drop for NoSwapper<'_> {
+    fn drop(&mut self) {
+        *self.0.lock() = None;
     }
 }
 

@@ -1,6 +1,17 @@
 //! Making instances, and putting them into their slots.
 
-use std::sync::{Arc, mpsc};
+use std::{
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::AtomicBool,
+        mpsc::{self, RecvTimeoutError},
+    },
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use super::{
     admission::require_interruption,
@@ -109,22 +120,46 @@ impl HostShared {
         number: usize,
         options: Option<CallOptions>,
     ) -> Result<Box<dyn GuestInstance>, Error> {
+        let wait_limit = self.settings.wait_limit;
+        let caller = options.clone().unwrap_or_default();
         let (tell, told) = mpsc::sync_channel(1);
-        let limit = self.settings.wait_limit;
+        let runs = Arc::new(AtomicBool::new(false));
+        let is_run = Arc::clone(&runs);
         spawner(Box::pin(async move {
-            let made = self.instance_async(&code, number, options.as_ref()).await;
+            is_run.store(true, Ordering::Relaxed);
+            let mut making = pin!(self.instance_async(&code, number, options.as_ref()));
+            let made = poll_fn(|context| {
+                let polled = catch_unwind(AssertUnwindSafe(|| making.as_mut().poll(context)));
+                match polled {
+                    Ok(polled) => polled.map(Ok),
+                    Err(panic) => Poll::Ready(Err(panic)),
+                }
+            });
             // The waiting thread may have given up.
-            _ = tell.send(made);
+            _ = tell.send(made.await);
         }));
-        let made = match limit {
-            Some(limit) => told.recv_timeout(limit).ok(),
-            None => told.recv().ok(),
-        };
-        made.unwrap_or_else(|| {
-            let reason = "the spawner has not run the task that makes an instance: its executor has \
-                          ended, or waits for this thread";
-            Err(Error::Init(EngineError::Other(reason.into())))
-        })
+        let began = Instant::now();
+        loop {
+            match told.recv_timeout(LOOK_AGAIN) {
+                Ok(Ok(made)) => return made,
+                Ok(Err(panic)) => resume_unwind(panic),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(not_run("its executor has dropped it"));
+                }
+            }
+            let waited = began.elapsed();
+            if caller.is_cancelled() {
+                return Err(Error::Init(StopReason::Cancelled.into()));
+            }
+            if caller.until_deadline() == Some(Duration::ZERO) {
+                return Err(Error::Init(StopReason::TimedOut { timeout: waited }.into()));
+            }
+            // Once it runs, the time of start functions bounds it.
+            if !runs.load(Ordering::Relaxed) && wait_limit.is_some_and(|limit| waited >= limit) {
+                return Err(not_run("its executor has ended, or waits for this thread"));
+            }
+        }
     }
 
     /// Returns the state for a new instance of `code`, with the time of its
@@ -205,6 +240,14 @@ impl HostShared {
             _ = clock::wake();
         }
     }
+}
+
+/// The interval at which a thread that waits for a task looks whether its call is over.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+fn not_run(why: &str) -> Error {
+    let reason = format!("the spawner has not run the task that makes an instance: {why}");
+    Error::Init(EngineError::Other(reason.into()))
 }
 
 /// Marks a host as working, which keeps the clock ticking, until it is dropped.

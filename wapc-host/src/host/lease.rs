@@ -34,9 +34,28 @@ pub(crate) struct Lease<'h> {
     pub(super) guard: SlotGuard<'h>,
     /// The code of the next instance, if not the current one.
     pub(crate) code: Option<Arc<Generation>>,
+    /// The caller's wait for the slot, unless that was free.
+    wait: Option<Wait>,
     // Dropped after `guard`: a swap that has seen the slot locked is seen after
     // the unlock.
     _leave: RetireOld<'h>,
+}
+
+/// The wait of a caller for its slot. It belongs to the first call of the lease.
+#[derive(Clone, Copy)]
+pub(super) struct Wait {
+    time: Duration,
+    /// The slot's number of calls at the end of the wait.
+    calls_before: u64,
+}
+
+impl Wait {
+    pub(super) fn new(guard: &SlotGuard<'_>, time: Duration) -> Self {
+        Self {
+            time,
+            calls_before: guard.slot().calls.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// Retires the instance in a released slot if a swap has made it old.
@@ -69,14 +88,17 @@ impl HostShared {
         operation: &str,
         options: Option<&CallOptions>,
     ) -> Result<Lease<'_>, Error> {
+        let mut wait = None;
         let mut guard = match self.pool.try_take() {
             Some(guard) => guard,
-            None => self.wait(operation, options)?,
+            None => self.wait(operation, options, &mut wait)?,
         };
         if self.is_stale(&guard) {
             guard = self.ensure_current(guard, operation, options)?;
         }
-        Ok(Lease::new(self, guard))
+        let mut lease = Lease::new(self, guard);
+        lease.wait = wait;
+        Ok(lease)
     }
 }
 
@@ -86,6 +108,7 @@ impl<'h> Lease<'h> {
         Self {
             host,
             code: None,
+            wait: None,
             _leave: RetireOld {
                 host,
                 slot: guard.slot(),
@@ -173,9 +196,31 @@ impl<'h> Lease<'h> {
         self.end(operation, end)
     }
 
-    /// Returns the time that the caller has waited for the instance.
+    /// Notes the caller's wait for the slot.
+    pub(super) const fn set_wait(&mut self, wait: Option<Wait>) {
+        self.wait = wait;
+    }
+
+    /// Returns the time that the caller has waited for the instance, if this is the first call
+    /// since.
     pub(super) fn waited(&self) -> Option<Duration> {
-        self.guard.waited()
+        let wait = self.wait?;
+        let is_first = self.guard.slot().calls.load(Ordering::Relaxed) == wait.calls_before;
+        is_first.then_some(wait.time)
+    }
+
+    /// Returns the options of a call whose timeout includes the wait, with the time that is left.
+    pub(super) fn after_wait(&self, options: &CallOptions) -> Option<CallOptions> {
+        options.after_wait(self.waited()?, self.host.limits.timeout)
+    }
+
+    /// Counts an error of a call that did not begin.
+    #[cold]
+    fn refuse(&self, mut error: Error) -> Error {
+        if let Some(waited) = self.waited() {
+            error.set_waited(waited);
+        }
+        self.host.count_error(error)
     }
 
     /// Returns `true` if the previous call has lost the instance.
@@ -194,22 +239,23 @@ impl<'h> Lease<'h> {
         options: Option<&CallOptions>,
         timed: bool,
     ) -> Result<(&mut dyn GuestInstance, Lengths), Error> {
-        let Self { host, guard, .. } = self;
-        let running = &guard.slot().running;
-        let state = &mut *guard.state;
-        let Some(instance) = &mut state.instance else {
-            return Err(missing_instance());
-        };
+        let host = self.host;
         let lengths = Lengths::new(operation, payload, host.max_request)
             .map_err(|error| host.count_error(error))?;
         if let Some(options) = options {
-            admit(state.interruption, operation, options)
-                .map_err(|error| host.count_error(error))?;
+            admit(self.guard.state.interruption, operation, options)
+                .map_err(|error| self.refuse(error))?;
         }
-        if timed || options.is_some() {
-            if host.has_no_time && options.is_none_or(|options| options.timeout.is_none()) {
-                return Err(host.count_error(no_time(operation)));
-            }
+        let timed = timed || options.is_some();
+        if timed && host.has_no_time && options.is_none_or(|options| options.timeout.is_none()) {
+            return Err(self.refuse(no_time(operation)));
+        }
+        let running = &self.guard.slot().running;
+        let state = &mut *self.guard.state;
+        let Some(instance) = &mut state.instance else {
+            return Err(missing_instance());
+        };
+        if timed {
             running.store(true, Ordering::Relaxed);
             clock::wake().map_err(|error| {
                 running.store(false, Ordering::Relaxed);
@@ -254,7 +300,7 @@ impl<'h> Lease<'h> {
 
     #[cold]
     fn fail(&mut self, operation: &str, failed: Failed) -> Error {
-        let waited = self.guard.waited();
+        let waited = self.waited();
         self.count(failed.ticks);
         let slot = self.guard.slot();
         let state = &mut *self.guard.state;

@@ -22,20 +22,26 @@ impl HostShared {
     /// Waits for the right to swap, at most for the wait limit: two hosts whose start
     /// functions swap each other would wait for ever.
     pub(crate) fn begin_swap(&self) -> Result<Swapping<'_>, Error> {
-        let operation = || SWAP.to_owned();
-        if self.swaps.is_own() {
-            return Err(Error::Reentrant {
-                operation: operation(),
-                host_id: self.id,
-            });
-        }
+        self.reject_swap_in_swap()?;
         let began = Instant::now();
         let limit = self.settings.wait_limit;
         let deadline = limit.and_then(|limit| began.checked_add(limit));
         self.swaps.begin(deadline).ok_or_else(|| Error::Busy {
-            operation: operation(),
+            operation: SWAP.to_owned(),
             waited: began.elapsed(),
         })
+    }
+
+    /// Refuses to wait for a swap that runs the caller: its probe, or a callback that a new
+    /// instance has called from a start function.
+    fn reject_swap_in_swap(&self) -> Result<(), Error> {
+        if self.swaps.is_own() {
+            return Err(Error::Reentrant {
+                operation: SWAP.to_owned(),
+                host_id: self.id,
+            });
+        }
+        Ok(())
     }
 
     /// Waits for the right to swap like [`HostShared::begin_swap`], without blocking the
@@ -43,6 +49,7 @@ impl HostShared {
     pub(crate) async fn begin_swap_async(&self) -> Result<Swapping<'_>, Error> {
         const AGAIN: Duration = Duration::from_millis(5);
 
+        self.reject_swap_in_swap()?;
         let began = Instant::now();
         loop {
             if let Some(swapping) = self.swaps.try_begin() {

@@ -218,7 +218,7 @@ impl<'h> CallWith<'h> {
     /// Resumes the panic of the host callback, if that panics.
     pub fn call(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
         let mut lease = self.lease(operation)?;
-        let shorter = self.options.after_wait(lease.waited());
+        let shorter = lease.after_wait(self.options);
         let options = shorter.as_ref().unwrap_or(self.options);
         lease.call(operation, payload, Some(options))
     }
@@ -240,7 +240,7 @@ impl<'h> CallWith<'h> {
         response: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let mut lease = self.lease(operation)?;
-        let shorter = self.options.after_wait(lease.waited());
+        let shorter = lease.after_wait(self.options);
         let options = shorter.as_ref().unwrap_or(self.options);
         lease.call_into(operation, payload, response, Some(options))
     }
@@ -262,7 +262,7 @@ impl<'h> CallWith<'h> {
         read: impl FnMut(&[u8]) -> R + Send,
     ) -> Result<R, Error> {
         let mut lease = self.lease(operation)?;
-        let shorter = self.options.after_wait(lease.waited());
+        let shorter = lease.after_wait(self.options);
         let options = shorter.as_ref().unwrap_or(self.options);
         lease.call_with(operation, payload, read, Some(options))
     }

@@ -339,3 +339,5 @@ mod instances;
 mod options;
 mod races;
 mod swaps;
+#[cfg(not(miri))]
+mod waits;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{admission::reject_if_over, shared::HostShared};
+use super::{admission::reject_if_over, lease::Wait, shared::HostShared};
 use crate::{
     clock::{self, Alarm},
     error::{Error, Spent},
@@ -28,18 +28,19 @@ impl HostShared {
         &self,
         operation: &str,
         options: Option<&CallOptions>,
+        wait: &mut Option<Wait>,
     ) -> Result<SlotGuard<'_>, Error> {
-        let wait = || {
+        let mut take = || {
             self.reject_reentrant(operation)?;
-            let deadline = WaitDeadline::new(self.settings.wait_limit, options);
+            let deadline = self.wait_deadline(options);
             let guard = self
                 .pool
                 .take_queued(deadline.limit, || deadline.reject_if_over(operation))?;
-            let mut guard = guard.ok_or_else(|| deadline.error(operation))?;
-            guard.set_waited(deadline.began.elapsed());
+            let guard = guard.ok_or_else(|| deadline.error(operation))?;
+            *wait = Some(Wait::new(&guard, deadline.began.elapsed()));
             Ok(guard)
         };
-        wait().map_err(|error| self.count_error(error))
+        take().map_err(|error| self.count_error(error))
     }
 
     /// Like [`HostShared::wait`], without blocking the thread and without
@@ -48,20 +49,20 @@ impl HostShared {
         &self,
         operation: &str,
         options: Option<&CallOptions>,
-    ) -> Result<SlotGuard<'_>, Error> {
+    ) -> Result<(SlotGuard<'_>, Wait), Error> {
         self.reject_reentrant(operation)?;
         // The clock must tick for the deadline to be noticed.
         let _working = self.working(true)?;
-        let deadline = WaitDeadline::new(self.settings.wait_limit, options);
+        let deadline = self.wait_deadline(options);
         let mut limits = deadline.in_ticks();
         let (mut waiter, mut _rescan) = (None, None);
         poll_fn(move |context| {
             let waker = context.waker();
             let waiter = waiter.get_or_insert_with(|| self.pool.join(waker));
             let before = match self.pool.try_take_as(waiter, waker, 1) {
-                Ok(mut guard) => {
-                    guard.set_waited(deadline.began.elapsed());
-                    return Poll::Ready(Ok(guard));
+                Ok(guard) => {
+                    let wait = Wait::new(&guard, deadline.began.elapsed());
+                    return Poll::Ready(Ok((guard, wait)));
                 }
                 Err(before) => before,
             };
@@ -78,6 +79,10 @@ impl HostShared {
             }
         })
         .await
+    }
+
+    fn wait_deadline<'o>(&self, options: Option<&'o CallOptions>) -> WaitDeadline<'o> {
+        WaitDeadline::new(self.settings.wait_limit, options, self.limits.timeout)
     }
 
     /// Refuses a caller that would wait for itself: there is one slot, and a
@@ -108,8 +113,12 @@ struct WaitDeadline<'o> {
 }
 
 impl<'o> WaitDeadline<'o> {
-    fn new(wait_limit: Option<Duration>, options: Option<&'o CallOptions>) -> Self {
-        let until_deadline = options.and_then(CallOptions::wait_until);
+    fn new(
+        wait_limit: Option<Duration>,
+        options: Option<&'o CallOptions>,
+        timeout: Option<Duration>,
+    ) -> Self {
+        let until_deadline = options.and_then(|options| options.longest_wait(timeout));
         let limit = wait_limit.into_iter().chain(until_deadline).min();
         Self {
             began: Instant::now(),

@@ -33,8 +33,8 @@ pub struct CallOptions {
     /// The time that the call may take. It replaces
     /// [`Limits::timeout`](crate::Limits::timeout).
     pub timeout: Option<Duration>,
-    /// [`timeout`](Self::timeout) includes the wait for an instance. By default it is
-    /// the guest's alone, and [`wait_limit`](crate::HostBuilder::wait_limit) bounds the
+    /// The timeout, that of the call or else of the host, includes the wait for an instance. By
+    /// default it is the guest's alone, and [`wait_limit`](crate::HostBuilder::wait_limit) bounds the
     /// wait.
     pub timeout_includes_wait: bool,
     /// The moment at which the call must have ended. It includes the wait for
@@ -145,21 +145,20 @@ impl CallOptions {
         Some(deadline.saturating_duration_since(Instant::now()))
     }
 
-    /// The time that the caller may wait for an instance.
-    pub(crate) fn wait_until(&self) -> Option<Duration> {
-        let timeout = self.timeout.filter(|_| self.timeout_includes_wait);
+    /// The time that the caller may wait for an instance, of a host with the timeout `default`.
+    pub(crate) fn longest_wait(&self, default: Option<Duration>) -> Option<Duration> {
+        let timeout = self.timeout.or(default);
+        let timeout = timeout.filter(|_| self.timeout_includes_wait);
         self.until_deadline().into_iter().chain(timeout).min()
     }
 
     /// The options of a call that has waited: its timeout is shorter, if that includes
     /// the wait.
-    pub(crate) fn after_wait(&self, waited: Option<Duration>) -> Option<Self> {
-        let (true, Some(timeout), Some(waited)) =
-            (self.timeout_includes_wait, self.timeout, waited)
-        else {
+    pub(crate) fn after_wait(&self, waited: Duration, default: Option<Duration>) -> Option<Self> {
+        if !self.timeout_includes_wait {
             return None;
-        };
-        let left = timeout.saturating_sub(waited);
+        }
+        let left = self.timeout.or(default)?.saturating_sub(waited);
         Some(self.clone().timeout(left))
     }
 

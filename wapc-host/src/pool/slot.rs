@@ -1,10 +1,6 @@
 //! One slot of a pool, and exclusive access to it.
 
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{fmt, sync::Arc, time::Instant};
 
 use super::waiters::WaitQueue;
 use crate::{
@@ -50,9 +46,6 @@ pub(crate) struct SlotState {
     pub(crate) interruption: Interruption,
     /// The slot's number of calls when the instance was installed.
     calls_before: u64,
-    /// The time that the slot's holder has waited for it, and the number of calls up to then: of
-    /// later holders it is not true.
-    waited: (u64, Duration),
     /// The instance waits on its thread in functions of WASI.
     pub(crate) waits_on_thread: bool,
     /// A call has begun and not returned normally, so the instance must not be
@@ -148,7 +141,6 @@ impl Slot {
             interruption: new.interruption,
             waits_on_thread: new.waits_on_thread,
             calls_before: self.calls.load(Ordering::Relaxed),
-            waited: state.waited,
             poisoned: false,
         };
     }
@@ -167,19 +159,6 @@ impl<'p> SlotGuard<'p> {
     #[inline]
     pub(crate) const fn slot(&self) -> &'p Slot {
         self.release.0
-    }
-
-    /// Notes the time that the holder has waited.
-    pub(crate) fn set_waited(&mut self, waited: Duration) {
-        self.state.waited = (self.slot().calls.load(Ordering::Relaxed), waited);
-    }
-
-    /// Returns the time that the holder has waited before its first call; `None` if the slot was
-    /// free.
-    pub(crate) fn waited(&self) -> Option<Duration> {
-        let (calls, waited) = self.state.waited;
-        let is_own = calls == self.slot().calls.load(Ordering::Relaxed) && !waited.is_zero();
-        is_own.then_some(waited)
     }
 }
 
