@@ -1,5 +1,9 @@
 //! The settings of WASI: arguments, environment, directories, standard streams.
 
+mod disk;
+
+pub use disk::{DiskAccount, DiskQuota, DiskUsage, FileId};
+
 use std::{path::PathBuf, sync::Arc};
 
 use parking_lot::Mutex;
@@ -117,7 +121,7 @@ impl WasiSettings {
     /// Returns the use of the quota, which clones share. For authors of engines.
     #[must_use]
     pub fn disk_usage(&self) -> &Arc<DiskUsage> {
-        *self.disk_usage.quota.lock() = self.disk_quota;
+        self.disk_usage.set_quota(self.disk_quota);
         &self.disk_usage
     }
 
@@ -140,145 +144,6 @@ impl WasiSettings {
     pub fn stderr(mut self, stderr: Stdout) -> Self {
         self.stderr = stderr;
         self
-    }
-}
-
-/// The space that guests may take in directories that they may write to:
-/// [`WasiSettings::disk_quota`].
-///
-/// All instances of a host share it, across swaps too. Counted are the bytes by which
-/// guests make files longer, and the files, directories and links that they create;
-/// what they shorten and remove is given back. A guest that would take more gets the
-/// errno 19 (`dquot`), and nothing is written.
-///
-/// ```
-/// use wapc_host::{WasiSettings, wasi::{DirAccess, DiskQuota}};
-///
-/// let quota = DiskQuota::default().bytes(16 << 20).entries(1_000);
-/// let wasi = WasiSettings::new()
-///     .dir("/srv/scratch", "/scratch", DirAccess::ReadWrite)
-///     .disk_quota(quota);
-/// assert_eq!(wasi.disk_quota.bytes, 16 << 20);
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DiskQuota {
-    /// The bytes of files; by default 1 GiB.
-    pub bytes: u64,
-    /// The files, directories and links; by default 10,000.
-    pub entries: u64,
-}
-
-impl DiskQuota {
-    /// Sets the bytes by which guests may make files longer.
-    #[must_use]
-    pub const fn bytes(mut self, bytes: u64) -> Self {
-        self.bytes = bytes;
-        self
-    }
-
-    /// Sets the number of files, directories and links that guests may create.
-    #[must_use]
-    pub const fn entries(mut self, entries: u64) -> Self {
-        self.entries = entries;
-        self
-    }
-}
-
-impl Default for DiskQuota {
-    fn default() -> Self {
-        Self {
-            bytes: 1 << 30,
-            entries: 10_000,
-        }
-    }
-}
-
-/// The use that guests make of a [`DiskQuota`]. For authors of engines.
-#[derive(Debug, Default)]
-pub struct DiskUsage {
-    quota: Mutex<DiskQuota>,
-    taken: Mutex<Taken>,
-}
-
-#[derive(Debug, Default)]
-struct Taken {
-    bytes: u64,
-    entries: u64,
-}
-
-impl DiskUsage {
-    /// Counts an entry that is about to be created. Returns `None` if it is one too many.
-    #[must_use]
-    pub fn add_entry(&self) -> Option<Counted<'_>> {
-        self.take(0, 1)
-    }
-
-    /// Counts bytes by which a file is about to grow. Returns `None` if they are too many.
-    #[must_use]
-    pub fn grow(&self, bytes: u64) -> Option<Counted<'_>> {
-        self.take(bytes, 0)
-    }
-
-    /// Gives back the bytes by which a file has become shorter.
-    pub fn shrink(&self, bytes: u64) {
-        self.give_back(bytes, 0);
-    }
-
-    /// Gives back an entry that was removed, and its bytes.
-    pub fn remove_entry(&self, bytes: u64) {
-        self.give_back(bytes, 1);
-    }
-
-    fn take(&self, bytes: u64, entries: u64) -> Option<Counted<'_>> {
-        let quota = *self.quota.lock();
-        let mut taken = self.taken.lock();
-        let all_bytes = taken.bytes.saturating_add(bytes);
-        let all_entries = taken.entries.saturating_add(entries);
-        if (bytes > 0 && all_bytes > quota.bytes) || (entries > 0 && all_entries > quota.entries) {
-            return None;
-        }
-        (taken.bytes, taken.entries) = (all_bytes, all_entries);
-        Some(Counted {
-            usage: self,
-            bytes,
-            entries,
-        })
-    }
-
-    fn give_back(&self, bytes: u64, entries: u64) {
-        let mut taken = self.taken.lock();
-        // Guests also remove what was there before them.
-        taken.bytes = taken.bytes.saturating_sub(bytes);
-        taken.entries = taken.entries.saturating_sub(entries);
-    }
-}
-
-/// Bytes or an entry that are counted; given back when this is dropped, unless they are
-/// kept.
-#[derive(Debug)]
-#[must_use = "it is given back when this is dropped"]
-pub struct Counted<'u> {
-    usage: &'u DiskUsage,
-    bytes: u64,
-    entries: u64,
-}
-
-impl Counted<'_> {
-    /// Keeps an entry that was created.
-    pub fn keep_entry(mut self) {
-        self.entries = 0;
-    }
-
-    /// Keeps at most `bytes`, by which the file has grown.
-    pub fn keep_bytes(mut self, bytes: u64) {
-        self.bytes = self.bytes.saturating_sub(bytes);
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.usage.give_back(self.bytes, self.entries);
     }
 }
 

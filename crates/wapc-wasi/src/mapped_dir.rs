@@ -7,11 +7,13 @@ use std::{
     any::Any,
     io::{IoSlice, IoSliceMut, SeekFrom},
     path::PathBuf,
+    pin::pin,
     sync::Arc,
+    task::{Context, Poll, Waker},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use wapc_host::wasi::{DirAccess, DiskUsage};
+use wapc_host::wasi::{DirAccess, DiskAccount, DiskUsage, FileId};
 use wasi_common::{
     Error, ErrorExt, SystemTimeSpec, WasiDir, WasiFile,
     dir::{OpenResult, ReaddirCursor, ReaddirEntity},
@@ -64,23 +66,26 @@ impl MappedDir {
     }
 
     /// Makes an entry, and counts it if it was made.
-    async fn create(&self, made: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
-        let counted = self.usage.add_entry().ok_or_else(over_quota)?;
-        made.await?;
-        counted.keep_entry();
+    fn create(&self, made: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+        let mut account = self.usage.lock();
+        if !account.has_room(0, 1) {
+            return Err(over_quota());
+        }
+        at_once(made)?;
+        account.take(0, 1);
         Ok(())
     }
 
-    /// Removes a file, and gives back what it took.
-    async fn remove(
+    /// Removes an entry, and gives back what it took.
+    fn remove(
         &self,
         path: &str,
         removed: impl Future<Output = Result<(), Error>>,
     ) -> Result<(), Error> {
-        let stat = self.dir.get_path_filestat(path, false).await.ok();
-        removed.await?;
-        let last = stat.filter(|stat| stat.filetype != FileType::Directory && stat.nlink <= 1);
-        self.usage.remove_entry(last.map_or(0, |stat| stat.size));
+        let mut account = self.usage.lock();
+        let stat = at_once(self.dir.get_path_filestat(path, false)).ok();
+        at_once(removed)?;
+        give_back(&mut account, stat);
         Ok(())
     }
 
@@ -122,8 +127,10 @@ impl WasiDir for MappedDir {
             self.writable()?;
         }
         let open = self.open_files.acquire()?;
+        let mut account = self.usage.lock();
+        let before = at_once(self.dir.get_path_filestat(path, symlink_follow)).ok();
         // Opening a FIFO, or reading from it, could block for ever.
-        if let Ok(stat) = self.dir.get_path_filestat(path, symlink_follow).await
+        if let Some(stat) = &before
             && matches!(
                 stat.filetype,
                 FileType::Unknown | FileType::Pipe | FileType::SocketDgram | FileType::SocketStream
@@ -131,29 +138,22 @@ impl WasiDir for MappedDir {
         {
             return Err(Error::not_supported());
         }
-        let before = match oflags.intersects(OFlags::CREATE | OFlags::TRUNCATE) {
-            true => self.dir.get_path_filestat(path, symlink_follow).await.ok(),
-            false => None,
-        };
         let creates = oflags.contains(OFlags::CREATE) && before.is_none();
-        let counted = match creates {
-            true => Some(self.usage.add_entry().ok_or_else(over_quota)?),
-            false => None,
-        };
+        if creates && !account.has_room(0, 1) {
+            return Err(over_quota());
+        }
         // `wasi_common` drops `APPEND` if `NONBLOCK` is set. Regular files and
         // directories ignore `NONBLOCK`.
         let fdflags = fdflags.difference(FdFlags::NONBLOCK);
-        let opened = self
-            .dir
-            .open_file(symlink_follow, path, oflags, read, write, fdflags)
-            .await?;
-        if let Some(counted) = counted {
-            counted.keep_entry();
-        }
+        let opened = at_once(
+            self.dir
+                .open_file(symlink_follow, path, oflags, read, write, fdflags),
+        )?;
+        account.take(0, u64::from(creates));
         if oflags.contains(OFlags::TRUNCATE)
             && let Some(before) = before
         {
-            self.usage.shrink(before.size);
+            account.give_back(before.size, 0);
         }
         Ok(match opened {
             OpenResult::Dir(dir) => OpenResult::Dir(Box::new(Self {
@@ -165,12 +165,17 @@ impl WasiDir for MappedDir {
                 wait: self.wait.clone(),
                 _open: Some(open),
             })),
-            OpenResult::File(file) => OpenResult::File(Box::new(MappedFile {
-                file,
-                access: self.access,
-                usage: Arc::clone(&self.usage),
-                _open: open,
-            })),
+            OpenResult::File(file) => {
+                let id = id(&at_once(file.get_filestat())?);
+                account.opened(id);
+                OpenResult::File(Box::new(MappedFile {
+                    file,
+                    id,
+                    access: self.access,
+                    usage: Arc::clone(&self.usage),
+                    _open: open,
+                }))
+            }
         })
     }
 
@@ -202,37 +207,43 @@ impl WasiDir for MappedDir {
 
     async fn create_dir(&self, path: &str) -> Result<(), Error> {
         let dir = self.writable()?;
-        self.create(dir.create_dir(check_path(path)?)).await
+        self.create(dir.create_dir(check_path(path)?))
     }
 
     async fn symlink(&self, target: &str, path: &str) -> Result<(), Error> {
         let dir = self.writable()?;
         let made = dir.symlink(check_path(target)?, check_path(path)?);
-        self.create(made).await
+        self.create(made)
     }
 
     async fn remove_dir(&self, path: &str) -> Result<(), Error> {
         let (dir, path) = (self.writable()?, check_path(path)?);
-        self.remove(path, dir.remove_dir(path)).await
+        self.remove(path, dir.remove_dir(path))
     }
 
     async fn unlink_file(&self, path: &str) -> Result<(), Error> {
         let (dir, path) = (self.writable()?, check_path(path)?);
-        self.remove(path, dir.unlink_file(path)).await
+        self.remove(path, dir.unlink_file(path))
     }
 
     async fn rename(&self, path: &str, to: &dyn WasiDir, to_path: &str) -> Result<(), Error> {
-        let to = Self::other_writable(to)?;
-        self.writable()?
-            .rename(check_path(path)?, to, check_path(to_path)?)
-            .await
+        let (dir, to) = (self.writable()?, Self::other_writable(to)?);
+        let (path, to_path) = (check_path(path)?, check_path(to_path)?);
+        let mut account = self.usage.lock();
+        let moved = at_once(dir.get_path_filestat(path, false)).ok();
+        let replaced = at_once(to.get_path_filestat(to_path, false)).ok();
+        at_once(dir.rename(path, to, to_path))?;
+        // Two names of one file stay as they are.
+        if replaced.is_some() && replaced.as_ref().map(id) != moved.as_ref().map(id) {
+            give_back(&mut account, replaced);
+        }
+        Ok(())
     }
 
     async fn hard_link(&self, path: &str, to: &dyn WasiDir, to_path: &str) -> Result<(), Error> {
-        let to = Self::other_writable(to)?;
-        let dir = self.writable()?;
+        let (dir, to) = (self.writable()?, Self::other_writable(to)?);
         let made = dir.hard_link(check_path(path)?, to, check_path(to_path)?);
-        self.create(made).await
+        self.create(made)
     }
 
     async fn set_times(
@@ -251,6 +262,7 @@ impl WasiDir for MappedDir {
 /// An open file.
 struct MappedFile {
     file: Box<dyn WasiFile>,
+    id: FileId,
     access: DirAccess,
     usage: Arc<DiskUsage>,
     _open: OpenFile,
@@ -268,19 +280,60 @@ impl MappedFile {
 
     /// Changes the file's length or contents, after which it has at most `most` bytes, or as many
     /// as before if that is more. Counts the bytes by which it has grown.
-    async fn change<T>(
+    fn change<T>(
         &self,
-        most: impl FnOnce(u64) -> u64,
+        most: impl FnOnce(u64) -> Result<u64, Error>,
         changed: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let before = self.file.get_filestat().await?.size;
-        let growth = most(before).saturating_sub(before);
-        let counted = self.usage.grow(growth).ok_or_else(over_quota)?;
-        let result = changed.await?;
-        let after = self.file.get_filestat().await?.size;
-        counted.keep_bytes(after.saturating_sub(before));
-        self.usage.shrink(before.saturating_sub(after));
-        Ok(result)
+        let mut account = self.usage.lock();
+        let before = at_once(self.file.get_filestat())?.size;
+        if !account.has_room(most(before)?.saturating_sub(before), 0) {
+            return Err(over_quota());
+        }
+        let result = at_once(changed);
+        // A change that failed may have been made in part.
+        let after = at_once(self.file.get_filestat())?.size;
+        account.take(after.saturating_sub(before), 0);
+        account.give_back(before.saturating_sub(after), 0);
+        result
+    }
+}
+
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        let mut account = self.usage.lock();
+        if account.closed(self.id)
+            && let Ok(stat) = at_once(self.file.get_filestat())
+        {
+            account.give_back(stat.size, 0);
+        }
+    }
+}
+
+/// Completes an operation of `wasi_common`'s own files and directories, none of which waits: so
+/// that the account of the quota is held by one thread from its beginning to its end.
+fn at_once<T>(operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match pin!(operation).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => result,
+        Poll::Pending => Err(Error::not_supported()),
+    }
+}
+
+fn id(stat: &Filestat) -> FileId {
+    FileId {
+        device: stat.device_id,
+        inode: stat.inode,
+    }
+}
+
+/// Gives back an entry that was removed, and the bytes of a file of which it was the last.
+fn give_back(account: &mut DiskAccount<'_>, removed: Option<Filestat>) {
+    account.give_back(0, 1);
+    if let Some(stat) = removed
+        && stat.filetype != FileType::Directory
+        && stat.nlink <= 1
+    {
+        account.removed(id(&stat), stat.size);
     }
 }
 
@@ -335,7 +388,7 @@ impl WasiFile for MappedFile {
 
     async fn set_filestat_size(&self, size: u64) -> Result<(), Error> {
         let file = self.writable()?;
-        self.change(|_| size, file.set_filestat_size(size)).await
+        self.change(|_| Ok(size), file.set_filestat_size(size))
     }
 
     async fn set_times(
@@ -364,12 +417,14 @@ impl WasiFile for MappedFile {
         let (file, buffers) = (self.writable()?, clip(buffers));
         let bytes = total(&buffers);
         // Appended, or somewhere in the file or behind its end: seeking takes no space.
-        let position = match file.get_fdflags().await?.contains(FdFlags::APPEND) {
-            true => None,
-            false => Some(file.seek(SeekFrom::Current(0)).await?),
+        let most = |before: u64| {
+            let start = match at_once(file.get_fdflags())?.contains(FdFlags::APPEND) {
+                true => before,
+                false => at_once(file.seek(SeekFrom::Current(0)))?,
+            };
+            Ok(start.saturating_add(bytes))
         };
-        let most = |before: u64| position.unwrap_or(before).saturating_add(bytes);
-        self.change(most, file.write_vectored(&buffers)).await
+        self.change(most, file.write_vectored(&buffers))
     }
 
     async fn write_vectored_at<'a>(
@@ -378,9 +433,8 @@ impl WasiFile for MappedFile {
         offset: u64,
     ) -> Result<u64, Error> {
         let (file, buffers) = (self.writable()?, clip(buffers));
-        let most = |_| offset.saturating_add(total(&buffers));
+        let most = |_| Ok(offset.saturating_add(total(&buffers)));
         self.change(most, file.write_vectored_at(&buffers, offset))
-            .await
     }
 
     async fn seek(&self, position: SeekFrom) -> Result<u64, Error> {
