@@ -1,7 +1,7 @@
 //! Interruptible reads of the program's standard input.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     future::poll_fn,
     io::{self, Read},
     mem,
@@ -32,8 +32,9 @@ struct State {
     /// The result of one read. An empty queue is the end of the input, reported
     /// to one reader.
     arrived: Option<io::Result<VecDeque<u8>>>,
-    /// Futures that wait for input.
-    wakers: Vec<Waker>,
+    /// Futures that wait for input, by the number of each.
+    wakers: HashMap<u64, Waker>,
+    next_number: u64,
 }
 
 /// The most that is read at once.
@@ -71,7 +72,7 @@ impl StdinReader {
         let wakers = mem::take(&mut state.wakers);
         drop(state);
         self.arrived.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_values().for_each(Waker::wake);
     }
 
     fn await_request(&self) {
@@ -95,18 +96,19 @@ impl StdinReader {
 
     /// Waits until input has arrived.
     pub(crate) fn arrival(&self) -> impl Future<Output = ()> + Send {
-        poll_fn(|context| {
+        let mut waiting = None;
+        poll_fn(move |context| {
             let mut state = self.lock();
             if state.arrived.is_some() {
                 return Poll::Ready(());
             }
             state.requested = true;
             self.requested.notify_one();
+            let Waiting { number, .. } = *waiting.get_or_insert_with(|| state.enqueue(self));
             // Of several waiters each asks for itself, and all are woken.
-            let waker = context.waker();
-            if !state.wakers.iter().any(|known| known.will_wake(waker)) {
-                state.wakers.push(waker.clone());
-            }
+            let before = state.wakers.insert(number, context.waker().clone());
+            drop(state);
+            drop(before);
             Poll::Pending
         })
     }
@@ -143,7 +145,27 @@ impl StdinReader {
     }
 }
 
+/// A future's place among those that wait for input, which it leaves when it is dropped.
+struct Waiting<'r> {
+    reader: &'r StdinReader,
+    number: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let waker = self.reader.lock().wakers.remove(&self.number);
+        // Not under the lock: it is the executor's code.
+        drop(waker);
+    }
+}
+
 impl State {
+    fn enqueue<'r>(&mut self, reader: &'r StdinReader) -> Waiting<'r> {
+        let number = self.next_number;
+        self.next_number += 1;
+        Waiting { reader, number }
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
         let mut bytes = match self.arrived.take()? {
             Ok(bytes) => bytes,
@@ -201,6 +223,20 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(at_once(reader.read(&mut buffer, &wait)).unwrap(), 0);
         }
+    }
+
+    #[test]
+    fn a_wait_that_is_given_up_leaves_no_waker() {
+        let (source, _sink) = io::pipe().unwrap();
+        let reader = StdinReader::start(source).unwrap();
+        let context = &mut Context::from_waker(Waker::noop());
+        let mut kept = pin!(reader.arrival());
+        assert!(kept.as_mut().poll(context).is_pending());
+        for _ in 0..3 {
+            assert!(pin!(reader.arrival()).poll(context).is_pending());
+        }
+        assert!(kept.as_mut().poll(context).is_pending());
+        assert_eq!(reader.lock().wakers.len(), 1);
     }
 
     #[test]
