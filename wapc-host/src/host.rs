@@ -25,7 +25,10 @@ pub use self::{
     stats::Stats,
     tiers::{CompileTier, Tier, Tiers},
 };
-pub(crate) use self::{generation::Generation, lease::Lease, shared::HostShared, tiers::Code};
+pub(crate) use self::{
+    failure::missing_instance, generation::Generation, lease::Lease, shared::HostShared,
+    tiers::Code,
+};
 
 #[cfg(all(test, not(shuttle)))]
 mod tests;

@@ -187,6 +187,7 @@ mod stack;
 mod swap;
 mod sync;
 mod text;
+mod threads;
 mod timer;
 pub mod wasi;
 

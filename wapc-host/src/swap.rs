@@ -1,22 +1,22 @@
 //! Replacing a guest's code while it is called.
 
+mod offload;
+
 use std::{
     fmt,
-    future::poll_fn,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::{Arc, mpsc},
-    task::{Poll, Waker},
-    thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use parking_lot::Mutex;
-
+use self::offload::offload;
 use crate::{
     block_on::block_on,
     engine::provider::WebAssemblyEngineProvider,
     error::{BoxError, Error},
-    host::{CheckedOut, CheckedOutAsync, Code, Generation, HostShared, Lease, Tiers, WapcHost},
+    host::{
+        CheckedOut, CheckedOutAsync, Code, Generation, HostShared, Lease, Tiers, WapcHost,
+        missing_instance,
+    },
     pool::Pool,
     protocol::host_call::BoxFuture,
     protocol::reentrancy::is_reentrant,
@@ -468,59 +468,6 @@ enum Next {
     Compiled(BoxFuture<'static, Result<Code, Error>>),
 }
 
-/// Runs `work` on a thread of its own, or here if there is none. The future is ready when it is
-/// done.
-fn offload<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> BoxFuture<'static, Result<T, Error>> {
-    struct Done<T> {
-        result: Option<thread::Result<Result<T, Error>>>,
-        waker: Option<Waker>,
-    }
-
-    let done = Arc::new(Mutex::new(Done {
-        result: None,
-        waker: None,
-    }));
-    let (give, given) = mpsc::sync_channel(1);
-    let tell = Arc::clone(&done);
-    let spawned = thread::Builder::new()
-        .name("wapc-swap".to_owned())
-        .spawn(move || {
-            let Ok(work) = given.recv() else {
-                return;
-            };
-            let work: Box<dyn FnOnce() -> Result<T, Error> + Send> = work;
-            let result = catch_unwind(AssertUnwindSafe(work));
-            let mut done = tell.lock();
-            done.result = Some(result);
-            let waker = done.waker.take();
-            drop(done);
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        });
-    let work: Box<dyn FnOnce() -> Result<T, Error> + Send> = Box::new(work);
-    match spawned {
-        Ok(_) => _ = give.send(work),
-        Err(_) => done.lock().result = Some(catch_unwind(AssertUnwindSafe(work))),
-    }
-    Box::pin(poll_fn(move |context| {
-        let mut done = done.lock();
-        match done.result.take() {
-            Some(Ok(result)) => Poll::Ready(result),
-            Some(Err(panic)) => {
-                drop(done);
-                resume_unwind(panic)
-            }
-            None => {
-                done.waker = Some(context.waker().clone());
-                Poll::Pending
-            }
-        }
-    }))
-}
-
 impl fmt::Debug for Swap<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Swap")
@@ -574,9 +521,7 @@ impl HostShared {
     ) -> Result<(), Error> {
         let _working = self.working(true)?;
         let pool = Pool::new(1);
-        let Some(guard) = pool.try_take() else {
-            return Ok(());
-        };
+        let guard = pool.try_take().ok_or_else(missing_instance)?;
         let mut lease = Lease::new(self, guard);
         lease.code = Some(Arc::clone(candidate));
         lease.fill_async("(probe)", None).await?;
@@ -608,9 +553,7 @@ impl HostShared {
     fn try_out(&self, candidate: &Arc<Generation>, probe: Box<Probe<'_>>) -> Result<(), Error> {
         let _working = self.working(false)?;
         let pool = Pool::new(1);
-        let Some(guard) = pool.try_take() else {
-            return Ok(());
-        };
+        let guard = pool.try_take().ok_or_else(missing_instance)?;
         let mut lease = Lease::new(self, guard);
         lease.code = Some(Arc::clone(candidate));
         lease.fill("(probe)", None)?;

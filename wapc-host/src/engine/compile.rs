@@ -4,15 +4,15 @@ use std::{
     panic::resume_unwind,
     sync::{
         atomic::{AtomicUsize, Ordering},
-        mpsc::{self, RecvTimeoutError},
+        mpsc::{self, RecvError, RecvTimeoutError},
     },
-    thread,
     time::Duration,
 };
 
 use crate::{
     error::{ModuleError, ModuleLimitError},
     limits::module::ModuleLimits,
+    threads::spawn_or_return,
 };
 
 /// The greatest number of compiles that were given up and have not ended.
@@ -20,9 +20,6 @@ const MAX_ABANDONED: usize = 4;
 
 /// Cheaper modules are compiled on the caller's thread.
 const CHEAP: Duration = Duration::from_millis(500);
-
-/// The stack of a thread that compiles.
-const STACK_BYTES: usize = 4 << 20;
 
 static ABANDONED: AtomicUsize = AtomicUsize::new(0);
 
@@ -71,35 +68,26 @@ where
         }
         .into());
     }
-    // The work is handed over only once the thread runs: it is still here if there is no thread.
-    let (give, given) = mpsc::sync_channel(1);
     let (tell, told) = mpsc::sync_channel(1);
-    let thread = thread::Builder::new()
-        .name("wapc-compile".to_owned())
-        .stack_size(STACK_BYTES)
-        .spawn(move || {
-            let Ok((binary, compile)): Result<(Vec<u8>, F), _> = given.recv() else {
-                return;
-            };
-            let compiled = compile(&binary);
-            // Nobody waits for the result of an abandoned compile.
-            if tell.send(compiled).is_err() {
-                ABANDONED.fetch_sub(1, Ordering::Relaxed);
-            }
-        });
-    let Ok(thread) = thread else {
-        return compile(&binary);
+    let work = move || {
+        let compiled = compile(&binary);
+        // Nobody waits for the result of an abandoned compile.
+        if tell.send(compiled).is_err() {
+            ABANDONED.fetch_sub(1, Ordering::Relaxed);
+        }
     };
-    if give.send((binary, compile)).is_err() {
-        return Err(ModuleError::Refused(
-            "a thread has not begun to compile".into(),
-        ));
-    }
+    let thread = match spawn_or_return("wapc-compile", work) {
+        Ok(thread) => thread,
+        Err(work) => {
+            work();
+            return told.recv().map_err(unfinished)?;
+        }
+    };
     match told.recv_timeout(timeout) {
         Ok(compiled) => compiled,
         Err(RecvTimeoutError::Disconnected) => match thread.join() {
             Err(panic) => resume_unwind(panic),
-            Ok(()) => Err(ModuleError::Refused("a thread has not compiled".into())),
+            Ok(()) => Err(unfinished(RecvError)),
         },
         Err(RecvTimeoutError::Timeout) => {
             // Counted before the receiver is dropped, which tells the thread that it is abandoned.
@@ -113,6 +101,10 @@ where
             }
         }
     }
+}
+
+fn unfinished(_: RecvError) -> ModuleError {
+    ModuleError::Refused("a thread has not compiled".into())
 }
 
 #[cfg(test)]
@@ -145,7 +137,7 @@ mod tests {
         ));
         end.wait();
         while ABANDONED.load(Ordering::Relaxed) > 0 {
-            thread::yield_now();
+            std::thread::yield_now();
         }
         assert!(within(Duration::MAX, vec![7], |binary| Ok(binary[0])).is_ok_and(|it| it == 7));
 

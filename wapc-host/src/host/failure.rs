@@ -124,6 +124,6 @@ pub(super) fn init_error(error: EngineError, panic: &PanicSlot) -> Error {
 /// Returns the error of a slot that is empty although it was just filled. This
 /// would be a bug of the host.
 #[cold]
-pub(super) fn missing_instance() -> Error {
+pub(crate) fn missing_instance() -> Error {
     Error::Init(EngineError::Other("the instance is gone".into()))
 }

@@ -22,9 +22,12 @@ impl HostShared {
     /// Waits for the right to swap, at most for the wait limit: two hosts whose start
     /// functions swap each other would wait for ever.
     pub(crate) fn begin_swap(&self) -> Result<Swapping<'_>, Error> {
+        self.begin_swap_within(self.settings.wait_limit)
+    }
+
+    fn begin_swap_within(&self, limit: Option<Duration>) -> Result<Swapping<'_>, Error> {
         self.reject_swap_in_swap()?;
         let began = Instant::now();
-        let limit = self.settings.wait_limit;
         let deadline = limit.and_then(|limit| began.checked_add(limit));
         self.swaps.begin(deadline).ok_or_else(|| Error::Busy {
             operation: SWAP.to_owned(),
@@ -145,7 +148,8 @@ impl TieredHost for HostShared {
         optimized: Arc<dyn WebAssemblyEngineProvider>,
     ) -> Result<(), Error> {
         let rebuild = || {
-            let _swapping = self.begin_swap()?;
+            // Without limit: nobody waits for this thread, and it does not try again.
+            let _swapping = self.begin_swap_within(None)?;
             let (current, previous) = self.current_and_previous();
             if is_baseline_of(&current, tier_up) {
                 let code = Code::optimized(optimized, Arc::clone(tier_up.tiers()));

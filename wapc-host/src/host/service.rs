@@ -217,10 +217,9 @@ impl<'h> CallWith<'h> {
     ///
     /// Resumes the panic of the host callback, if that panics.
     pub fn call(&self, operation: &str, payload: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut lease = self.lease(operation)?;
-        let shorter = lease.after_wait(self.options);
-        let options = shorter.as_ref().unwrap_or(self.options);
-        lease.call(operation, payload, Some(options))
+        self.leased(operation, |lease, options| {
+            lease.call(operation, payload, Some(options))
+        })
     }
 
     /// Calls the guest and writes its response to `response` like
@@ -239,10 +238,9 @@ impl<'h> CallWith<'h> {
         payload: &[u8],
         response: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let mut lease = self.lease(operation)?;
-        let shorter = lease.after_wait(self.options);
-        let options = shorter.as_ref().unwrap_or(self.options);
-        lease.call_into(operation, payload, response, Some(options))
+        self.leased(operation, |lease, options| {
+            lease.call_into(operation, payload, response, Some(options))
+        })
     }
 
     /// Calls the guest and lets `read` borrow its response like
@@ -261,10 +259,9 @@ impl<'h> CallWith<'h> {
         payload: &[u8],
         read: impl FnMut(&[u8]) -> R + Send,
     ) -> Result<R, Error> {
-        let mut lease = self.lease(operation)?;
-        let shorter = lease.after_wait(self.options);
-        let options = shorter.as_ref().unwrap_or(self.options);
-        lease.call_with(operation, payload, read, Some(options))
+        self.leased(operation, |lease, options| {
+            lease.call_with(operation, payload, read, Some(options))
+        })
     }
 
     pub(super) const fn host(&self) -> &'h WapcHost {
@@ -275,7 +272,15 @@ impl<'h> CallWith<'h> {
         self.options
     }
 
-    fn lease(&self, operation: &str) -> Result<Lease<'h>, Error> {
-        self.host.shared.lease(operation, Some(self.options))
+    /// Waits for an instance, and calls it with the time that is left after that.
+    #[inline(always)]
+    fn leased<R>(
+        &self,
+        operation: &str,
+        call: impl FnOnce(&mut Lease<'h>, &CallOptions) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let mut lease = self.host.shared.lease(operation, Some(self.options))?;
+        let shorter = lease.after_wait(self.options);
+        call(&mut lease, shorter.as_ref().unwrap_or(self.options))
     }
 }

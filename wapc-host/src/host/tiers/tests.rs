@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::{
-    Error, ModuleState, Reuse, WapcHost,
+    CheckedOut, Error, ModuleState, Reuse, WapcHost,
     engine::{
         GuestInstance,
         scripted::{ScriptedProvider, answer},
@@ -168,6 +168,36 @@ fn a_host_that_has_swapped_meanwhile_is_left_alone() {
     assert!(matches!(settled(&host), Tier::Optimized));
     assert_eq!(answer_of(&host), "optimized 1");
     assert!(gate.told.try_recv().is_err(), "it is not compiled again");
+}
+
+#[test]
+fn the_optimized_tier_waits_for_a_swap_however_long_that_takes() {
+    let (gate, tiers) = gated(tier("baseline "), tier("optimized "));
+    let builder = WapcHost::tiered(b"1", tiers).unwrap();
+    let host = builder.wait_limit(Duration::ZERO).build(answer).unwrap();
+    let (entered, leave) = (Barrier::new(2), Barrier::new(2));
+    thread::scope(|scope| {
+        let refused = scope.spawn(|| {
+            let probe = |_: &mut CheckedOut<'_>| {
+                entered.wait();
+                leave.wait();
+                Err("refused".into())
+            };
+            host.swap()
+                .probe(probe)
+                .provider(tier("other")(b"").unwrap())
+        });
+        entered.wait();
+        gate.open().unwrap();
+        // Time to give up.
+        for _ in 0..1000 {
+            thread::yield_now();
+        }
+        leave.wait();
+        assert!(matches!(refused.join().unwrap(), Err(Error::Probe(_))));
+    });
+    assert!(matches!(settled(&host), Tier::Optimized));
+    assert_eq!(answer_of(&host), "optimized 1");
 }
 
 #[test]
