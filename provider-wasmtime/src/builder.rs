@@ -352,6 +352,10 @@ impl Builder {
 
     /// Compiles `module`, in binary or text format.
     ///
+    /// On a thread of a rayon pool of the program, it is compiled by that pool, and
+    /// [`ModuleLimits::compile_timeout`](wapc_host::ModuleLimits::compile_timeout)
+    /// does not hold.
+    ///
     /// # Errors
     ///
     /// [`ModuleError`] if the bytes are not a module or the module is not a

@@ -11,6 +11,7 @@
 //! these threads, notices it, and starts its own.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     io, mem,
     sync::{
@@ -94,18 +95,74 @@ pub(crate) trait ClockClient: Send + Sync {
     fn maintain(&self) -> bool;
 }
 
-/// Registers a client until its owner drops it.
-pub(crate) fn register(client: Weak<dyn ClockClient>) {
+/// Registers a client, for as long as its owner keeps the registration.
+pub(crate) fn register(client: Weak<dyn ClockClient>) -> Registration {
+    let client = Arc::new(Registered {
+        client,
+        ended: Mutex::default(),
+    });
     // A child that cannot have a clock runs no timed calls.
-    let Ok(clock) = Clock::of_process() else {
-        return;
-    };
-    let mut registry = clock.registry.lock();
-    if registry.clients.len() >= registry.sweep_at {
-        registry.clients.retain(|client| client.strong_count() > 0);
-        registry.sweep_at = 2 * registry.clients.len().max(16);
+    if let Ok(clock) = Clock::of_process() {
+        let mut registry = clock.registry.lock();
+        if registry.clients.len() >= registry.sweep_at {
+            registry.clients.retain(|client| client.is_alive());
+            registry.sweep_at = 2 * registry.clients.len().max(16);
+        }
+        registry.clients.push(Arc::clone(&client));
     }
-    registry.clients.push(client);
+    Registration(client)
+}
+
+/// A client in the clock's registry.
+struct Registered {
+    client: Weak<dyn ClockClient>,
+    /// Its owner has said that it ends. Locked while the clock or an errand uses the client.
+    ended: Mutex<bool>,
+}
+
+thread_local! {
+    static MAINTAINS: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Registered {
+    fn is_alive(&self) -> bool {
+        self.client.strong_count() > 0
+    }
+
+    /// Uses the client, which lives on meanwhile. Returns `busy` if somebody else uses it, and
+    /// `None` if it has ended.
+    fn with(&self, busy: bool, used: impl FnOnce(&dyn ClockClient) -> bool) -> Option<bool> {
+        let Some(ended) = self.ended.try_lock() else {
+            return Some(busy);
+        };
+        if *ended {
+            return None;
+        }
+        let client = self.client.upgrade()?;
+        // It is dropped before its owner may go on.
+        catching(move || used(&*client))
+    }
+}
+
+/// Keeps a client registered.
+///
+/// Once this is dropped, nobody but its owner holds the client: the owner drops it, and all that
+/// is a user's in it, where and when it says.
+pub(crate) struct Registration(Arc<Registered>);
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // Not in what may be this client's own maintenance, nor in a forked process, which has no
+        // thread that ends it.
+        let may_wait = !MAINTAINS.get() && !FIRST.is_of_parent();
+        let ended = match may_wait {
+            true => Some(self.0.ended.lock()),
+            false => self.0.ended.try_lock(),
+        };
+        if let Some(mut ended) = ended {
+            *ended = true;
+        }
+    }
 }
 
 /// Returns this process's threads for work that may run foreign code.
@@ -200,7 +257,7 @@ struct Clock {
     maintain_again: AtomicBool,
 }
 
-/// Whether this process was forked from the one in which a guard was made.
+/// Tells whether this process was forked from the one in which a guard was made.
 mod fork {
     #[cfg(not(any(miri, shuttle)))]
     pub(super) use forkguard::Guard;
@@ -212,7 +269,7 @@ mod fork {
 #[derive(Default)]
 struct Registry {
     observers: Vec<Arc<dyn Fn() -> bool + Send + Sync>>,
-    clients: Vec<Weak<dyn ClockClient>>,
+    clients: Vec<Arc<Registered>>,
     /// The length of `clients` at which dropped ones are removed.
     sweep_at: usize,
 }
@@ -380,20 +437,14 @@ impl Clock {
         }
     }
 
-    fn clients(&self) -> Vec<Arc<dyn ClockClient>> {
-        let registry = self.registry.lock();
-        registry.clients.iter().filter_map(Weak::upgrade).collect()
+    fn clients(&self) -> Vec<Arc<Registered>> {
+        self.registry.lock().clients.clone()
     }
 
-    fn anyone_running(&'static self) -> bool {
-        let clients = self.clients();
-        let running = clients
+    fn anyone_running(&self) -> bool {
+        self.clients()
             .iter()
-            .any(|client| catching(|| client.running()).unwrap_or(false));
-        // One of these may be the last reference to a host: its user's callback
-        // is dropped elsewhere.
-        self.do_elsewhere(Instant::now(), Errand::Run(Box::new(move || drop(clients))));
-        running
+            .any(|client| client.with(true, |client| client.running()) == Some(true))
     }
 
     /// Has `maintain` of all clients called once per [`MAINTENANCE_INTERVAL`],
@@ -406,9 +457,11 @@ impl Clock {
         if !self.maintaining.swap(true, Ordering::AcqRel) {
             *maintained = Instant::now();
             let work = || {
+                MAINTAINS.set(true);
                 let again = self.clients().iter().fold(false, |again, client| {
-                    catching(|| client.maintain()).unwrap_or(false) | again
+                    client.with(true, |client| client.maintain()) == Some(true) || again
                 });
+                MAINTAINS.set(false);
                 self.maintain_again.store(again, Ordering::Release);
                 self.maintaining.store(false, Ordering::Release);
             };
@@ -426,6 +479,42 @@ mod tests {
 
     struct Running(AtomicBool);
 
+    /// Its maintenance takes as long as the test likes.
+    struct Maintained(std::sync::Barrier);
+
+    impl ClockClient for Maintained {
+        fn running(&self) -> bool {
+            false
+        }
+
+        fn maintain(&self) -> bool {
+            self.0.wait();
+            self.0.wait();
+            false
+        }
+    }
+
+    #[test]
+    fn the_owner_of_a_client_is_the_last_to_hold_it() {
+        let client = Arc::new(Maintained(std::sync::Barrier::new(2)));
+        let clocked: Weak<Maintained> = Arc::downgrade(&client);
+        let registration = register(clocked);
+        let registered = Arc::clone(&registration.0);
+        thread::scope(|scope| {
+            scope.spawn(|| registered.with(true, |client| client.maintain()));
+            client.0.wait();
+            let ended = scope.spawn(|| drop(registration));
+            for _ in 0..100 {
+                thread::yield_now();
+            }
+            assert!(!ended.is_finished());
+            client.0.wait();
+            ended.join().unwrap();
+            assert_eq!(Arc::strong_count(&client), 1);
+        });
+        assert_eq!(registered.with(true, |_| true), None, "it has ended");
+    }
+
     impl ClockClient for Running {
         fn running(&self) -> bool {
             self.0.load(Ordering::SeqCst)
@@ -442,7 +531,7 @@ mod tests {
         for _ in 0..3 {
             let running = Arc::new(Running(AtomicBool::new(true)));
             let client: Arc<dyn ClockClient> = running.clone();
-            register(Arc::downgrade(&client));
+            let _registered = register(Arc::downgrade(&client));
             wake().unwrap();
             let start = now();
             while now() < start + 3 {
@@ -479,7 +568,7 @@ mod tests {
     fn it_goes_on_ticking_when_what_it_calls_panics() {
         let running = Arc::new(Running(AtomicBool::new(true)));
         let client: Arc<dyn ClockClient> = running.clone();
-        register(Arc::downgrade(&client));
+        let _registered = register(Arc::downgrade(&client));
         let told = [true, false].map(|panics| {
             let woken = AtomicBool::new(false);
             Arc::new(Told { woken, panics })

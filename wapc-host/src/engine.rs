@@ -65,6 +65,7 @@ pub use crate::timer::Pause;
 // Inlined, since the macro itself is hidden at the root.
 #[doc(inline)]
 pub use crate::protocol::state::{LogLevel, for_each_env_import, for_each_import};
+
 /// The modules from which guests import waPC's functions: its own name, and that of
 /// wasmCloud's actors.
 pub const IMPORT_MODULES: [&str; 2] = ["wapc", "wasmbus"];

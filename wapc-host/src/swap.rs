@@ -262,6 +262,9 @@ impl<'h> Swap<'h> {
 
     /// Waits, after the swap has taken effect, until no call runs on the old
     /// code. After `limit` it stops waiting and returns [`Error::NotDrained`].
+    ///
+    /// An instance of the old code that is checked out counts as one that runs: a task
+    /// that holds one itself waits for the whole of `limit`.
     pub const fn drain(mut self, limit: Duration) -> Self {
         self.drain = Some(limit);
         self

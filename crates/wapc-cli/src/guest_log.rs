@@ -38,8 +38,8 @@ impl Log for StderrLog {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            // The host has escaped what guests say.
-            tell(record.args());
+            // The host has escaped what guests say, but an engine's warning may quote a module.
+            tell(Printable::line(&record.args().to_string()));
         }
     }
 

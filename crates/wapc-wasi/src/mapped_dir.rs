@@ -145,10 +145,11 @@ impl WasiDir for MappedDir {
         // `wasi_common` drops `APPEND` if `NONBLOCK` is set. Regular files and
         // directories ignore `NONBLOCK`.
         let fdflags = fdflags.difference(FdFlags::NONBLOCK);
-        let opened = at_once(
-            self.dir
-                .open_file(symlink_follow, path, oflags, read, write, fdflags),
-        )?;
+        let opened =
+            at_once(
+                self.dir
+                    .open_file(symlink_follow, path, oflags, read, write, fdflags),
+            )?;
         account.take(0, u64::from(creates));
         if oflags.contains(OFlags::TRUNCATE)
             && let Some(before) = before

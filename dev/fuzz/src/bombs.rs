@@ -252,7 +252,7 @@ fn module(fields: &str, body: &str) -> String {
     )
 }
 
-/// What a module costs.
+/// The cost of a module.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cost {
     cpu: Duration,

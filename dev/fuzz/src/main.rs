@@ -57,19 +57,22 @@ enum Target {
     Bombs,
 }
 
+fn bombs(arguments: &Arguments) -> ExitCode {
+    let done = match &arguments.compile {
+        Some(engine) => bombs::compile(engine, &arguments.out),
+        None => bombs::search(arguments.limited),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Target::Bombs = arguments.target {
-        let done = match &arguments.compile {
-            Some(engine) => bombs::compile(engine, &arguments.out),
-            None => bombs::search(arguments.limited),
-        };
-        if let Err(error) = done {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-        return ExitCode::SUCCESS;
-    }
     let execute: Box<Execute<'_>> = match arguments.target {
         Target::Conversations => Box::new(conversations::execute),
         Target::Guests => {
@@ -81,7 +84,7 @@ fn main() -> ExitCode {
             })
         }
         Target::Inspect => Box::new(|seed, tally| inspect::execute(&arguments.out, seed, tally)),
-        Target::Bombs => return ExitCode::SUCCESS,
+        Target::Bombs => return bombs(&arguments),
     };
     let mut run = Run::new(arguments.seed, arguments.executions);
     run.progress = true;

@@ -1,6 +1,10 @@
 //! The functions that a guest imports, each a method of [`ModuleState`].
 
-use wapc_host::{ModuleState, engine::for_each_import, error::EngineError};
+use wapc_host::{
+    ModuleState,
+    engine::{IMPORT_MODULES, for_each_import},
+    error::EngineError,
+};
 
 /// Everything that belongs to one instance.
 pub(crate) struct Data {
@@ -15,9 +19,6 @@ pub(crate) struct Data {
 pub(crate) type HostFunction = fn(&mut Data, &[i32]) -> Result<Option<i32>, EngineError>;
 
 /// Matches a name with the imports of [`for_each_import`].
-///
-/// Each function checks the call's time first: work that a guest causes in the host
-/// takes none of its instructions.
 macro_rules! link {
     (
         ($name:ident)
@@ -32,7 +33,6 @@ macro_rules! link {
             $(stringify!($import) => Some(|data, arguments| {
                 let [$($number),*] = numbers(arguments)?;
                 let Data { state, memory, .. } = data;
-                state.check()?;
                 let result: $result = state.$method(memory, $($number),*)?;
                 Ok(result.into_value())
             }),)*
@@ -48,11 +48,10 @@ macro_rules! link {
 /// Returns the host function `module.name`, if this engine has it.
 pub(crate) fn host_function(module: &str, name: &str) -> Option<HostFunction> {
     match module {
-        "wapc" => for_each_import!(link!(name)),
+        module if IMPORT_MODULES.contains(&module) => for_each_import!(link!(name)),
         "env" if name == "abort" => Some(|data, arguments| {
             let [message, file, line, column] = numbers(arguments)?;
             let Data { state, memory, .. } = data;
-            state.check()?;
             state.abort(memory, message, file, line, column)?;
             Ok(None)
         }),

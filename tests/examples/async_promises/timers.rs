@@ -1,4 +1,4 @@
-//! How late timers and sockets of an executor are beside guests.
+//! The delay of an executor's timers and sockets beside guests.
 
 use std::{
     io::{Read, Write},
@@ -79,7 +79,7 @@ fn call(host: Arc<WapcHost>) -> BoxFuture<'static, ()> {
     })
 }
 
-/// How late each beat and each round trip was.
+/// The delay of each beat and each round trip.
 #[derive(Default)]
 struct Late {
     timer: Vec<Duration>,
@@ -223,7 +223,8 @@ fn on_block_on(calls: Vec<BoxFuture<'static, ()>>) -> Result<Late, BoxError> {
         }
     });
     let executor = smol::LocalExecutor::new();
-    let timer = futures_lite_block_on(executor.run(async {
+    // This thread parks between polls: no reactor, no timers.
+    let timer = smol::future::block_on(executor.run(async {
         let calls: Vec<_> = calls.into_iter().map(|call| executor.spawn(call)).collect();
         let late = beats(|time| {
             let told = Arc::new(smol::lock::Semaphore::new(0));
@@ -238,9 +239,4 @@ fn on_block_on(calls: Vec<BoxFuture<'static, ()>>) -> Result<Late, BoxError> {
         timer,
         socket: Vec::new(),
     })
-}
-
-/// Polls on this thread, which parks in between: no reactor, no timers.
-fn futures_lite_block_on<T>(future: impl Future<Output = T>) -> T {
-    smol::future::block_on(future)
 }

@@ -354,14 +354,14 @@ impl HostBuilder {
         if let Some(tier_up) = current.tier.tier_up() {
             shared.tier_queue.push(tier_up);
         }
-        WapcHost { shared }
+        WapcHost::registered(shared)
     }
 }
 
 impl HostBuilder {
     /// Creates the host and its first instance, with an async callback: a
     /// closure `|call| async move { … }` over an
-    /// [`OwnedHostCall`](crate::OwnedHostCall).(crate::AsyncHostCallback).
+    /// [`OwnedHostCall`](crate::OwnedHostCall).
     ///
     /// Call such a host by [`WapcHost::call_async`]. A blocking call works until
     /// the guest calls its host, and fails with

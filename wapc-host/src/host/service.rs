@@ -1,9 +1,12 @@
 //! The service object and its blocking calls.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
 
 use super::{lease::Lease, shared::HostShared, stats::Stats};
-use crate::{error::Error, limits::call::CallOptions, limits::guest::Limits};
+use crate::{clock, error::Error, limits::call::CallOptions, limits::guest::Limits};
 
 /// A guest module that is called by operation name, and whose code can be
 /// replaced while it is called.
@@ -16,6 +19,10 @@ use crate::{error::Error, limits::call::CallOptions, limits::guest::Limits};
 ///
 /// An instance that trapped, exited, broke the protocol, exceeded a limit, ran
 /// out of time or was cancelled is dropped, and the next call gets a new one.
+///
+/// When the host is dropped, its instances, its code and its callback are dropped on
+/// the same thread before that returns; one that is moving over to an optimized tier
+/// at that moment is dropped by the thread of its [`Tiers`](crate::Tiers).
 ///
 /// ```
 /// use std::{sync::Arc, thread};
@@ -32,10 +39,20 @@ use crate::{error::Error, limits::call::CallOptions, limits::guest::Limits};
 /// # Ok::<(), wapc_host::Error>(())
 /// ```
 pub struct WapcHost {
+    /// Dropped first: nobody else holds the shared part then.
+    _registration: clock::Registration,
     pub(crate) shared: Arc<HostShared>,
 }
 
 impl WapcHost {
+    pub(super) fn registered(shared: Arc<HostShared>) -> Self {
+        let client: Weak<HostShared> = Arc::downgrade(&shared);
+        Self {
+            _registration: clock::register(client),
+            shared,
+        }
+    }
+
     /// Returns this host's number, which is unique in the process. The callback
     /// gets it as its first argument.
     #[must_use]

@@ -37,7 +37,7 @@ pub(crate) struct HostShared {
     pub(super) max_request: usize,
     /// Calls without options have a timeout.
     pub(super) timed: bool,
-    /// That timeout is zero.
+    /// The timeout of calls without options is zero.
     pub(super) has_no_time: bool,
     /// This host, for work that outlives a borrow.
     pub(super) own: Weak<Self>,
@@ -77,8 +77,7 @@ impl fmt::Debug for HostShared {
 }
 
 impl HostShared {
-    /// Creates the shared part of a host without instances, and registers it
-    /// with the clock.
+    /// Creates the shared part of a host without instances.
     pub(super) fn new(
         code: Code,
         tier_queue: Arc<TierQueue>,
@@ -110,8 +109,6 @@ impl HostShared {
             settings,
             tier_queue,
         });
-        let clocked: Weak<Self> = Arc::downgrade(&shared);
-        clock::register(clocked);
         shared
     }
 

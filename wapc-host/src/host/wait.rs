@@ -67,7 +67,8 @@ impl HostShared {
                 Err(before) => before,
             };
             // The further back, the less often, so that many waiters cost no more than a few.
-            let rescan = RESCAN.saturating_mul(u32::try_from(before).map_or(u32::MAX, |n| n + 1));
+            let rescan = RESCAN
+                .saturating_mul(u32::try_from(before).map_or(u32::MAX, |n| n.saturating_add(1)));
             let ticks = clock::ticks_in(rescan.min(MAX_RESCAN));
             _rescan = Some(Alarm::set(
                 clock::now().saturating_add(ticks),

@@ -33,9 +33,9 @@ pub struct CallOptions {
     /// The time that the call may take. It replaces
     /// [`Limits::timeout`](crate::Limits::timeout).
     pub timeout: Option<Duration>,
-    /// The timeout, that of the call or else of the host, includes the wait for an instance. By
-    /// default it is the guest's alone, and [`wait_limit`](crate::HostBuilder::wait_limit) bounds the
-    /// wait.
+    /// The timeout, that of the call or else of the host, includes the wait for
+    /// an instance. By default it is the guest's alone, and
+    /// [`wait_limit`](crate::HostBuilder::wait_limit) bounds the wait.
     pub timeout_includes_wait: bool,
     /// The moment at which the call must have ended. It includes the wait for
     /// an instance and the start functions of a new one. Of timeout and

@@ -155,7 +155,7 @@ pub(super) fn of_function(
     )
 }
 
-/// What the code of a function consists of.
+/// The parts of a function's code that cost.
 #[derive(Default)]
 struct Found {
     instructions: u64,

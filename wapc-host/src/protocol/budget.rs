@@ -37,7 +37,7 @@ pub(super) struct Budget {
     monitor: Option<Arc<Mutex<Monitored>>>,
 }
 
-/// What a [`CallMonitor`](crate::engine::CallMonitor) sees of a budget.
+/// The part of a budget that a [`CallMonitor`](crate::engine::CallMonitor) sees.
 #[derive(Debug)]
 pub(super) struct Monitored {
     pub(super) expires: u64,

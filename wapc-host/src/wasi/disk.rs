@@ -106,7 +106,6 @@ struct Open {
 
 impl DiskUsage {
     /// Returns the account, which nobody else uses meanwhile.
-    #[must_use]
     pub fn lock(&self) -> DiskAccount<'_> {
         DiskAccount(self.account.lock())
     }

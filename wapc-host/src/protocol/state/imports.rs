@@ -227,7 +227,7 @@ impl ModuleState {
     ///
     /// # Errors
     ///
-    /// As [`ModuleState::check`].
+    /// The same as of [`ModuleState::check`].
     pub fn abort(
         &mut self,
         memory: &[u8],
@@ -301,7 +301,7 @@ impl ModuleState {
     ) -> Result<(), StopReason> {
         self.check()?;
         let line = assembly_script_string(memory, message).unwrap_or_default();
-        self.log_line("console.log", level.of_log(), line.as_bytes())
+        self.log_line(level.import(), level.of_log(), line.as_bytes())
     }
 
     /// `env.seed` of AssemblyScript: returns a random number for the guest's
@@ -309,7 +309,7 @@ impl ModuleState {
     ///
     /// # Errors
     ///
-    /// As [`ModuleState::check`].
+    /// The same as of [`ModuleState::check`].
     pub fn seed(&self) -> Result<f64, StopReason> {
         self.check()?;
         // The standard library takes its keys from the system's random numbers.
@@ -323,7 +323,7 @@ impl ModuleState {
     ///
     /// # Errors
     ///
-    /// As [`ModuleState::check`].
+    /// The same as of [`ModuleState::check`].
     pub fn memory_has_grown(&self) -> Result<(), StopReason> {
         self.check()
     }
@@ -344,6 +344,16 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
+    /// The function that logs at this level.
+    const fn import(self) -> &'static str {
+        match self {
+            Self::Debug => "console.debug",
+            Self::Error => "console.error",
+            Self::Info => "console.log",
+            Self::Warn => "console.warn",
+        }
+    }
+
     const fn of_log(self) -> Level {
         match self {
             Self::Debug => Level::Debug,
