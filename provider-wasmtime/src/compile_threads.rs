@@ -4,7 +4,7 @@
 //! pool panics if it cannot start a thread, and its threads do not exist in a forked process. So compiling
 //! has pools of its own, made on first use.
 
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, TryLockError};
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
@@ -35,6 +35,12 @@ pub(crate) fn is_in_pool_of_program() -> bool {
     rayon::current_thread_index().is_some()
 }
 
+/// Returns `true` in a fork of the process that first compiled.
+fn is_forked() -> bool {
+    static FIRST: LazyLock<forkguard::Guard> = LazyLock::new(forkguard::new);
+    FIRST.clone().detected_fork()
+}
+
 static ALL: Pool = Mutex::new(None);
 static LOW_PRIORITY: Pool = Mutex::new(None);
 
@@ -45,11 +51,13 @@ type BuildPool = fn() -> Result<ThreadPool, ThreadPoolBuildError>;
 
 /// Returns the process's pool.
 fn pool(known: &Pool, build: BuildPool) -> Result<Arc<ThreadPool>, ThreadPoolBuildError> {
+    let is_forked = is_forked();
     let mut known = match known.try_lock() {
         Ok(known) => known,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-        // Another thread is making the pool. In a fork of that moment it would never end.
-        Err(TryLockError::WouldBlock) => return build().map(Arc::new),
+        // In a fork of the moment in which another thread had it, that would never end.
+        Err(TryLockError::WouldBlock) if is_forked => return build().map(Arc::new),
+        Err(TryLockError::WouldBlock) => known.lock().unwrap_or_else(PoisonError::into_inner),
     };
     if let Some((guard, pool)) = &mut *known {
         if !guard.clone().detected_fork() {
@@ -118,6 +126,22 @@ mod tests {
         assert_eq!(threads, 1);
         assert_ne!(first, thread::current().id());
         assert_eq!(run(true, own), (first, 1));
+    }
+
+    #[test]
+    fn threads_that_compile_at_once_share_the_one_thread() {
+        let known = Pool::default();
+        let build = || ThreadPoolBuilder::new().num_threads(1).build();
+        let first = pool(&known, build).unwrap();
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        assert!(Arc::ptr_eq(&first, &pool(&known, build).unwrap()));
+                    }
+                });
+            }
+        });
     }
 
     #[test]
