@@ -144,6 +144,7 @@ fn config(interruption: Interruption) -> Config {
         .wasm_gc(false)
         .wasm_memory64(false)
         .wasm_relaxed_simd(false)
+        .wasm_threads(false)
         .wasm_wide_arithmetic(false)
         .wasm_custom_page_sizes(false);
     config
