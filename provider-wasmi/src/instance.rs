@@ -6,7 +6,7 @@ use wapc_host::{
     Interruption, ModuleState, WasiSettings,
     engine::{AsyncCall, GuestInstance, GuestReturn},
     error::{EngineError, ModuleError},
-    module::GuestShape,
+    module::{GuestShape, WAPC_MEMORY},
 };
 use wapc_wasi::Wasi;
 use wasmi::{Instance, Linker, Module, Store, TypedFunc};
@@ -91,6 +91,7 @@ impl WasmiInstance {
         let data = Data {
             state,
             memory: None,
+            wapc_memory: None,
             wasi,
             pending: None,
             out_of_fuel_in_table_growth: false,
@@ -190,6 +191,9 @@ fn instantiate(
     if let Translation::ByUser = template.translation {
         meter.settle(store);
     }
-    store.data_mut().memory = instance.get_memory(&*store, "memory");
+    let memory = instance.get_memory(&*store, "memory");
+    let wapc_memory = instance.get_memory(&*store, WAPC_MEMORY).or(memory);
+    store.data_mut().memory = memory;
+    store.data_mut().wapc_memory = wapc_memory;
     Ok(instance)
 }

@@ -11,7 +11,7 @@ use wapc_host::{
         HostCallStart, IMPORT_MODULES, PendingHostCall, for_each_env_import, for_each_import,
     },
     error::ProtocolError,
-    module::{ExternType, ValueType},
+    module::{ExternType, ValueType, WAPC_MEMORY},
 };
 use wapc_wasi::{NoReturn, Wasi, for_each_function, for_each_waiting_function};
 use wasmi::{Caller, Error, Extern, Linker, Memory, Module, ValType};
@@ -24,6 +24,8 @@ pub(crate) struct Data {
     /// The guest's memory, cached because a look-up by name is slow. `None` while
     /// the start section of a module that the user has translated runs.
     pub(crate) memory: Option<Memory>,
+    /// The memory that waPC's functions use, which most guests do not have apart.
+    pub(crate) wapc_memory: Option<Memory>,
     /// `Some` if the module imports WASI.
     pub(crate) wasi: Option<Wasi>,
     /// The host function that has suspended the guest.
@@ -63,7 +65,7 @@ macro_rules! link {
                 module,
                 stringify!($import),
                 |mut caller: Caller<'_, Data>, $($number: i32),*| -> Result<$result, Error> {
-                    let (memory, data) = memory_and_data(&mut caller, stringify!($import))?;
+                    let (memory, data) = memory_and_data(&mut caller, MemoryOf::Wapc, stringify!($import))?;
                     data.state.$method(memory, $($number),*).map_err(trap)
                 },
             )?;)*
@@ -89,7 +91,7 @@ macro_rules! link_env {
             "env",
             $import,
             |mut caller: Caller<'_, Data>, $($number: $type),*| -> Result<$result, Error> {
-                let ($memory, data) = memory_and_data(&mut caller, $import)?;
+                let ($memory, data) = memory_and_data(&mut caller, MemoryOf::Guest, $import)?;
                 let $state = &mut data.state;
                 $call.map_err(trap)
             },
@@ -108,7 +110,7 @@ macro_rules! link_wasi {
             $import_module,
             stringify!($function),
             |mut caller: Caller<'_, Data>, $($number: $type),*| -> Result<$result, Error> {
-                let (memory, data) = memory_and_data(&mut caller, stringify!($function))?;
+                let (memory, data) = memory_and_data(&mut caller, MemoryOf::Guest, stringify!($function))?;
                 wapc_wasi::$module::$function(wasi(data), memory, $($number),*).map_err(no_return)
             },
         )?;)*
@@ -127,7 +129,7 @@ macro_rules! link_waiting_wasi {
             $import_module,
             stringify!($function),
             |mut caller: Caller<'_, Data>, $($number: $type),*| -> Result<$result, Error> {
-                let (memory, data) = memory_and_data(&mut caller, stringify!($function))?;
+                let (memory, data) = memory_and_data(&mut caller, MemoryOf::Guest, stringify!($function))?;
                 if data.state.may_await() && data.memory.is_some() {
                     data.pending = Some(Pending::Wasi(Box::new(move |wasi, memory| {
                         Box::pin(wapc_wasi::$module::$function(wasi, memory, $($number),*))
@@ -180,7 +182,7 @@ fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
              g: i32,
              h: i32|
              -> Result<i32, Error> {
-                let (memory, data) = memory_and_data(&mut caller, "__host_call")?;
+                let (memory, data) = memory_and_data(&mut caller, MemoryOf::Wapc, "__host_call")?;
                 match data.state.start_host_call(memory, [a, b, c, d, e, f, g, h]) {
                     Ok(HostCallStart::Ready(answered)) => Ok(answered),
                     Ok(HostCallStart::Pending(answer)) => {
@@ -195,23 +197,45 @@ fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Returns the guest's memory and the store's data.
+/// The memory that a function of the host uses.
+#[derive(Clone, Copy)]
+enum MemoryOf {
+    /// The guest's own, which WASI uses.
+    Guest,
+    /// The one of waPC's functions.
+    Wapc,
+}
+
+/// Returns the memory of a function, and the store's data.
 #[inline(always)]
 fn memory_and_data<'c>(
     caller: &'c mut Caller<'_, Data>,
+    of: MemoryOf,
     import: &'static str,
 ) -> Result<(&'c mut [u8], &'c mut Data), Error> {
-    let memory = match caller.data().memory {
+    let cached = match of {
+        MemoryOf::Guest => caller.data().memory,
+        MemoryOf::Wapc => caller.data().wapc_memory,
+    };
+    let memory = match cached {
         Some(memory) => memory,
-        None => look_up_memory(caller, import)?,
+        None => look_up_memory(caller, of, import)?,
     };
     Ok(memory.data_and_store_mut(caller))
 }
 
 /// Looks up the memory of a guest whose start section runs.
 #[cold]
-fn look_up_memory(caller: &Caller<'_, Data>, import: &'static str) -> Result<Memory, Error> {
-    match caller.get_export("memory") {
+fn look_up_memory(
+    caller: &Caller<'_, Data>,
+    of: MemoryOf,
+    import: &'static str,
+) -> Result<Memory, Error> {
+    let export = match of {
+        MemoryOf::Guest => None,
+        MemoryOf::Wapc => caller.get_export(WAPC_MEMORY),
+    };
+    match export.or_else(|| caller.get_export("memory")) {
         Some(Extern::Memory(memory)) => Ok(memory),
         _ => Err(trap(ProtocolError::NoMemory { import }.into())),
     }

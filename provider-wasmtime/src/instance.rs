@@ -14,7 +14,7 @@ use wapc_host::{
     Interruption, ModuleState, WasiSettings,
     engine::{GuestInstance, GuestReturn},
     error::{EngineError, ModuleError, StartFunction},
-    module::GuestShape,
+    module::{GuestShape, WAPC_MEMORY},
 };
 use wapc_wasi::Wasi;
 use wasmtime::{
@@ -36,6 +36,7 @@ pub(crate) struct Template {
     linked: InstancePre<Data>,
     shape: GuestShape,
     memory: ModuleExport,
+    wapc_memory: ModuleExport,
     guest_call: ModuleExport,
     memories: usize,
     tables: usize,
@@ -82,6 +83,9 @@ impl Template {
             memories: number(resources.num_memories),
             tables: number(resources.num_tables),
             memory: index("memory"),
+            wapc_memory: module
+                .get_export_index(WAPC_MEMORY)
+                .unwrap_or_else(|| index("memory")),
             guest_call: index("__guest_call"),
             linked,
             shape,
@@ -178,6 +182,7 @@ impl Template {
         let data = Data {
             state,
             memory: None,
+            wapc_memory: None,
             wasi,
         };
         let mut store = Store::new(self.module().engine(), data);
@@ -197,9 +202,12 @@ impl Template {
             }
             _ => instantiation_error(error, &store.data().state),
         })?;
-        store.data_mut().memory = instance
-            .get_module_export(&mut *store, &self.memory)
-            .and_then(Extern::into_memory);
+        let [memory, wapc_memory] = [&self.memory, &self.wapc_memory].map(|export| {
+            let export = instance.get_module_export(&mut *store, export);
+            export.and_then(Extern::into_memory)
+        });
+        store.data_mut().memory = memory;
+        store.data_mut().wapc_memory = wapc_memory;
         Ok(instance)
     }
 

@@ -6,7 +6,7 @@ use wapc_host::{
     ModuleState,
     engine::{IMPORT_MODULES, for_each_env_import, for_each_import},
     error::ProtocolError,
-    module::{ExternType, ValueType},
+    module::{ExternType, ValueType, WAPC_MEMORY},
 };
 #[cfg(feature = "async")]
 use wapc_wasi::for_each_waiting_function;
@@ -21,6 +21,8 @@ pub(crate) struct Data {
     /// The guest's memory, cached because a look-up by name costs more than the
     /// rest of a call. `None` while the module's start section runs.
     pub(crate) memory: Option<Memory>,
+    /// The memory that waPC's functions use, which most guests do not have apart.
+    pub(crate) wapc_memory: Option<Memory>,
     /// `Some` if the module imports WASI.
     pub(crate) wasi: Option<Wasi>,
 }
@@ -43,7 +45,7 @@ macro_rules! link {
                     module,
                     stringify!($import),
                     |caller: Caller<'_, Data>, $($number: i32),*| -> wasmtime::Result<$result> {
-                        let (memory, data) = memory_and_data(caller, stringify!($import))?;
+                        let (memory, data) = memory_and_data(caller, MemoryOf::Wapc, stringify!($import))?;
                         data.state.$method(memory, $($number),*).map_err(trap)
                     },
                 )?;
@@ -73,7 +75,7 @@ macro_rules! link_env {
                 "env",
                 $import,
                 |caller: Caller<'_, Data>, $($number: $type),*| -> wasmtime::Result<$result> {
-                    let ($memory, data) = memory_and_data(caller, $import)?;
+                    let ($memory, data) = memory_and_data(caller, MemoryOf::Guest, $import)?;
                     let $state = &mut data.state;
                     $call.map_err(trap)
                 },
@@ -94,7 +96,7 @@ macro_rules! link_wasi {
                 $import_module,
                 stringify!($function),
                 |caller: Caller<'_, Data>, $($number: $type),*| -> wasmtime::Result<$result> {
-                    let (memory, data) = memory_and_data(caller, stringify!($function))?;
+                    let (memory, data) = memory_and_data(caller, MemoryOf::Guest, stringify!($function))?;
                     wapc_wasi::$module::$function(wasi(data), memory, $($number),*).map_err(no_return)
                 },
             )?;
@@ -131,7 +133,7 @@ macro_rules! link_waiting_wasi {
                 stringify!($function),
                 |mut caller: Caller<'_, Data>, ($($number,)*): ($($type,)*)| {
                     Box::new(async move {
-                        let memory = memory(&mut caller, stringify!($function))?;
+                        let memory = memory(&mut caller, MemoryOf::Guest, stringify!($function))?;
                         let (memory, data) = memory.data_and_store_mut(&mut caller);
                         let function = wapc_wasi::$module::$function(wasi(data), memory, $($number),*);
                         function.await.map_err(no_return)
@@ -164,7 +166,7 @@ pub(crate) fn awaiting_linker(module: &Module) -> wasmtime::Result<Linker<Data>>
             |mut caller: Caller<'_, Data>, numbers| {
                 let (a, b, c, d, e, f, g, h): (i32, i32, i32, i32, i32, i32, i32, i32) = numbers;
                 Box::new(async move {
-                    let memory = memory(&mut caller, "__host_call")?;
+                    let memory = memory(&mut caller, MemoryOf::Wapc, "__host_call")?;
                     let (memory, data) = memory.data_and_store_mut(&mut caller);
                     let asked = data.state.start_host_call(memory, [a, b, c, d, e, f, g, h]);
                     let answered = match asked.map_err(trap)? {
@@ -182,34 +184,63 @@ pub(crate) fn awaiting_linker(module: &Module) -> wasmtime::Result<Linker<Data>>
     Ok(linker)
 }
 
-/// Returns the guest's memory and the store's data.
+/// The memory that a function of the host uses.
+#[derive(Clone, Copy)]
+enum MemoryOf {
+    /// The guest's own, which WASI uses.
+    Guest,
+    /// The one of waPC's functions.
+    Wapc,
+}
+
+impl MemoryOf {
+    #[inline(always)]
+    const fn cached(self, data: &Data) -> Option<Memory> {
+        match self {
+            Self::Guest => data.memory,
+            Self::Wapc => data.wapc_memory,
+        }
+    }
+}
+
+/// Returns the memory of a function, and the store's data.
 #[inline(always)]
 fn memory_and_data<'c>(
     caller: Caller<'c, Data>,
+    of: MemoryOf,
     import: &'static str,
 ) -> wasmtime::Result<(&'c mut [u8], &'c mut Data)> {
-    match caller.data().memory {
+    match of.cached(caller.data()) {
         Some(memory) => Ok(memory.data_and_store_mut(caller)),
         // Boxed on the cold path, so that the hot path keeps `Caller` in registers.
-        None => look_up_memory_and_data(Box::new(caller), import),
+        None => look_up_memory_and_data(Box::new(caller), of, import),
     }
 }
 
 #[cold]
 fn look_up_memory_and_data<'c>(
     mut caller: Box<Caller<'c, Data>>,
+    of: MemoryOf,
     import: &'static str,
 ) -> wasmtime::Result<(&'c mut [u8], &'c mut Data)> {
-    let memory = memory(&mut caller, import)?;
+    let memory = memory(&mut caller, of, import)?;
     Ok(memory.data_and_store_mut(*caller))
 }
 
-/// Returns the guest's memory, also while its start section runs.
-fn memory(caller: &mut Caller<'_, Data>, import: &'static str) -> wasmtime::Result<Memory> {
-    if let Some(memory) = caller.data().memory {
+/// Returns the memory of a function, also while the guest's start section runs.
+fn memory(
+    caller: &mut Caller<'_, Data>,
+    of: MemoryOf,
+    import: &'static str,
+) -> wasmtime::Result<Memory> {
+    if let Some(memory) = of.cached(caller.data()) {
         return Ok(memory);
     }
-    match caller.get_export("memory") {
+    let export = match of {
+        MemoryOf::Guest => None,
+        MemoryOf::Wapc => caller.get_export(WAPC_MEMORY),
+    };
+    match export.or_else(|| caller.get_export("memory")) {
         Some(Extern::Memory(memory)) => Ok(memory),
         _ => Err(trap(ProtocolError::NoMemory { import }.into())),
     }

@@ -458,9 +458,10 @@ impl Clock {
             *maintained = Instant::now();
             let work = || {
                 MAINTAINS.set(true);
-                let again = self.clients().iter().fold(false, |again, client| {
-                    client.with(true, |client| client.maintain()) == Some(true) || again
-                });
+                let mut again = false;
+                for client in self.clients() {
+                    again |= client.with(true, |client| client.maintain()) == Some(true);
+                }
                 MAINTAINS.set(false);
                 self.maintain_again.store(again, Ordering::Release);
                 self.maintaining.store(false, Ordering::Release);

@@ -90,7 +90,8 @@ pub enum Error {
     },
 
     /// The guest left the program through WASI's `proc_exit` in the middle of
-    /// a call. Its instance is gone; the next call gets a new one.
+    /// a call. An exit with code 0 after a response is an answer, and not this
+    /// error. Its instance is gone; the next call gets a new one.
     #[error("the guest exited with code {code} in operation `{operation}`")]
     Exited {
         /// The operation that was called.

@@ -53,15 +53,18 @@ pub(super) enum Failure {
 }
 
 impl Failure {
+    /// Returns `None` for a guest that has responded and then exited with code 0: that is an
+    /// answer.
     #[cold]
     pub(super) fn classify(
         operation: &str,
         returned: Result<i32, EngineError>,
         state: &mut ModuleState,
-    ) -> Self {
+    ) -> Option<Self> {
         if let Some(panic) = state.panic_slot().take() {
-            return Self::Panic(panic);
+            return Some(Self::Panic(panic));
         }
+        let has_responded = state.has_responded();
         let operation = operation.to_owned();
         let spent = state.spent();
         let guest_error = state.take_guest_error();
@@ -70,7 +73,11 @@ impl Failure {
             source,
             spent,
         };
-        Self::Error(match (returned, guest_error) {
+        Some(Self::Error(match (returned, guest_error) {
+            (Err(EngineError::Exit(0)), None) if has_responded => return None,
+            (Err(EngineError::Exit(0)), Some(message)) if has_responded => {
+                Error::Guest { operation, message }
+            }
             (Ok(0 | 1), Some(message)) => Error::Guest { operation, message },
             (Ok(0), None) => protocol(operation, ProtocolError::NoError),
             (Ok(1), None) => protocol(operation, ProtocolError::NoResponse),
@@ -108,7 +115,7 @@ impl Failure {
                 source: Box::new(source),
                 spent,
             },
-        })
+        }))
     }
 }
 

@@ -284,7 +284,7 @@ impl<'h> Lease<'h> {
                 self.guard.state.poisoned = false;
                 Ok(())
             }
-            Err(failed) => Err(self.fail(operation, *failed)),
+            Err(failed) => self.fail(operation, *failed),
         }
     }
 
@@ -298,29 +298,33 @@ impl<'h> Lease<'h> {
         }
     }
 
+    /// Finishes a call that has not returned with a response. `Ok` for a guest that has
+    /// responded and then left.
     #[cold]
-    fn fail(&mut self, operation: &str, failed: Failed) -> Error {
+    fn fail(&mut self, operation: &str, failed: Failed) -> Result<(), Error> {
         let waited = self.waited();
         self.count(failed.ticks);
         let slot = self.guard.slot();
         let state = &mut *self.guard.state;
         let Some(instance) = &mut state.instance else {
-            return missing_instance();
+            return Err(missing_instance());
         };
+        let has_returned = failed.returned.is_ok();
         let failure = Failure::classify(operation, failed.returned, instance.state());
-        if matches!(failure, Failure::Error(Error::Guest { .. })) {
+        if has_returned && matches!(failure, Some(Failure::Error(Error::Guest { .. }))) {
             state.poisoned = false;
         } else {
             drop(slot.take(state));
         }
         match failure {
-            Failure::Error(mut error) => {
+            None => Ok(()),
+            Some(Failure::Error(mut error)) => {
                 if let Some(waited) = waited {
                     error.set_waited(waited);
                 }
-                self.host.count_error(error)
+                Err(self.host.count_error(error))
             }
-            Failure::Panic(panic) => resume_unwind(panic),
+            Some(Failure::Panic(panic)) => resume_unwind(panic),
         }
     }
 

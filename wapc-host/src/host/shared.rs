@@ -85,7 +85,7 @@ impl HostShared {
         settings: Settings,
         limits: Limits,
     ) -> Arc<Self> {
-        let shared = Arc::new_cyclic(|own| Self {
+        Arc::new_cyclic(|own| Self {
             own: Weak::clone(own),
             has_no_time: limits.timeout == Some(Duration::ZERO),
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -108,8 +108,7 @@ impl HostShared {
             idle: Mutex::default(),
             settings,
             tier_queue,
-        });
-        shared
+        })
     }
 
     pub(crate) fn generation(&self) -> u64 {

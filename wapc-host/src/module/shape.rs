@@ -10,6 +10,12 @@ use super::{
 };
 use crate::text::clip_name;
 
+/// The export that is the memory of waPC's functions in a guest that has one more: WASI and
+/// the functions of `env` keep `memory`. In a guest without it, `memory` is the memory of all.
+///
+/// It keeps what a guest says to its host out of the reach of the code that the guest wraps.
+pub const WAPC_MEMORY: &str = "wapc:memory";
+
 /// The imports and exports of a guest module, checked.
 ///
 /// ```
@@ -89,6 +95,9 @@ impl GuestShape {
                     });
                 }
             }
+        }
+        if let Some((_, found)) = find(WAPC_MEMORY) {
+            check_export(WAPC_MEMORY, &ExternType::Memory, found)?;
         }
         for start in StartFunction::ALL {
             if let Some(name) = start.export()

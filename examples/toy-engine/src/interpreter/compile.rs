@@ -101,6 +101,9 @@ impl<'b> Reading<'b> {
                 }
             }
             Payload::MemorySection(memories) => {
+                if memories.count() > 1 {
+                    return Err("this engine has one memory".into());
+                }
                 for memory in memories {
                     let memory = memory?;
                     code.memory_bytes = bytes_of(memory.initial);
