@@ -156,7 +156,11 @@ impl Builder {
     /// ```
     #[must_use]
     pub const fn interruption(mut self, interruption: Interruption) -> Self {
-        self.interruption = Some(interruption);
+        self.interruption = Some(match interruption {
+            // An interpreter asks for the time between instructions.
+            Interruption::Kill => Interruption::Time,
+            interruption => interruption,
+        });
         self
     }
 

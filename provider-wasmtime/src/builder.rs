@@ -118,7 +118,11 @@ impl Builder {
     /// [`Error::NotInterruptible`](wapc_host::Error::NotInterruptible).
     ///
     /// By time, a guest checks a counter at each function entry and loop
-    /// iteration. By fuel, it also counts its instructions, and the same call of
+    /// iteration. With [`Interruption::Kill`] it loads from a page there, which is
+    /// taken away when its time is over: on Linux on x86-64 and AArch64, and elsewhere it
+    /// is [`Interruption::Time`], as with [`Builder::engine`]. The page is a memory of
+    /// its own for each instance, which limits do not count; it makes new instances
+    /// slower by some microseconds. By fuel, it also counts its instructions, and the same call of
     /// the same guest always uses the same fuel. A single bulk instruction such as
     /// `memory.fill` is not interrupted.
     ///
@@ -376,8 +380,14 @@ impl Builder {
             // It stays on the threads of that pool, which are the program's to wait for.
             limits.compile_timeout = None;
         }
+        let killable = builder
+            .kills(&engine)
+            .then(|| builder.engine_settings.clone());
         let compiled = compile(&limits, binary, move |binary| {
-            let compile = || Module::from_binary(&engine, binary);
+            let compile = || match &killable {
+                Some(settings) => engine::compile_killable(&engine, settings, binary),
+                None => Module::from_binary(&engine, binary),
+            };
             compile_threads::run(low_priority, compile)
                 .map_err(|error| module::refusal(binary, error))
         })?;
@@ -428,15 +438,29 @@ impl Builder {
         Ok((self, engine))
     }
 
+    /// Returns whether modules get checks for the sake of [`Interruption::Kill`] on this
+    /// engine.
+    pub(crate) fn kills(&self, engine: &Engine) -> bool {
+        self.interruption == Some(Interruption::Kill)
+            && matches!(self.engine, Some(EngineSource::Settings(_)))
+            && !engine.get_epoch_interruption()
+    }
+
     pub(crate) fn wasi_settings(&self) -> &WasiSettings {
         &self.wasi
     }
 
     /// Returns the provider of a module on the builder's engine.
     pub(crate) fn link(mut self, module: Module) -> Result<WasmtimeEngineProvider, ModuleError> {
-        let interruption = engine::interruption(module.engine(), self.interruption);
-        self.interruption = Some(interruption);
-        if interruption.by_time() {
+        let kills = self.kills(module.engine()) && engine::has_page(&module);
+        let interruption = match kills {
+            true => Interruption::Kill,
+            false => engine::interruption(module.engine(), self.interruption),
+        };
+        if self.interruption != Some(Interruption::Kill) {
+            self.interruption = Some(interruption);
+        }
+        if module.engine().get_epoch_interruption() && interruption.by_time() {
             engine::tick(module.engine());
         }
         let pooling = match self.engine {

@@ -3,9 +3,12 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use wapc_host::{Interruption, engine::clock};
-use wasmtime::{Config, Engine, EngineWeak, Error};
+use wasmtime::{Config, Engine, EngineWeak, Error, Module};
 
-use crate::Pooling;
+use crate::{
+    Pooling,
+    page_checks::{self, PAGE, START},
+};
 
 /// Returns the engine that all providers of the process with default settings
 /// and this kind of interruption share.
@@ -14,8 +17,10 @@ fn shared(interruption: Interruption) -> Engine {
     static TIME: OnceLock<Engine> = OnceLock::new();
     static FUEL: OnceLock<Engine> = OnceLock::new();
     static TIME_AND_FUEL: OnceLock<Engine> = OnceLock::new();
+    static KILL: OnceLock<Engine> = OnceLock::new();
 
     let engine = match (interruption.by_time(), interruption.by_fuel()) {
+        (true, false) if interruption == Interruption::Kill => &KILL,
         (false, false) => &OFF,
         (true, false) => &TIME,
         (false, true) => &FUEL,
@@ -89,6 +94,19 @@ const DEFAULT_STACK_BYTES: usize = 512 << 10;
 const HOST_STACK_BYTES: usize = 512 << 10;
 
 impl EngineSettings {
+    /// Returns whether guests can be killed by taking a page away: wasmtime handles the
+    /// fault, and the compiler knows the load.
+    const fn allow_kill(&self) -> bool {
+        #[cfg(feature = "winch")]
+        if self.winch && cfg!(not(target_arch = "x86_64")) {
+            return false;
+        }
+        cfg!(all(
+            target_os = "linux",
+            any(target_arch = "x86_64", target_arch = "aarch64")
+        ))
+    }
+
     /// Returns whether the process's shared engine has these settings.
     fn are_default(&self) -> bool {
         #[cfg(feature = "winch")]
@@ -107,6 +125,10 @@ pub(crate) fn engine(
     interruption: Interruption,
     settings: &EngineSettings,
 ) -> Result<Engine, Error> {
+    let interruption = match interruption {
+        Interruption::Kill if !settings.allow_kill() => Interruption::Time,
+        interruption => interruption,
+    };
     if settings.are_default() {
         return Ok(shared(interruption));
     }
@@ -129,22 +151,24 @@ pub(crate) fn engine(
         config.strategy(wasmtime::Strategy::Winch);
     }
     if let Some(pooling) = &settings.pooling {
-        pooling.configure(&mut config);
+        pooling.configure(&mut config, interruption == Interruption::Kill);
     }
     Engine::new(&config)
 }
 
 fn config(interruption: Interruption) -> Config {
+    let kills = interruption == Interruption::Kill;
     let mut config = Config::new();
     config
-        .epoch_interruption(interruption.by_time())
+        .epoch_interruption(interruption.by_time() && !kills)
         .consume_fuel(interruption.by_fuel())
         .wasm_exceptions(false)
         .wasm_function_references(false)
         .wasm_gc(false)
         .wasm_memory64(false)
         .wasm_relaxed_simd(false)
-        .wasm_threads(false)
+        // For the checks that `page_checks.rs` inserts. Guests get no threads with either.
+        .wasm_threads(kills)
         .wasm_wide_arithmetic(false)
         .wasm_custom_page_sizes(false);
     config
@@ -162,6 +186,35 @@ pub(crate) fn interruption(engine: &Engine, wanted: Option<Interruption>) -> Int
         (false, true) => Interruption::Fuel,
         (true, true) => Interruption::TimeAndFuel,
     }
+}
+
+/// Compiles a module whose guests can be killed, on `engine`, or on one with epochs if
+/// that is not possible.
+pub(crate) fn compile_killable(
+    engine: &Engine,
+    settings: &EngineSettings,
+    binary: &[u8],
+) -> Result<Module, Error> {
+    if let Some(checked) = page_checks::insert(binary)
+        && let Ok(module) = Module::from_binary(engine, &checked)
+        && has_page(&module)
+    {
+        return Ok(module);
+    }
+    let epochs = self::engine(Interruption::Time, settings)?;
+    Module::from_binary(&epochs, binary)
+}
+
+/// Returns whether the module has the exports of `page_checks.rs`.
+pub(crate) fn has_page(module: &Module) -> bool {
+    let page = module.get_export(PAGE);
+    let start = module.get_export(START);
+    page.is_some_and(|page| page.memory().is_some())
+        && start.is_none_or(|start| {
+            start
+                .func()
+                .is_some_and(|start| start.params().len() == 0 && start.results().len() == 0)
+        })
 }
 
 /// Increments the epoch of `engine` at each tick of the host's clock, as long as

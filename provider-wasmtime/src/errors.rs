@@ -38,6 +38,15 @@ pub(crate) fn engine_error(error: Error, state: &ModuleState) -> EngineError {
     }
 }
 
+/// Returns the error of a guest that was killed, whatever it has made of it.
+#[cold]
+pub(crate) fn killed(state: &ModuleState) -> EngineError {
+    match state.check() {
+        Err(stop) => EngineError::Stopped(stop),
+        Ok(()) => EngineError::Other("the guest was killed before its time was over".into()),
+    }
+}
+
 /// Translates the error of an instantiation.
 pub(crate) fn instantiation_error(error: Error, state: &ModuleState) -> EngineError {
     // Without a backtrace the guest has not run. If a limit has refused something

@@ -12,7 +12,7 @@ use std::{
 use wapc_host::engine::AsyncCall;
 use wapc_host::{
     Interruption, ModuleState, WasiSettings,
-    engine::{GuestInstance, GuestReturn},
+    engine::{ArmedSwitch, GuestInstance, GuestReturn},
     error::{EngineError, ModuleError, StartFunction},
     module::{GuestShape, WAPC_MEMORY},
 };
@@ -26,9 +26,11 @@ use wasmtime::{
 use crate::linker::awaiting_linker;
 use crate::{
     Pooling,
-    errors::{engine_error, instantiation_error},
+    errors::{engine_error, instantiation_error, killed},
+    killable_store::KillableStore,
     linker::{Data, extern_type, linker},
     metering::Meter,
+    page_checks::{PAGE, START},
 };
 
 /// A module with everything that its instances share.
@@ -38,6 +40,10 @@ pub(crate) struct Template {
     memory: ModuleExport,
     wapc_memory: ModuleExport,
     guest_call: ModuleExport,
+    /// The page of a guest that can be killed.
+    page: Option<ModuleExport>,
+    /// The start section's function was made an export, and instantiation runs none.
+    starts_by_export: bool,
     memories: usize,
     tables: usize,
     interruption: Interruption,
@@ -77,16 +83,22 @@ impl Template {
                 .get_export_index(name)
                 .expect("a guest's shape has this export")
         };
+        let page = match interruption {
+            Interruption::Kill => module.get_export_index(PAGE),
+            _ => None,
+        };
         let resources = module.resources_required();
         let number = |number| usize::try_from(number).unwrap_or(usize::MAX);
         Ok(Self {
-            memories: number(resources.num_memories),
+            memories: number(resources.num_memories) - usize::from(page.is_some()),
             tables: number(resources.num_tables),
             memory: index("memory"),
             wapc_memory: module
                 .get_export_index(WAPC_MEMORY)
                 .unwrap_or_else(|| index("memory")),
             guest_call: index("__guest_call"),
+            starts_by_export: page.is_some() && module.get_export_index(START).is_some(),
+            page,
             linked,
             shape,
             interruption,
@@ -106,6 +118,14 @@ impl Template {
         self.interruption
     }
 
+    /// Returns the start functions, in their order. A start section is one of them if it
+    /// was made an export.
+    fn start_functions(&self) -> impl Iterator<Item = StartFunction> {
+        let section = self.starts_by_export.then_some(StartFunction::Section);
+        let exports = self.shape.start_functions.iter().copied();
+        section.into_iter().chain(exports)
+    }
+
     pub(crate) const fn stack_bytes(&self) -> usize {
         self.stack_bytes
     }
@@ -116,7 +136,7 @@ const HOST_STACK_BYTES: usize = 256 << 10;
 
 /// One guest instance.
 pub(crate) struct WasmtimeInstance {
-    store: Store<Data>,
+    store: KillableStore,
     guest_call: TypedFunc<(i32, i32), i32>,
     meter: Meter,
     /// It is linked with functions that can suspend it.
@@ -132,10 +152,12 @@ impl WasmtimeInstance {
         let (mut store, meter) = template.store(state)?;
         let made = template.linked.instantiate(&mut store);
         let instance = template.finish_instantiation(&mut store, made)?;
-        for start in &template.shape.start_functions {
-            if let Some(function) = start_function(&mut store, instance, *start)? {
-                let outcome = function.call(&mut store, ());
-                start_ended(&store, *start, outcome)?;
+        for start in template.start_functions() {
+            if let Some(function) = start_function(&mut store, instance, start)? {
+                let (armed, context) = store.arm();
+                let outcome = function.call(context, ());
+                let was_killed = armed.is_some_and(ArmedSwitch::disarm);
+                start_ended(&store, start, was_killed, outcome)?;
             }
         }
         template.finish_start(store, meter, instance)
@@ -152,10 +174,12 @@ impl WasmtimeInstance {
         let (mut store, meter) = template.store(state)?;
         let made = linked.instantiate_async(&mut store).await;
         let instance = template.finish_instantiation(&mut store, made)?;
-        for start in &template.shape.start_functions {
-            if let Some(function) = start_function(&mut store, instance, *start)? {
-                let outcome = function.call_async(&mut store, ()).await;
-                start_ended(&store, *start, outcome)?;
+        for start in template.start_functions() {
+            if let Some(function) = start_function(&mut store, instance, start)? {
+                let (armed, context) = store.arm();
+                let outcome = function.call_async(context, ()).await;
+                let was_killed = armed.is_some_and(ArmedSwitch::disarm);
+                start_ended(&store, start, was_killed, outcome)?;
             }
         }
         let instance = template.finish_start(store, meter, instance)?;
@@ -168,7 +192,7 @@ impl WasmtimeInstance {
 
 impl Template {
     /// Creates a store with the limits of a guest.
-    fn store(&self, mut state: ModuleState) -> Result<(Store<Data>, Meter), EngineError> {
+    fn store(&self, mut state: ModuleState) -> Result<(KillableStore, Meter), EngineError> {
         state.admit(self.memories, self.tables)?;
         state.set_stack_bytes(self.stack_bytes);
         if let Some(pooling) = &self.pooling {
@@ -183,17 +207,18 @@ impl Template {
             state,
             memory: None,
             wapc_memory: None,
+            page_is_due: self.page.is_some(),
             wasi,
         };
         let mut store = Store::new(self.module().engine(), data);
         let meter = Meter::install(&mut store, self.interruption)?;
-        Ok((store, meter))
+        Ok((KillableStore::new(store), meter))
     }
 
     /// Translates the outcome of an instantiation, and caches the memory.
     fn finish_instantiation(
         &self,
-        store: &mut Store<Data>,
+        store: &mut KillableStore,
         made: wasmtime::Result<Instance>,
     ) -> Result<Instance, EngineError> {
         let instance = made.map_err(|error| match &self.pooling {
@@ -208,12 +233,19 @@ impl Template {
         });
         store.data_mut().memory = memory;
         store.data_mut().wapc_memory = wapc_memory;
+        let page = self.page.as_ref().and_then(|page| {
+            let export = instance.get_module_export(&mut *store, page);
+            export.and_then(Extern::into_memory)
+        });
+        if let Some(page) = page {
+            store.set_page(page);
+        }
         Ok(instance)
     }
 
     fn finish_start(
         &self,
-        mut store: Store<Data>,
+        mut store: KillableStore,
         meter: Meter,
         instance: Instance,
     ) -> Result<WasmtimeInstance, EngineError> {
@@ -249,23 +281,30 @@ impl Template {
 }
 
 fn start_function(
-    store: &mut Store<Data>,
+    store: &mut KillableStore,
     instance: Instance,
     start: StartFunction,
 ) -> Result<Option<TypedFunc<(), ()>>, EngineError> {
-    start
-        .export()
-        .map(|name| instance.get_typed_func(store, name))
+    let name = match start {
+        StartFunction::Section => Some(START),
+        start => start.export(),
+    };
+    name.map(|name| instance.get_typed_func(store, name))
         .transpose()
         .map_err(|error| EngineError::Other(error.into()))
 }
 
 fn start_ended(
-    store: &Store<Data>,
+    store: &KillableStore,
     start: StartFunction,
+    was_killed: bool,
     outcome: wasmtime::Result<()>,
 ) -> Result<(), EngineError> {
-    start.outcome(outcome.map_err(|error| engine_error(error, &store.data().state)))
+    let state = &store.data().state;
+    start.outcome(match was_killed {
+        true => Err(killed(state)),
+        false => outcome.map_err(|error| engine_error(error, state)),
+    })
 }
 
 #[cfg(feature = "async")]
@@ -290,14 +329,17 @@ impl WasmtimeInstance {
             meter,
             ..
         } = self;
-        if let Err(error) = meter.refuel(store) {
+        let (armed, mut store) = store.arm();
+        if let Err(error) = meter.refuel(&mut store) {
             return Err(error).into();
         }
-        let returned = guest_call.call_async(&mut *store, params).await;
-        meter.settle(store);
-        returned
-            .map_err(|error| engine_error(error, &store.data().state))
-            .into()
+        let returned = guest_call.call_async(&mut store, params).await;
+        meter.settle(&mut store);
+        let state = &store.data().state;
+        match armed.is_some_and(ArmedSwitch::disarm) {
+            true => Err(killed(state)).into(),
+            false => returned.map_err(|error| engine_error(error, state)).into(),
+        }
     }
 }
 
@@ -315,11 +357,15 @@ impl GuestInstance for WasmtimeInstance {
             meter,
             ..
         } = self;
-        if let Err(error) = meter.refuel(store) {
+        let (armed, mut store) = store.arm();
+        if let Err(error) = meter.refuel(&mut store) {
             return Err(error).into();
         }
-        let returned = guest_call.call(&mut *store, (op_length, msg_length));
-        meter.settle(store);
+        let returned = guest_call.call(&mut store, (op_length, msg_length));
+        meter.settle(&mut store);
+        if armed.is_some_and(ArmedSwitch::disarm) {
+            return Err(killed(&store.data().state)).into();
+        }
         // `map_err` would merge the two paths, and cost a second branch.
         match returned {
             Ok(returned) => Ok(returned).into(),

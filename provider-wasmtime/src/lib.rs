@@ -23,7 +23,10 @@
 //!
 //! A guest can be stopped by time, by default, or by fuel
 //! ([`Builder::interruption`]). By time, compiled code checks an epoch counter at
-//! each function and loop, which the host's clock increments every 2 ms.
+//! each function and loop, which the host's clock increments every 2 ms. Guests of
+//! [`Interruption::Kill`](wapc_host::Interruption::Kill) load from a page instead,
+//! which is taken away when their time is over. That costs guests least, and cannot
+//! pause them for other tasks of an executor.
 //!
 //! # Time to the first answer
 //!
@@ -45,16 +48,16 @@
 //! part of this crate's API, and programs should take them from here to get the
 //! same version.
 
-#![forbid(unsafe_code)]
-
 mod builder;
 mod compile_threads;
 mod engine;
 mod errors;
 mod instance;
+mod killable_store;
 mod limiter;
 mod linker;
 mod metering;
+mod page_checks;
 mod pooling;
 mod precompiled;
 
@@ -112,6 +115,11 @@ impl WasmtimeEngineProvider {
     #[must_use]
     pub fn engine(&self) -> &Engine {
         self.module().engine()
+    }
+
+    /// Returns whether the code has the checks of `page_checks.rs`.
+    pub(crate) fn has_checks(&self) -> bool {
+        self.template.interruption() == Interruption::Kill
     }
 
     /// Returns the compiled module.

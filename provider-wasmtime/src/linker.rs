@@ -23,6 +23,9 @@ pub(crate) struct Data {
     pub(crate) memory: Option<Memory>,
     /// The memory that waPC's functions use, which most guests do not have apart.
     pub(crate) wapc_memory: Option<Memory>,
+    /// The next memory of one page that is made is not the guest's but that of the
+    /// checks in its code.
+    pub(crate) page_is_due: bool,
     /// `Some` if the module imports WASI.
     pub(crate) wasi: Option<Wasi>,
 }

@@ -1,7 +1,7 @@
 //! Epochs and fuel: the interruption of guests by time and by a budget.
 
 use wapc_host::{Interruption, error::EngineError};
-use wasmtime::{Error, Store, UpdateDeadline};
+use wasmtime::{AsContextMut, Error, Store, UpdateDeadline};
 
 use crate::linker::Data;
 
@@ -38,15 +38,19 @@ impl Meter {
             store.set_fuel(u64::MAX).map_err(other)?;
         }
         let meter = Self { interruption };
-        meter.refuel(store)?;
+        meter.refuel(&mut *store)?;
         Ok(meter)
     }
 
     /// Gives the store the fuel of the call, or of the start functions, that is
     /// about to begin.
     #[inline]
-    pub(crate) fn refuel(&self, store: &mut Store<Data>) -> Result<(), EngineError> {
+    pub(crate) fn refuel(
+        &self,
+        mut store: impl AsContextMut<Data = Data>,
+    ) -> Result<(), EngineError> {
         if self.interruption.by_fuel() {
+            let mut store = store.as_context_mut();
             let fuel = store.data().state.fuel().unwrap_or(u64::MAX);
             store.set_fuel(fuel).map_err(other)?;
         }
@@ -55,8 +59,9 @@ impl Meter {
 
     /// Ends the metering of a call: tells the state how much fuel was used.
     #[inline]
-    pub(crate) fn settle(&self, store: &mut Store<Data>) {
+    pub(crate) fn settle(&self, mut store: impl AsContextMut<Data = Data>) {
         if self.interruption.by_fuel()
+            && let mut store = store.as_context_mut()
             && let Ok(left) = store.get_fuel()
         {
             let state = &mut store.data_mut().state;

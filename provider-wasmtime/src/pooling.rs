@@ -105,12 +105,15 @@ impl Pooling {
     }
 
     /// Configures an engine to take instances from this pool.
-    pub(crate) fn configure(&self, config: &mut Config) {
+    pub(crate) fn configure(&self, config: &mut Config, kills: bool) {
         let each = |number| self.instances.saturating_mul(to_u32(number));
         let mut pool = PoolingAllocationConfig::new();
         pool.total_core_instances(self.instances)
-            // One more, for the heap of the references that a guest holds.
-            .total_memories(each(self.max_memories.saturating_add(1)))
+            // One more, for the heap of the references that a guest holds, and one for
+            // the page of a guest that can be killed.
+            .total_memories(each(
+                self.max_memories.saturating_add(1 + usize::from(kills)),
+            ))
             .total_gc_heaps(self.instances)
             // wasmtime refuses modules with more tables than the whole pool.
             .total_tables(each(self.max_tables).max(MAX_PER_MODULE))

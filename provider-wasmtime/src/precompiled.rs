@@ -8,10 +8,10 @@ use std::{
 
 use thiserror::Error as ThisError;
 use twox_hash::{XxHash3_64, XxHash3_128};
-use wapc_host::error::ModuleError;
+use wapc_host::{Interruption, error::ModuleError};
 use wasmtime::{Engine, Module};
 
-use crate::{Builder, WasmtimeEngineProvider};
+use crate::{Builder, WasmtimeEngineProvider, page_checks};
 
 impl Builder {
     /// Compiles `module`, in binary or text format, ahead of time. Returns an
@@ -53,7 +53,8 @@ impl Builder {
         let compiled = self.clone().build(module)?;
         let code = compiled.module().serialize();
         let code = code.map_err(|error| ModuleError::Refused(error.into()))?;
-        Ok(seal(code, compiled.engine(), module))
+        let engine = fingerprint(compiled.engine(), compiled.has_checks());
+        Ok(seal(code, engine, module))
     }
 
     /// Checks that `artefact` was written by [`Builder::precompile`] for the same
@@ -70,14 +71,20 @@ impl Builder {
     /// [`PrecompiledError`], with one variant for each kind of wrong artefact.
     pub fn check_precompiled(
         self,
-        artefact: impl Read + Seek,
+        mut artefact: impl Read + Seek,
         module: Option<&[u8]>,
     ) -> Result<Precompiled, PrecompiledError> {
+        let epochs = self.clone().interruption(Interruption::Time);
         let (builder, engine) = self
             .with_engine()
             .map_err(|error| PrecompiledError::Engine(error.into()))?;
-        check(artefact, &engine, module)?;
-        Ok(Precompiled::new(engine, builder))
+        let kills = builder.kills(&engine);
+        match check(&mut artefact, fingerprint(&engine, kills), module) {
+            Ok(()) => Ok(Precompiled::new(engine, builder)),
+            // A module that could have no checks was compiled with epochs.
+            Err(PrecompiledError::Foreign) if kills => epochs.check_precompiled(artefact, module),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -162,25 +169,26 @@ pub enum PrecompiledError {
     Engine(#[source] Box<dyn StdError + Send + Sync>),
 }
 
-/// Appends the trailer to the code that `engine` has compiled from `source`.
+/// Appends the trailer to the code that an engine with this fingerprint has compiled from
+/// `source`.
 ///
 /// The offsets of the code do not change, so that the file can still be mapped.
-pub(crate) fn seal(mut code: Vec<u8>, engine: &Engine, source: &[u8]) -> Vec<u8> {
+pub(crate) fn seal(mut code: Vec<u8>, engine: u64, source: &[u8]) -> Vec<u8> {
     let trailer = Trailer {
         code_digest: XxHash3_128::oneshot(&code),
         source_digest: XxHash3_128::oneshot(source),
         code_bytes: to_u64(code.len()),
-        engine: fingerprint(engine),
+        engine,
     };
     code.extend_from_slice(&trailer.to_bytes());
     code
 }
 
-/// Fails unless `artefact` was sealed for such an engine, and for `source` if that
+/// Fails unless `artefact` was sealed for an engine with this fingerprint, and for `source` if that
 /// is given.
 pub(crate) fn check(
     mut artefact: impl Read + Seek,
-    engine: &Engine,
+    engine: u64,
     source: Option<&[u8]>,
 ) -> Result<(), PrecompiledError> {
     let length = artefact.seek(SeekFrom::End(0))?;
@@ -194,7 +202,7 @@ pub(crate) fn check(
     if trailer.code_bytes != length - to_u64(TRAILER_BYTES) {
         return Err(PrecompiledError::Corrupt);
     }
-    if trailer.engine != fingerprint(engine) {
+    if trailer.engine != engine {
         return Err(PrecompiledError::Foreign);
     }
     if source.is_some_and(|source| trailer.source_digest != XxHash3_128::oneshot(source)) {
@@ -292,9 +300,12 @@ fn take<const N: usize>(bytes: &mut &[u8]) -> [u8; N] {
 }
 
 /// Returns a digest of everything that code depends on: the version, settings and
-/// processor of an engine.
-fn fingerprint(engine: &Engine) -> u64 {
+/// processor of an engine, and the checks in the code if it has some.
+pub(crate) fn fingerprint(engine: &Engine, has_checks: bool) -> u64 {
     let mut hasher = FingerprintHasher::default();
+    if has_checks {
+        page_checks::VERSION.hash(&mut hasher);
+    }
     engine.precompile_compatibility_hash().hash(&mut hasher);
     hasher.finish()
 }

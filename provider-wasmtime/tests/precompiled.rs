@@ -4,7 +4,7 @@
 use std::{fs::File, io::Cursor};
 
 use provider_wasmtime::{Builder, Pooling, Precompiled, PrecompiledError, WasmtimeEngineProvider};
-use wapc_host::{Interruption, error::ModuleError, module};
+use wapc_host::{Interruption, WebAssemblyEngineProvider, error::ModuleError, module};
 use wasmtime::{Config, Engine, Module, OptLevel};
 
 const GUEST: &[u8] = include_bytes!("../../guest-fixtures/wat/hello.wat");
@@ -208,4 +208,29 @@ fn only_guests_are_compiled() {
     assert!(matches!(refused, Err(ModuleError::MissingExport { .. })));
     let refused = builder().precompile(b"no module");
     assert!(matches!(refused, Err(ModuleError::NotWasm { .. })));
+}
+
+#[test]
+fn artefacts_of_guests_that_are_killed_are_their_own() {
+    let kills = || builder().interruption(Interruption::Kill);
+    let check = |builder: Builder, artefact: &[u8], module: &[u8]| {
+        builder.check_precompiled(Cursor::new(artefact.to_vec()), Some(module))
+    };
+    let artefact = kills().precompile(GUEST).expect("a guest");
+    let checked = check(kills(), &artefact, GUEST).expect("it is as it was written");
+    let compiled = kills().build(GUEST).expect("a guest");
+    let loaded = checked.build(compiled.module().clone()).expect("a guest");
+    assert_eq!(loaded.interruption(), compiled.interruption());
+    if compiled.interruption() == Interruption::Kill {
+        assert_eq!(kind(check(builder(), &artefact, GUEST)), "foreign");
+    }
+
+    // It cannot have checks, and is compiled with epochs.
+    let guest = br#"(module (memory (export "memory") 1) (func (export "wapc start section"))
+        (func (export "__guest_call") (param i32 i32) (result i32) (i32.const 1)))"#;
+    let artefact = kills().precompile(guest).expect("a guest");
+    let checked = check(kills(), &artefact, guest).expect("it is as it was written");
+    let compiled = kills().build(guest).expect("a guest");
+    let loaded = checked.build(compiled.module().clone()).expect("a guest");
+    assert_eq!(loaded.interruption(), Interruption::Time);
 }

@@ -30,7 +30,12 @@ fn host(interruption: Interruption, module: &str, timeout: Option<Duration>) -> 
 
 #[test]
 fn guests_answer() {
-    for interruption in [Interruption::Off, Interruption::Time, Interruption::Fuel] {
+    for interruption in [
+        Interruption::Off,
+        Interruption::Time,
+        Interruption::Kill,
+        Interruption::Fuel,
+    ] {
         let host = host(interruption, ECHO, None);
         assert_eq!(host.call("any", b"payload").expect("an answer"), b"payload");
     }
@@ -38,9 +43,11 @@ fn guests_answer() {
 
 #[test]
 fn time_ends_a_guest() {
-    let host = host(Interruption::Time, LOOP, Some(Duration::from_millis(50)));
-    let result = host.call("bad", b"");
-    assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+    for interruption in [Interruption::Time, Interruption::Kill] {
+        let host = host(interruption, LOOP, Some(Duration::from_millis(50)));
+        let result = host.call("bad", b"");
+        assert!(matches!(result, Err(Error::TimedOut { .. })), "{result:?}");
+    }
 }
 
 #[test]

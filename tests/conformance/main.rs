@@ -82,6 +82,8 @@ const SUBJECTS: &[(&str, &[Capability], Cases)] = &[
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("wasmtime_pooling", "hostile/table_minimum_huge"),
     ("wasmtime_pooling", "hostile/table_minimum_large"),
+    ("wasmtime_kill_pooling", "hostile/table_minimum_huge"),
+    ("wasmtime_kill_pooling", "hostile/table_minimum_large"),
 ];
 
 fn main() {

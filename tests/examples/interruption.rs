@@ -23,8 +23,9 @@ const TASKS: [(&str, &str, &[u8]); 4] = [
     ),
 ];
 
-const KINDS: [Interruption; 4] = [
+const KINDS: [Interruption; 5] = [
     Interruption::Off,
+    Interruption::Kill,
     Interruption::Time,
     Interruption::Fuel,
     Interruption::TimeAndFuel,
@@ -34,14 +35,14 @@ const ROUNDS: usize = 21;
 const TURN: Duration = Duration::from_millis(40);
 
 fn main() {
-    println!("| engine | guest | off | time | fuel | time and fuel |");
-    println!("|---|---|--:|--:|--:|--:|");
+    println!("| engine | guest | off | kill | time | fuel | time and fuel |");
+    println!("|---|---|--:|--:|--:|--:|--:|");
     for engine in engines(&[AnyModule]) {
         for (name, guest, payload) in TASKS {
             let module = wat(guest).expect("a guest of this name").as_bytes();
             let hosts = KINDS.map(|kind| host(engine, module, kind));
             let mut off = vec![];
-            let mut ratios: [Vec<f64>; 3] = Default::default();
+            let mut ratios: [Vec<f64>; 4] = Default::default();
             for _ in 0..ROUNDS {
                 let [first, others @ ..] = hosts
                     .each_ref()

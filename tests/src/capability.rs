@@ -19,6 +19,8 @@ pub enum Capability {
     Fuel,
     /// Suspends guests in async calls.
     Async,
+    /// Pauses guests that compute in async calls, for the executor's other tasks.
+    Yields,
     /// Names the functions on the stack of a guest that trapped.
     Backtraces,
 }
@@ -31,6 +33,7 @@ impl Capability {
         Self::Time,
         Self::Fuel,
         Self::Async,
+        Self::Yields,
         Self::Backtraces,
     ];
 }

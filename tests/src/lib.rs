@@ -55,6 +55,17 @@ const WITHOUT_BACKTRACES: &[Capability] = &[
     Capability::Time,
     Capability::Fuel,
     Capability::Async,
+    Capability::Yields,
+];
+
+/// Guests that are killed are never paused.
+const WITHOUT_YIELDS: &[Capability] = &[
+    Capability::AnyModule,
+    Capability::Wasi,
+    Capability::Time,
+    Capability::Fuel,
+    Capability::Async,
+    Capability::Backtraces,
 ];
 
 /// The example of a third engine interprets [`BASIC_GUESTS`], with every limit on a
@@ -100,20 +111,57 @@ pub const ENGINES: &[Engine] = &[
 ];
 
 /// Engines with settings that guests cannot observe. They run the same cases.
-pub const VARIANTS: &[Engine] = &[Engine::new(
-    "wasmtime_pooling",
-    Capability::ALL,
-    |module, wasi, interruption, limits| {
-        Ok(Box::new(
-            WasmtimeEngineProvider::builder()
-                .interruption(interruption)
-                .module_limits(limits)
-                .wasi(wasi)
-                .pooling(Pooling::new(64))
-                .build(module)?,
-        ))
-    },
-)];
+pub const VARIANTS: &[Engine] = &[
+    Engine::new(
+        "wasmtime_pooling",
+        Capability::ALL,
+        |module, wasi, interruption, limits| {
+            Ok(Box::new(
+                WasmtimeEngineProvider::builder()
+                    .interruption(interruption)
+                    .module_limits(limits)
+                    .wasi(wasi)
+                    .pooling(Pooling::new(64))
+                    .build(module)?,
+            ))
+        },
+    ),
+    Engine::new(
+        "wasmtime_kill",
+        WITHOUT_YIELDS,
+        |module, wasi, interruption, limits| {
+            Ok(Box::new(
+                WasmtimeEngineProvider::builder()
+                    .interruption(or_kill(interruption))
+                    .module_limits(limits)
+                    .wasi(wasi)
+                    .build(module)?,
+            ))
+        },
+    ),
+    Engine::new(
+        "wasmtime_kill_pooling",
+        WITHOUT_YIELDS,
+        |module, wasi, interruption, limits| {
+            Ok(Box::new(
+                WasmtimeEngineProvider::builder()
+                    .interruption(or_kill(interruption))
+                    .module_limits(limits)
+                    .wasi(wasi)
+                    .pooling(Pooling::new(64))
+                    .build(module)?,
+            ))
+        },
+    ),
+];
+
+/// Returns the way to interrupt guests of the engines that kill them.
+fn or_kill(interruption: Interruption) -> Interruption {
+    match interruption {
+        Interruption::Time => Interruption::Kill,
+        other => other,
+    }
+}
 
 /// Returns the engines of [`ENGINES`] that have all the capabilities in `needs`.
 ///

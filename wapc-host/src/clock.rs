@@ -165,6 +165,47 @@ impl Drop for Registration {
     }
 }
 
+/// Something that the clock looks at in each tick: a guest that runs.
+pub(crate) trait Watched: Send + Sync {
+    /// Returns `true` if [`Watched::act`] is to be called in the tick `now`.
+    fn is_due(&self, now: u64) -> bool;
+
+    /// Must return soon, and may not panic.
+    fn act(&self, now: u64);
+}
+
+/// Has the clock look at `watched` until [`unwatch`] is called with the result.
+/// `None` in a child that cannot have a clock, and runs no timed calls.
+pub(crate) fn watch(watched: Arc<dyn Watched>) -> Option<WatchPlace> {
+    let clock = Clock::of_process().ok()?;
+    let registry = &mut *clock.registry.lock();
+    let place = registry.unwatched.pop();
+    let place = place.unwrap_or(registry.watched.len());
+    match registry.watched.get_mut(place) {
+        Some(free) => *free = Some(watched),
+        None => registry.watched.push(Some(watched)),
+    }
+    Some(WatchPlace(place))
+}
+
+/// Ends what [`watch`] has begun. The clock may still be in [`Watched::act`].
+pub(crate) fn unwatch(place: &WatchPlace) {
+    let Ok(clock) = Clock::of_process() else {
+        return;
+    };
+    let mut registry = clock.registry.lock();
+    let watched = registry.watched.get_mut(place.0).and_then(Option::take);
+    if watched.is_some() {
+        registry.unwatched.push(place.0);
+    }
+    drop(registry);
+    drop(watched);
+}
+
+/// A place in the list of what the clock looks at.
+#[derive(Debug)]
+pub(crate) struct WatchPlace(usize);
+
 /// Returns this process's threads for work that may run foreign code.
 ///
 /// # Errors
@@ -272,6 +313,9 @@ struct Registry {
     clients: Vec<Arc<Registered>>,
     /// The length of `clients` at which dropped ones are removed.
     sweep_at: usize,
+    watched: Vec<Option<Arc<dyn Watched>>>,
+    /// The free places in `watched`.
+    unwatched: Vec<usize>,
 }
 
 impl Clock {
@@ -324,6 +368,8 @@ impl Clock {
             observers: registry.observers.clone(),
             clients: registry.clients.clone(),
             sweep_at: registry.sweep_at,
+            watched: registry.watched.clone(),
+            unwatched: registry.unwatched.clone(),
         }))
     }
 
@@ -378,6 +424,7 @@ impl Clock {
             last += TICK * ticks;
             TICKS.fetch_add(ticks.into(), Ordering::Relaxed);
             self.call_observers();
+            self.act_on_watched();
             self.sound_alarms();
             self.errands.relieve();
 
@@ -416,6 +463,16 @@ impl Clock {
                     .retain(|other| !Arc::ptr_eq(other, &observer));
             }
         }
+    }
+
+    fn act_on_watched(&self) {
+        let now = now();
+        let due: Vec<_> = {
+            let registry = self.registry.lock();
+            let watched = registry.watched.iter().flatten();
+            watched.filter(|it| it.is_due(now)).cloned().collect()
+        };
+        due.into_iter().for_each(|it| it.act(now));
     }
 
     fn sound_alarms(&'static self) {

@@ -35,7 +35,7 @@ use crate::{
 
 /// Runs `body` under random interleavings, and under ones with few preemptions,
 /// which find other bugs.
-fn check(body: fn()) {
+pub(crate) fn check(body: fn()) {
     let many = std::env::var("SHUTTLE_ITERATIONS").map_or(2_000, |many| many.parse().unwrap());
     shuttle::check_random(body, many);
     shuttle::check_pct(body, many, 3);

@@ -3,6 +3,7 @@
 pub(crate) mod budget;
 pub(crate) mod callback;
 pub(crate) mod host_call;
+pub(crate) mod kill_switch;
 pub(crate) mod lent;
 mod memory;
 pub(crate) mod monitor;

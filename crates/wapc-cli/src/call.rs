@@ -60,7 +60,7 @@ fn limits(arguments: &CallArguments) -> Limits {
 const fn interruption(arguments: &CallArguments) -> Interruption {
     match (arguments.timeout.0, arguments.fuel) {
         (None, None) => Interruption::Off,
-        (Some(_), None) => Interruption::Time,
+        (Some(_), None) => Interruption::Kill,
         (None, Some(_)) => Interruption::Fuel,
         (Some(_), Some(_)) => Interruption::TimeAndFuel,
     }

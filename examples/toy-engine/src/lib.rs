@@ -95,7 +95,10 @@ impl WebAssemblyEngineProvider for ToyEngineProvider {
     }
 
     fn interruption(&self) -> Interruption {
-        self.settings.interruption
+        match self.settings.interruption {
+            Interruption::Kill => Interruption::Time,
+            interruption => interruption,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Waker};
 
-use conformance::{Engine, chain, counted::Counts};
+use conformance::{Capability, Engine, chain, counted::Counts};
 use wapc_host::{Interruption, Reuse, WapcHost};
 
 use super::{
@@ -15,7 +15,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("dropped_in_a_host_call", dropped_in_a_host_call),
         Case::new("dropped_in_a_start_function", dropped_in_a_start_function),
         Case::new("dropped_in_the_first_start", dropped_in_the_first_start),
-        Case::new("dropped_while_it_computes", dropped_while_it_computes),
+        Case::new("dropped_while_it_computes", dropped_while_it_computes)
+            .needs(&[Capability::Yields]),
         Case::new("dropped_in_the_wait_queue", dropped_in_the_wait_queue),
         Case::new("dropped_ten_thousand_times", dropped_ten_thousand_times),
     ]

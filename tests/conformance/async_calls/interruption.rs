@@ -14,7 +14,7 @@ use std::{
 };
 
 use conformance::{
-    Capability::{AnyModule, Fuel},
+    Capability::{AnyModule, Fuel, Yields},
     Engine, SHORT, chain,
     outcome::{outcome, words},
 };
@@ -35,15 +35,17 @@ pub(super) fn cases() -> Vec<Case> {
             "other_tasks_run_beside_a_loop",
             other_tasks_run_beside_a_loop,
         )
+        .needs(&[Yields])
         .needs(&[AnyModule]),
         Case::new(
             "timers_run_beside_spawned_loops",
             timers_run_beside_spawned_loops,
         )
+        .needs(&[Yields])
         .needs(&[AnyModule]),
         Case::new("polled_by_a_waker", polled_by_a_waker).needs(&[AnyModule]),
-        Case::new("yields_by_the_interval", yields_by_the_interval),
-        Case::new("cancelled_by_another_task", cancelled_by_another_task),
+        Case::new("yields_by_the_interval", yields_by_the_interval).needs(&[Yields]),
+        Case::new("cancelled_by_another_task", cancelled_by_another_task).needs(&[Yields]),
         Case::new("ends_as_a_blocking_call", ends_as_a_blocking_call).needs(&[AnyModule, Fuel]),
         Case::new("fuel_is_the_same", fuel_is_the_same).needs(&[Fuel]),
         Case::new("without_interruption", without_interruption),

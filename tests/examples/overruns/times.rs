@@ -9,7 +9,7 @@ use std::{
 
 use conformance::{
     Capability::{AnyModule, Time, Wasi},
-    Engine, engines,
+    Engine, VARIANTS, engines,
     figures::median,
 };
 use wapc_host::{CallOptions, CancelHandle, Error, Limits, WapcHost, WasiSettings, wasi::Stdin};
@@ -56,6 +56,9 @@ impl Endless {
 const ENDLESS: &[Endless] = &[
     Endless::new("an empty loop", || of_the_gallery("loop")),
     Endless::new("calls of functions", || of_the_gallery("loop_calls")),
+    Endless::new("calls without loop or recursion", || {
+        of_the_gallery("loop_free")
+    }),
     Endless::new("calls in tail position", || {
         of_the_gallery("loop_tail_call")
     }),
@@ -120,15 +123,23 @@ pub(crate) fn measure(verdict: &mut Verdict) {
     );
     println!("|---|---|--:|--:|--:|");
     for endless in ENDLESS {
-        for engine in engines(&[AnyModule, Time, Wasi]) {
+        for engine in kinds() {
             row(verdict, engine, endless, BOUND);
         }
     }
     for endless in LONG {
-        for engine in engines(&[AnyModule, Time, Wasi]) {
+        for engine in kinds() {
             row(verdict, engine, endless, BOUND + once(engine, endless));
         }
     }
+}
+
+/// Returns the engines, and wasmtime with guests that are killed.
+fn kinds() -> impl Iterator<Item = &'static Engine> {
+    let kills = VARIANTS
+        .iter()
+        .filter(|variant| variant.name == "wasmtime_kill");
+    engines(&[AnyModule, Time, Wasi]).chain(kills)
 }
 
 fn row(verdict: &mut Verdict, engine: &Engine, endless: &Endless, bound: Duration) {

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 /// Ends calls from any thread.
 ///
 /// A call that has not begun is refused, a running one ends within a few
-/// milliseconds, and one that has ended is not affected. Both errors are
+/// milliseconds, at once with [`Interruption::Kill`](crate::Interruption::Kill), and one that has ended is not affected. Both errors are
 /// [`Error::Cancelled`](crate::Error::Cancelled).
 ///
 /// Clones share one state. A handle stays cancelled for ever, so use a new one

@@ -32,11 +32,22 @@ pub enum Interruption {
     Fuel = BY_FUEL,
     /// By time and by fuel.
     TimeAndFuel = BY_TIME | BY_FUEL,
+    /// By timeouts, deadlines and cancel handles, which end a guest and cannot
+    /// pause it. Guests that compute are hardly slower than with
+    /// [`Interruption::Off`], and a cancelled one ends at once.
+    ///
+    /// For hosts whose calls block: the guest of an async call keeps the executor's
+    /// thread while it computes. Engines and platforms without this kind take
+    /// [`Interruption::Time`] in its place, and
+    /// [`WebAssemblyEngineProvider::interruption`](crate::WebAssemblyEngineProvider::interruption)
+    /// says so.
+    Kill = BY_TIME | ONLY_ENDS,
 }
 
 // Bits, since each call with options tests both.
 const BY_TIME: u8 = 1;
 const BY_FUEL: u8 = 2;
+const ONLY_ENDS: u8 = 4;
 
 impl Interruption {
     /// Returns `true` if timeouts, deadlines and cancel handles are enforced.

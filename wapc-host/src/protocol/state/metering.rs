@@ -6,6 +6,7 @@ use std::{num::NonZeroU64, sync::Arc};
 use super::ModuleState;
 use crate::{
     error::{Spent, StopReason},
+    limits::cancel::CancelHandle,
     limits::guest::LimitError,
     protocol::monitor::CallMonitor,
     timer::Pause,
@@ -161,6 +162,12 @@ impl ModuleState {
             time: self.budget.time_spent(),
             fuel: self.scratch.values().fuel_used,
         }
+    }
+
+    /// The tick at which the guest must have ended, and what cancels it.
+    #[inline]
+    pub(crate) const fn ends(&self) -> (u64, Option<&CancelHandle>) {
+        (self.budget.expires(), self.budget.cancel())
     }
 
     /// The clock's ticks since the call began.
