@@ -42,6 +42,10 @@ pub const REACTOR_C: &[u8] = include_bytes!("../wasm/reactor_c.wasm");
 /// A WASI command in C: it exports `_start`, whose `main` returns 0, and answers calls after it.
 pub const COMMAND_C: &[u8] = include_bytes!("../wasm/command_c.wasm");
 
+/// A guest in Rust that computes: its operations are the workloads on which the price of
+/// interruption is measured. It has none of the operations of the others, and is not in [`WASM`].
+pub const WORKLOADS: &[u8] = include_bytes!("../rust/workloads/workloads.wasm");
+
 /// Every built guest by its name (the file's, without `.wasm`), in alphabetical order.
 pub const WASM: &[(&str, &[u8])] = &[
     ("command_c", COMMAND_C),

@@ -6,7 +6,7 @@ use std::{process, thread, time::Duration};
 
 use conformance::{
     Capability::{AnyModule, Async, Time},
-    Engine, engines,
+    Engine, VARIANTS, engines,
 };
 use fork::{Fork, fork, waitpid};
 use guest_fixtures::wat;
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(100);
 
 fn main() {
-    for engine in engines(&[AnyModule, Async, Time]) {
+    for engine in engines(&[AnyModule, Async, Time]).chain(VARIANTS) {
         let host = host(engine);
         // The threads of the parent run.
         assert_times_out(engine.name, &host);

@@ -11,6 +11,7 @@ usage: wapc-bench [run] [OPTIONS]        measure, and write tables to stdout
        wapc-bench list                   name the scenarios and subjects
        wapc-bench repeat   --subjects S --scenario C --times N
                                          do the work N times, for an instrument around it
+       wapc-bench interruption           the price of each way to interrupt guests that compute
        wapc-bench resident --subjects S --scenario C --times N
                                          KiB that each of N further hosts takes
 
@@ -39,6 +40,7 @@ pub enum Command {
     List,
     Repeat,
     Resident,
+    Interruption,
     Help,
 }
 
@@ -61,6 +63,7 @@ impl Args {
                 "run" => parsed.command = Command::Run,
                 "list" => parsed.command = Command::List,
                 "repeat" => parsed.command = Command::Repeat,
+                "interruption" => parsed.command = Command::Interruption,
                 "resident" => parsed.command = Command::Resident,
                 "help" | "--help" | "-h" => parsed.command = Command::Help,
                 "--scenario" => parsed.scenarios.extend(names(&value()?)),

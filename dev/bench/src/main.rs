@@ -3,6 +3,7 @@
 mod allocations;
 mod args;
 mod guests;
+mod interruption;
 mod measure;
 mod plot;
 mod results;
@@ -54,10 +55,14 @@ fn run(args: &Args) -> Result<()> {
             let kib = measure::resident(subject, scenario, args.times)?;
             println!("{}", kib.ok_or("the subject has no part in this scenario")?);
         }
+        Command::Interruption => interruption::measure(args.effort.rounds, COMPILES)?,
         Command::Help => print!("{}", args::USAGE),
     }
     Ok(())
 }
+
+/// The times that `interruption` compiles a module.
+const COMPILES: usize = 9;
 
 fn compare(args: &Args, subjects: &[&dyn Subject], scenarios: &[&Scenario]) -> Result<()> {
     let mut outcomes = Vec::new();

@@ -1,7 +1,8 @@
 //! Generated guests, compared between the engines.
 //!
 //! One execution is one module of wasm-smith's, with the imports and exports
-//! of a waPC guest, called three times on each engine. It compares the outcomes of
+//! of a waPC guest, called three times on each engine, and on wasmtime with and without
+//! the checks of guests that can be killed. It compares the outcomes of
 //! starts and calls, the responses, the guest's host calls and log lines and, of a
 //! softened module, its memory and globals. [`Guests`] lists the exceptions.
 
@@ -134,8 +135,23 @@ impl Guests {
             .map(|provider| Box::new(provider) as _);
         let mut wasmtime = events_of(wasmtime, &limits);
         let mut wasmi = events_of(wasmi, &limits);
-        if wasmtime.iter().chain(&wasmi).any(Event::is_stack_overflow) {
+        let killable = (!plan.is_metered()).then(|| {
+            let builder = WasmtimeEngineProvider::builder().interruption(Interruption::Kill);
+            let provider = builder
+                .build(module)
+                .map(|provider| Box::new(provider) as _);
+            events_of(provider, &limits)
+        });
+        let killable = killable.unwrap_or_default();
+        let all = wasmtime.iter().chain(&wasmi).chain(&killable);
+        if all.into_iter().any(Event::is_stack_overflow) {
             return Compared::Masked;
+        }
+        if !plan.is_metered()
+            && let Some(difference) =
+                difference(("wasmtime", &wasmtime), ("its killable code", &killable))
+        {
+            return Compared::Different(difference);
         }
         let ended_by_fuel = |events: &[Event]| events.iter().position(Event::is_out_of_fuel);
         if let Some(first) = [&wasmtime, &wasmi]
@@ -155,20 +171,8 @@ impl Guests {
             wasmtime.truncate(same);
             wasmi.truncate(same);
         }
-        let differing = wasmtime
-            .iter()
-            .zip(&wasmi)
-            .find(|(one, other)| one != other);
-        match differing {
-            Some((one, other)) => {
-                let place = one.first_difference(other).unwrap_or_default();
-                Compared::Different(format!("wasmtime {one}, wasmi {other}{place}"))
-            }
-            None if wasmtime.len() != wasmi.len() => Compared::Different(format!(
-                "wasmtime had {} events, wasmi {}",
-                wasmtime.len(),
-                wasmi.len()
-            )),
+        match difference(("wasmtime", &wasmtime), ("wasmi", &wasmi)) {
+            Some(difference) => Compared::Different(difference),
             None => Compared::Same(wasmtime),
         }
     }
@@ -217,6 +221,26 @@ impl Guests {
             size /= 2;
         }
         smallest
+    }
+}
+
+/// Returns the first difference between the events on two engines.
+fn difference(
+    (one_name, one): (&str, &[Event]),
+    (other_name, other): (&str, &[Event]),
+) -> Option<String> {
+    let differing = one.iter().zip(other).find(|(one, other)| one != other);
+    match differing {
+        Some((one, other)) => {
+            let place = one.first_difference(other).unwrap_or_default();
+            Some(format!("{one_name} {one}, {other_name} {other}{place}"))
+        }
+        None if one.len() != other.len() => Some(format!(
+            "{one_name} had {} events, {other_name} {}",
+            one.len(),
+            other.len()
+        )),
+        None => None,
     }
 }
 

@@ -19,6 +19,7 @@ mod common;
 mod engine;
 mod guests;
 mod histogram;
+mod kills;
 mod latency;
 mod load;
 mod memory;
@@ -54,6 +55,8 @@ enum Command {
     Swaps(swaps::Options),
     /// Swaps to modules that are refused: the old code stays in service
     BadSwaps(bad_swaps::Options),
+    /// Calls that are cancelled or out of time as they end: each has its own end
+    Kills(kills::Options),
     /// Latency of calls while large modules are swapped in
     Latency(latency::Options),
     /// Memory over many swaps
@@ -74,6 +77,7 @@ pub fn run(arguments: &Arguments) -> Result<Report, BoxError> {
     let report = match &arguments.command {
         Command::Swaps(options) => swaps::run(options),
         Command::BadSwaps(options) => bad_swaps::run(options),
+        Command::Kills(options) => kills::run(options),
         Command::Latency(options) => latency::run(options),
         Command::Memory(options) => memory::run(options),
         Command::Tiers(options) => tiers::run(options),

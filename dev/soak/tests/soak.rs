@@ -21,6 +21,11 @@ fn refused_swaps_leave_the_old_version_in_service() {
 }
 
 #[test]
+fn a_kill_ends_its_own_call() {
+    run("kills --threads 2 --calls 40000");
+}
+
+#[test]
 fn two_tiers_answer_sooner_than_the_compiler_and_become_as_fast() {
     run("tiers --threads 1 --length 4000");
 }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{
-    BoxError, HostCall, HostCallback, OwnedHostCall, Payload, WapcHost, WebAssemblyEngineProvider,
+    BoxError, HostCall, HostCallback, Interruption, OwnedHostCall, Payload, WapcHost,
+    WebAssemblyEngineProvider,
 };
 
 use super::conversation::read;
@@ -46,6 +47,20 @@ pub fn subjects() -> Vec<Box<dyn Subject>> {
             "ours-wasmtime-held",
             "`CheckedOut::call_into`, the callback a type",
             Engine::Wasmtime,
+            "floor-wasmtime",
+            Form::Hold,
+        ),
+        ours(
+            "ours-wasmtime-kill",
+            "`WapcHost::call`, `Interruption::Kill`",
+            Engine::WasmtimeKill,
+            "floor-wasmtime",
+            Form::Return,
+        ),
+        ours(
+            "ours-wasmtime-kill-held",
+            "`CheckedOut::call_into`, `Interruption::Kill`",
+            Engine::WasmtimeKill,
             "floor-wasmtime",
             Form::Hold,
         ),
@@ -133,6 +148,7 @@ struct Ours {
 #[derive(Clone, Copy)]
 enum Engine {
     Wasmtime,
+    WasmtimeKill,
     Wasmi,
 }
 
@@ -153,6 +169,10 @@ impl Engine {
     fn provider(self, module: &[u8]) -> Result<Provider> {
         Ok(match self {
             Self::Wasmtime => Provider::Wasmtime(WasmtimeEngineProvider::new(module)?),
+            Self::WasmtimeKill => {
+                let builder = WasmtimeEngineProvider::builder();
+                Provider::Wasmtime(builder.interruption(Interruption::Kill).build(module)?)
+            }
             Self::Wasmi => Provider::Wasmi(WasmiEngineProvider::new(module)?),
         })
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::{Builder, Pooling, WasmtimeEngineProvider};
 use tempfile::TempDir;
-use wapc_host::{Reuse, WapcHost, WebAssemblyEngineProvider, error::ModuleError};
+use wapc_host::{Interruption, Reuse, WapcHost, WebAssemblyEngineProvider, error::ModuleError};
 use wasmtime::{Config, Engine, Module};
 
 use super::ours::Echo;
@@ -31,6 +31,26 @@ pub fn subjects() -> Vec<Box<dyn Subject>> {
             prepare: |task| {
                 let pooling = Pooling::new(POOLED_INSTANCES);
                 let builder = WasmtimeEngineProvider::builder().pooling(pooling);
+                fresh(|module| builder.build(module), task)
+            },
+        },
+        Mode {
+            name: "ours-wasmtime-fresh-kill",
+            about: "`ours-wasmtime-fresh` with `Interruption::Kill`",
+            floor: "floor-wasmtime",
+            prepare: |task| {
+                let builder = WasmtimeEngineProvider::builder().interruption(Interruption::Kill);
+                fresh(|module| builder.build(module), task)
+            },
+        },
+        Mode {
+            name: "ours-wasmtime-fresh-pooling-kill",
+            about: "`ours-wasmtime-fresh-pooling` with `Interruption::Kill`",
+            floor: "floor-wasmtime-pooling-kept",
+            prepare: |task| {
+                let builder = WasmtimeEngineProvider::builder()
+                    .pooling(Pooling::new(POOLED_INSTANCES))
+                    .interruption(Interruption::Kill);
                 fresh(|module| builder.build(module), task)
             },
         },
