@@ -92,12 +92,15 @@ pub enum Error {
     /// The guest left the program through WASI's `proc_exit` in the middle of
     /// a call. An exit with code 0 after a response is an answer, and not this
     /// error. Its instance is gone; the next call gets a new one.
-    #[error("the guest exited with code {code} in operation `{operation}`")]
+    #[error("the guest exited with code {code} in operation `{operation}`{}", guest_said(.guest_error))]
     Exited {
         /// The operation that was called.
         operation: String,
         /// The exit code.
         code: i32,
+        /// The error that the guest reported before it exited, if any. Of a WASI
+        /// command that was adapted it is the end of standard error.
+        guest_error: Option<String>,
         /// The time and fuel that the call took.
         spent: Spent,
     },

@@ -206,13 +206,17 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "waits for real time")]
     fn a_pause_is_pending_until_another_thread_wakes_it() {
-        let mut polls = 0;
-        let mut pause = pin!(Pause::new());
-        block_on(poll_fn(|context| {
-            polls += 1;
-            pause.as_mut().poll(context)
-        }));
-        assert!(polls >= 2);
+        let polls = || {
+            let mut polls = 0;
+            let mut pause = pin!(Pause::new());
+            block_on(poll_fn(|context| {
+                polls += 1;
+                pause.as_mut().poll(context)
+            }));
+            polls
+        };
+        // On a busy machine a pause may be over before it is polled.
+        assert!((0..1000).any(|_| polls() >= 2));
     }
 
     #[test]

@@ -20,9 +20,11 @@ pub struct Arguments {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 #[non_exhaustive]
-#[expect(clippy::large_enum_variant, reason = "a process has one command")]
 pub enum Command {
     /// Call an operation of a guest and print its response
+    ///
+    /// A module of another dialect is adapted first; see `wapc adapt`. The payload of a WASI command is
+    /// its standard input, and the response is its standard output.
     ///
     /// The response goes to standard output byte for byte, and nothing else does. The guest's log
     /// lines, and what it writes to its own standard output and standard error (up to 1 MiB, shown
@@ -34,6 +36,15 @@ pub enum Command {
     /// A guest that exceeds a limit is stopped: see --timeout, --max-memory and --fuel.
     #[command(after_help = EXIT_CODES)]
     Call(CallArguments),
+
+    /// Turn a module of another dialect into a waPC guest
+    ///
+    /// WASI commands, guests of earlier waPC protocols, and plugins of some other systems are
+    /// transformed. `wapc call` does this by itself. A module that is a guest, or of no dialect that is
+    /// known, is written as it is. Other waPC hosts run the result too, if they know guests with several
+    /// memories.
+    #[command(after_help = EXIT_CODES)]
+    Adapt(AdaptArguments),
 
     /// Describe a module, and say which engines refuse it and why
     ///
@@ -54,6 +65,14 @@ pub struct CallArguments {
 
     /// The operation's name
     pub operation: String,
+
+    /// How a module of another dialect is adapted.
+    #[command(flatten)]
+    pub dialect: DialectArguments,
+
+    /// Say on standard error whether and how the module was adapted
+    #[arg(short, long)]
+    pub verbose: bool,
 
     /// The source of the payload.
     #[command(flatten)]
@@ -103,6 +122,48 @@ pub struct CallArguments {
     /// Counting makes guests slower. Each engine counts in its own way.
     #[arg(long, value_name = "UNITS")]
     pub fuel: Option<u64>,
+}
+
+/// How a module of another dialect is adapted.
+#[derive(Args, Debug)]
+#[non_exhaustive]
+pub struct DialectArguments {
+    /// Give a WASI command the operation as its last argument
+    #[arg(long)]
+    pub operation_is_argument: bool,
+
+    /// Link a library, a module that provides what the guest imports from NAME
+    ///
+    /// The library has a memory of its own, unless it imports `env.memory`: then it uses the guest's. May
+    /// be given several times.
+    #[arg(long, value_name = "NAME=PATH", value_parser = library)]
+    pub link: Vec<(String, PathBuf)>,
+}
+
+/// Arguments of `wapc adapt`.
+#[derive(Args, Debug)]
+#[non_exhaustive]
+pub struct AdaptArguments {
+    /// The module, binary or text
+    pub module: PathBuf,
+
+    /// Write the guest to this file
+    #[arg(short, long, value_name = "PATH")]
+    pub output: PathBuf,
+
+    /// How the module is adapted.
+    #[command(flatten)]
+    pub dialect: DialectArguments,
+
+    /// Give a WASI command a program argument, in each call
+    ///
+    /// May be given several times. The first one is the program's name.
+    #[arg(long, value_name = "ARG", allow_hyphen_values = true)]
+    pub arg: Vec<String>,
+
+    /// Set a variable of a WASI command's environment, in each call
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub env: Vec<(String, String)>,
 }
 
 /// A limit on time. `None` means no limit.
@@ -175,6 +236,13 @@ fn host_response(text: &str) -> Result<HostResponse, &'static str> {
         call: call.to_owned(),
         value: value.to_owned(),
     })
+}
+
+fn library(text: &str) -> Result<(String, PathBuf), &'static str> {
+    match text.split_once('=') {
+        Some((name, path)) if !path.is_empty() => Ok((name.to_owned(), path.into())),
+        _ => Err("it must be NAME=PATH"),
+    }
 }
 
 fn variable(text: &str) -> Result<(String, String), &'static str> {

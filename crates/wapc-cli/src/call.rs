@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
+use wapc_dialects::{AdaptError, adapt};
 use wapc_host::{
     Interruption, Limits, WapcHost, WasiSettings,
     module::read_at_most,
@@ -9,11 +10,12 @@ use wapc_host::{
 };
 
 use crate::{
+    adapt,
     arguments::{CallArguments, PayloadArguments},
     error::{CommandError, Subject},
     guest_log,
     host_responses::HostResponses,
-    max_module_bytes, read_file, write_output,
+    max_module_bytes, read_file, tell, write_output,
 };
 
 /// Calls the guest and writes its response to standard output.
@@ -24,13 +26,27 @@ pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
     guest_log::start();
     let output = Capture::default();
     let responses = HostResponses::new(&arguments.host_response);
+    let refused = |cause| CommandError::Module {
+        path: arguments.module.clone(),
+        cause,
+    };
+    let adapted = match adapt(&module, &adapt::options(&arguments.dialect)?) {
+        // The engine may know more than that it is no module.
+        Err(AdaptError::Module(_)) => None,
+        adapted => Some(adapted.map_err(|error| refused(adapt::refusal(error)))?),
+    };
+    if let Some(adapted) = &adapted
+        && arguments.verbose
+    {
+        tell(adapt::description(adapted));
+    }
+    let guest = adapted
+        .as_ref()
+        .map_or(&*module, |adapted| &*adapted.binary);
     let provider = arguments
         .engine
-        .provider(&module, wasi(arguments, &output), interruption(arguments))
-        .map_err(|cause| CommandError::Module {
-            path: arguments.module.clone(),
-            cause,
-        })?;
+        .provider(guest, wasi(arguments, &output), interruption(arguments))
+        .map_err(refused)?;
     let response = WapcHost::builder(provider)
         .limits(limits(arguments))
         .build_with(responses.clone())

@@ -31,6 +31,7 @@
 #[cfg(not(any(feature = "wasmtime", feature = "wasmi")))]
 compile_error!("the command needs an engine: turn on the feature `wasmtime` or `wasmi`");
 
+mod adapt;
 pub mod arguments;
 mod call;
 mod engine;
@@ -73,6 +74,7 @@ pub use crate::{
 /// [`CommandError::status`] is the code to exit with.
 pub fn run(arguments: Arguments) -> Result<(), CommandError> {
     match arguments.command {
+        Command::Adapt(arguments) => adapt::run(&arguments),
         Command::Call(arguments) => call::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
     }

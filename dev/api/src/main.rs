@@ -56,6 +56,10 @@ const LISTED: &[Listed] = &[
         may_show: &["wapc_host"],
     },
     Listed {
+        name: "wapc-dialects",
+        may_show: &["wapc_host"],
+    },
+    Listed {
         name: "wapc-cli",
         may_show: &["clap_builder", "serde_core", "serde_json", "wapc_host"],
     },

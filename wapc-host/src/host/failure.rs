@@ -89,9 +89,10 @@ impl Failure {
                 refused: state.refused().cloned().map(Box::new),
                 spent,
             },
-            (Err(EngineError::Exit(code)), _) => Error::Exited {
+            (Err(EngineError::Exit(code)), guest_error) => Error::Exited {
                 operation,
                 code,
+                guest_error,
                 spent,
             },
             (Err(EngineError::Stopped(stop)), _) => match stop {

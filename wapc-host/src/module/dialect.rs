@@ -28,6 +28,10 @@ pub enum Dialect {
     WasiCommand,
     /// A library for WASI, or a module that exports functions of its own.
     WasiReactor,
+    /// A plugin of Zed's first runtime: it passes buffers packed into a number.
+    PackedBuffer,
+    /// A plugin for Typst.
+    Typst,
 }
 
 impl Dialect {
@@ -62,6 +66,11 @@ impl Dialect {
             {
                 (Self::OpaPolicy, "it has the functions of OPA's ABI")
             }
+            () if from("typst_env") => (Self::Typst, "it imports from `typst_env`"),
+            () if exports("__alloc_buffer") && exports("__free_buffer") => (
+                Self::PackedBuffer,
+                "it exports `__alloc_buffer` and `__free_buffer`",
+            ),
             () if exports("_start") => (Self::WasiCommand, "it exports `_start`"),
             () if exports("_initialize") => (Self::WasiReactor, "it exports `_initialize`"),
             () if wasi => (
@@ -76,12 +85,11 @@ impl Dialect {
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
-            Self::OldWapc => "build it with a current waPC SDK",
+            Self::OldWapc | Self::WasiCommand | Self::PackedBuffer | Self::Typst => {
+                "adapt it: `wapc call` does so by itself, a program by the crate `wapc-dialects`"
+            }
             Self::Extism => "run it with Extism, or build it with a waPC SDK",
             Self::OpaPolicy => "run it with an OPA SDK, or wrap it in a waPC guest",
-            Self::WasiCommand => {
-                "run it with a WASI runtime, or export `__guest_call` from it with a waPC SDK"
-            }
             Self::WasiReactor => "export `__guest_call` from it with a waPC SDK",
         }
     }
@@ -99,6 +107,8 @@ impl fmt::Display for Dialect {
             Self::OpaPolicy => "an OPA policy",
             Self::WasiCommand => "a WASI command",
             Self::WasiReactor => "a WASI library",
+            Self::PackedBuffer => "a plugin that packs buffers into numbers",
+            Self::Typst => "a Typst plugin",
         })
     }
 }
@@ -152,6 +162,20 @@ mod tests {
                 Some(Dialect::OpaPolicy),
             ),
             (&[], &["opa_eval"], Some(Dialect::OpaPolicy)),
+            (
+                &[(
+                    "typst_env",
+                    "wasm_minimal_protocol_write_args_to_buffer",
+                    "i",
+                )],
+                &["run"],
+                Some(Dialect::Typst),
+            ),
+            (
+                &[wasi],
+                &["__alloc_buffer", "__free_buffer", "__echo"],
+                Some(Dialect::PackedBuffer),
+            ),
             (&[wasi], &["_start"], Some(Dialect::WasiCommand)),
             (&[], &["_initialize", "add"], Some(Dialect::WasiReactor)),
             (&[wasi], &["add"], Some(Dialect::WasiReactor)),

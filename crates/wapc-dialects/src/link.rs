@@ -1,0 +1,251 @@
+//! A static linker of core modules.
+//!
+//! A *unit* is a module. Each keeps its memories, tables, globals and tags; an import of one is
+//! bound to an export of another, and what is bound to nothing stays an import of the result. The
+//! result exports what the caller says, and nothing else. The linker knows no ABI.
+
+mod code;
+mod error;
+mod names;
+mod relocate;
+mod spaces;
+mod unit;
+
+use std::collections::{HashMap, HashSet};
+
+use wasm_encoder::{
+    CodeSection, CustomSection, DataCountSection, DataSection, ElementSection, ExportSection,
+    Function, FunctionSection, GlobalSection, ImportSection, Instruction, MemorySection, Module,
+    StartSection, TableSection, TagSection, TypeSection,
+    reencode::{Reencode, utils},
+};
+use wasmparser::ExternalKind;
+
+pub use self::error::LinkError;
+pub(crate) use self::unit::Unit;
+use self::{names::Names, relocate::Relocate, spaces::Spaces};
+
+/// The number of a unit in a [`Linker`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct UnitId(usize);
+
+/// Links units into one module.
+///
+/// The first unit keeps its indices but for those of functions, and its custom sections, except
+/// for those that say where something is in its bytes (DWARF, relocations). The names of all
+/// units' functions, locals and so on are kept. Start sections run in the order in which the units
+/// were added, the first unit's last: the others are its libraries.
+#[derive(Debug, Default)]
+pub(crate) struct Linker<'m> {
+    units: Vec<Unit<'m>>,
+    bindings: HashMap<(usize, String, String), (usize, String)>,
+    exports: Vec<(usize, String, String)>,
+}
+
+impl<'m> Linker<'m> {
+    /// Creates a linker without units.
+    #[must_use]
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a unit.
+    pub(crate) fn add(&mut self, unit: Unit<'m>) -> UnitId {
+        self.units.push(unit);
+        UnitId(self.units.len() - 1)
+    }
+
+    /// Binds what `unit` imports as `module.name`, whatever its kind, to the export of `provider`.
+    /// Of several bindings of one import the last one counts; one of an import that the unit does
+    /// not have has no effect.
+    pub(crate) fn bind(
+        &mut self,
+        unit: UnitId,
+        module: &str,
+        name: &str,
+        provider: UnitId,
+        export: &str,
+    ) {
+        self.bindings.insert(
+            (unit.0, module.to_owned(), name.to_owned()),
+            (provider.0, export.to_owned()),
+        );
+    }
+
+    /// Exports an export of `unit` from the result, as `name`.
+    pub(crate) fn export(&mut self, unit: UnitId, export: &str, name: &str) {
+        let export = (unit.0, export.to_owned(), name.to_owned());
+        self.exports.push(export);
+    }
+
+    /// Returns the unit.
+    #[must_use]
+    pub(crate) fn unit(&self, unit: UnitId) -> Option<&Unit<'m>> {
+        self.units.get(unit.0)
+    }
+
+    /// Links the units. Valid units that are bound by their types give a valid module.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError`] for a unit that cannot be decoded, for a binding to something that is not
+    /// there or is of another kind or type, and for what the linker does not support.
+    pub(crate) fn link(&self) -> Result<Vec<u8>, LinkError> {
+        let spaces = Spaces::new(&self.units, &self.bindings)?;
+        let mut out = Sections::default();
+        for (unit, places) in self.units.iter().zip(&spaces.units) {
+            for (import, _) in places.unbound(unit) {
+                let ty = Relocate { places }.entity_type(import.ty)?;
+                out.imports.import(import.module, import.name, ty);
+            }
+        }
+        for (unit, places) in self.units.iter().zip(&spaces.units) {
+            out.add(unit, &mut Relocate { places })?;
+        }
+        for (unit, export, name) in &self.exports {
+            let (unit, places) = (self.units.get(*unit), spaces.units.get(*unit));
+            let (Some(unit), Some(places)) = (unit, places) else {
+                return Err(LinkError::NoUnit);
+            };
+            let found = unit
+                .find_export(export)
+                .ok_or_else(|| LinkError::NoExport {
+                    unit: unit.name().to_owned(),
+                    export: export.clone(),
+                })?;
+            let index = places.of(found.kind, found.index)?;
+            let kind = Relocate { places }.export_kind(found.kind)?;
+            if !out.exported.insert(name.clone()) {
+                return Err(LinkError::Duplicate { name: name.clone() });
+            }
+            out.exports.export(name, kind, index);
+        }
+        let start = self.start(&spaces, &mut out)?;
+        let names = Names::merged(&self.units, &spaces);
+        let custom = self.units.first().map_or(&[][..], Unit::custom_sections);
+        Ok(out.finish(start, &names, custom))
+    }
+
+    /// Returns the function that runs all start sections, which is made if there are several.
+    fn start(&self, spaces: &Spaces<'_>, out: &mut Sections) -> Result<Option<u32>, LinkError> {
+        let mut starts = Vec::new();
+        for (unit, places) in self.units.iter().zip(&spaces.units) {
+            if let Some(function) = unit.start {
+                starts.push(places.of(ExternalKind::Func, function)?);
+            }
+        }
+        // Libraries first.
+        if self.units.first().is_some_and(|unit| unit.start.is_some()) {
+            starts.rotate_left(1);
+        }
+        if let [] | [_] = *starts {
+            return Ok(starts.first().copied());
+        }
+        out.types.ty().function([], []);
+        out.functions.function(spaces.types);
+        let mut function = Function::new([]);
+        for start in starts {
+            function.instruction(&Instruction::Call(start));
+        }
+        function.instruction(&Instruction::End);
+        out.code.function(&function);
+        Ok(Some(spaces.functions))
+    }
+}
+
+/// The sections of the result.
+#[derive(Default)]
+struct Sections {
+    types: TypeSection,
+    imports: ImportSection,
+    functions: FunctionSection,
+    tables: TableSection,
+    memories: MemorySection,
+    tags: TagSection,
+    globals: GlobalSection,
+    exports: ExportSection,
+    exported: HashSet<String>,
+    elements: ElementSection,
+    code: CodeSection,
+    data: DataSection,
+}
+
+impl Sections {
+    /// Adds what a unit defines.
+    fn add(&mut self, unit: &Unit<'_>, to: &mut Relocate<'_>) -> Result<(), LinkError> {
+        if let Some(types) = unit.types.clone() {
+            utils::parse_type_section(to, &mut self.types, types)?;
+        }
+        for ty in &unit.functions {
+            self.functions.function(to.type_index(*ty)?);
+        }
+        if let Some(tables) = unit.tables.clone() {
+            utils::parse_table_section(to, &mut self.tables, tables)?;
+        }
+        if let Some(memories) = unit.memories.clone() {
+            utils::parse_memory_section(to, &mut self.memories, memories)?;
+        }
+        if let Some(tags) = unit.tags.clone() {
+            utils::parse_tag_section(to, &mut self.tags, tags)?;
+        }
+        if let Some(globals) = unit.globals.clone() {
+            utils::parse_global_section(to, &mut self.globals, globals)?;
+        }
+        if let Some(elements) = unit.elements.clone() {
+            utils::parse_element_section(to, &mut self.elements, elements)?;
+        }
+        if let Some(data) = unit.data.clone() {
+            utils::parse_data_section(to, &mut self.data, data)?;
+        }
+        for body in &unit.bodies {
+            code::add_body(&mut self.code, body, to)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self, start: Option<u32>, names: &Names, custom: &[(&str, &[u8])]) -> Vec<u8> {
+        let mut module = Module::new();
+        module
+            .section(&self.types)
+            .section(&self.imports)
+            .section(&self.functions);
+        if !self.tables.is_empty() {
+            module.section(&self.tables);
+        }
+        if !self.memories.is_empty() {
+            module.section(&self.memories);
+        }
+        if !self.tags.is_empty() {
+            module.section(&self.tags);
+        }
+        if !self.globals.is_empty() {
+            module.section(&self.globals);
+        }
+        module.section(&self.exports);
+        if let Some(function_index) = start {
+            module.section(&StartSection { function_index });
+        }
+        if !self.elements.is_empty() {
+            module.section(&self.elements);
+        }
+        if !self.data.is_empty() {
+            let count = self.data.len();
+            module.section(&DataCountSection { count });
+        }
+        module.section(&self.code);
+        if !self.data.is_empty() {
+            module.section(&self.data);
+        }
+        module.section(&names.section());
+        for (name, data) in custom {
+            module.section(&CustomSection {
+                name: (*name).into(),
+                data: (*data).into(),
+            });
+        }
+        module.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,313 @@
+//! The places of what units have in the index spaces of the result.
+
+use std::collections::HashMap;
+
+use wasmparser::{ExternalKind, FuncType, Import, TypeRef, ValType};
+
+use super::{
+    LinkError,
+    unit::{Unit, function_type_of},
+};
+
+/// The kinds of things that are imported and exported, each with an index space.
+const KINDS: [ExternalKind; 5] = [
+    ExternalKind::Func,
+    ExternalKind::Table,
+    ExternalKind::Memory,
+    ExternalKind::Global,
+    ExternalKind::Tag,
+];
+
+type Bindings = HashMap<(usize, String, String), (usize, String)>;
+
+/// The index spaces of the result.
+///
+/// In each come first the imports that are left, and then what the units define, in their order.
+pub(super) struct Spaces<'l> {
+    pub(super) units: Vec<Places<'l>>,
+    /// The numbers of types and of functions.
+    pub(super) types: u32,
+    pub(super) functions: u32,
+}
+
+/// The places of what one unit has, by the unit's own indices.
+pub(super) struct Places<'l> {
+    unit: &'l str,
+    pub(super) first_type: u32,
+    pub(super) first_element: u32,
+    pub(super) first_data: u32,
+    spaces: [Vec<Place>; 5],
+    /// Nothing but functions has another place than in the unit.
+    pub(super) only_functions_move: bool,
+}
+
+/// The place of one thing.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    index: u32,
+    is_bound: bool,
+}
+
+impl<'l> Spaces<'l> {
+    pub(super) fn new(units: &'l [Unit<'_>], bindings: &Bindings) -> Result<Self, LinkError> {
+        let mut next = [0_u32; 5];
+        let mut bound = Vec::new();
+        let mut places: Vec<Places<'l>> = Vec::new();
+        for (number, unit) in units.iter().enumerate() {
+            let mut spaces: [Vec<Place>; 5] = Default::default();
+            for import in &unit.imports {
+                let kind = kind_of(import.ty);
+                let (Some(space), Some(next)) = (spaces.get_mut(kind), next.get_mut(kind)) else {
+                    continue;
+                };
+                let key = (number, import.module.to_owned(), import.name.to_owned());
+                let binding = bindings.get(&key);
+                if let Some((provider, export)) = binding {
+                    bound.push((
+                        number,
+                        import,
+                        kind,
+                        space.len(),
+                        *provider,
+                        export.as_str(),
+                    ));
+                }
+                space.push(Place {
+                    index: if binding.is_some() { 0 } else { take(next, 1)? },
+                    is_bound: binding.is_some(),
+                });
+            }
+            places.push(Places {
+                unit: unit.name(),
+                first_type: 0,
+                first_element: 0,
+                first_data: 0,
+                spaces,
+                only_functions_move: false,
+            });
+        }
+        let (mut types, mut elements, mut data) = (0, 0, 0);
+        for (unit, places) in units.iter().zip(&mut places) {
+            let defined = [
+                u32::try_from(unit.functions.len()).map_err(|_| LinkError::TooMany)?,
+                unit.tables.as_ref().map_or(0, |section| section.count()),
+                unit.memories.as_ref().map_or(0, |section| section.count()),
+                unit.globals.as_ref().map_or(0, |section| section.count()),
+                unit.tags.as_ref().map_or(0, |section| section.count()),
+            ];
+            for ((space, next), defined) in places.spaces.iter_mut().zip(&mut next).zip(defined) {
+                let first = take(next, defined)?;
+                space.extend((first..*next).map(|index| Place {
+                    index,
+                    is_bound: false,
+                }));
+            }
+            let of_types =
+                u32::try_from(unit.function_types.len()).map_err(|_| LinkError::TooMany)?;
+            places.first_type = take(&mut types, of_types)?;
+            let count = unit.elements.as_ref().map_or(0, |section| section.count());
+            places.first_element = take(&mut elements, count)?;
+            let count = unit.data.as_ref().map_or(0, |section| section.count());
+            places.first_data = take(&mut data, count)?;
+        }
+        let resolver = Resolver {
+            units,
+            bindings,
+            places: &places,
+        };
+        let mut resolved = Vec::new();
+        for (number, import, kind, at, provider, export) in bound {
+            let index = resolver.resolve(number, import, provider, export)?;
+            resolved.push((number, kind, at, index));
+        }
+        for (number, kind, at, index) in resolved {
+            let space = places
+                .get_mut(number)
+                .and_then(|places| places.spaces.get_mut(kind));
+            if let Some(place) = space.and_then(|space| space.get_mut(at)) {
+                place.index = index;
+            }
+        }
+        for places in &mut places {
+            places.only_functions_move = places.stays_but_functions();
+        }
+        let [functions, ..] = next;
+        Ok(Self {
+            units: places,
+            types,
+            functions,
+        })
+    }
+}
+
+/// Reserves indices. Returns the first.
+fn take(next: &mut u32, number: u32) -> Result<u32, LinkError> {
+    let first = *next;
+    *next = first.checked_add(number).ok_or(LinkError::TooMany)?;
+    Ok(first)
+}
+
+struct Resolver<'r, 'l> {
+    units: &'r [Unit<'r>],
+    bindings: &'r Bindings,
+    places: &'r [Places<'l>],
+}
+
+impl<'r> Resolver<'r, '_> {
+    /// Returns the place of what an import is bound to. What provides it may itself import it.
+    fn resolve(
+        &self,
+        number: usize,
+        import: &Import<'_>,
+        mut provider: usize,
+        mut export: &'r str,
+    ) -> Result<u32, LinkError> {
+        let importer = self.units.get(number).ok_or(LinkError::NoUnit)?;
+        // Each step passes another import, or goes round in circles.
+        let steps: usize = self.units.iter().map(|unit| unit.imports.len()).sum();
+        for _ in 0..=steps {
+            let unit = self.units.get(provider).ok_or(LinkError::NoUnit)?;
+            let places = self.places.get(provider).ok_or(LinkError::NoUnit)?;
+            let found = unit
+                .find_export(export)
+                .ok_or_else(|| LinkError::NoExport {
+                    unit: unit.name().to_owned(),
+                    export: export.to_owned(),
+                })?;
+            if !self.fits(importer, import, unit, found.kind, found.index) {
+                return Err(LinkError::OtherType {
+                    unit: importer.name().to_owned(),
+                    module: import.module.to_owned(),
+                    name: import.name.to_owned(),
+                    provider: unit.name().to_owned(),
+                    export: export.to_owned(),
+                });
+            }
+            if !places.place(found.kind, found.index)?.is_bound {
+                return places.of(found.kind, found.index);
+            }
+            let passed = nth_import(unit, found.kind, found.index).ok_or(LinkError::NoUnit)?;
+            let key = (provider, passed.module.to_owned(), passed.name.to_owned());
+            let (next, of) = self.bindings.get(&key).ok_or(LinkError::NoUnit)?;
+            (provider, export) = (*next, of);
+        }
+        Err(LinkError::Circular {
+            unit: importer.name().to_owned(),
+            module: import.module.to_owned(),
+            name: import.name.to_owned(),
+        })
+    }
+
+    /// Returns `true` if the export is of the import's kind, and a function of its type. The types
+    /// of others are those that their users expect, or the result is not valid.
+    fn fits(
+        &self,
+        importer: &Unit<'_>,
+        import: &Import<'_>,
+        unit: &Unit<'_>,
+        kind: ExternalKind,
+        index: u32,
+    ) -> bool {
+        if KINDS.get(kind_of(import.ty)) != Some(&kind) {
+            return false;
+        }
+        let Some(ty) = function_type_of(import.ty) else {
+            return true;
+        };
+        match (importer.type_at(ty), unit.function_type(index)) {
+            (Some(wanted), Some(found)) => is_plain(wanted) && wanted == found,
+            _ => false,
+        }
+    }
+}
+
+/// Returns `true` if a type means the same in each module: it refers to no other.
+fn is_plain(ty: &FuncType) -> bool {
+    let mut types = ty.params().iter().chain(ty.results());
+    types.all(|ty| match ty {
+        ValType::Ref(ty) => ty.is_func_ref() || ty.is_extern_ref(),
+        _ => true,
+    })
+}
+
+fn nth_import<'u>(unit: &'u Unit<'_>, kind: ExternalKind, index: u32) -> Option<&'u Import<'u>> {
+    let mut imports = unit
+        .imports
+        .iter()
+        .filter(|import| KINDS.get(kind_of(import.ty)) == Some(&kind));
+    imports.nth(usize::try_from(index).ok()?)
+}
+
+impl Places<'_> {
+    fn place(&self, kind: ExternalKind, index: u32) -> Result<Place, LinkError> {
+        let (at, what) = kind_and_name(kind);
+        let space = self.spaces.get(at);
+        let at = usize::try_from(index).unwrap_or(usize::MAX);
+        let place = space.and_then(|space| space.get(at));
+        place.copied().ok_or_else(|| LinkError::NoSuch {
+            unit: self.unit.to_owned(),
+            kind: what,
+            index,
+        })
+    }
+
+    /// Returns the index in the result.
+    pub(super) fn of(&self, kind: ExternalKind, index: u32) -> Result<u32, LinkError> {
+        Ok(self.place(kind, index)?.index)
+    }
+
+    /// Returns whether it is an import that another unit provides.
+    pub(super) fn is_bound(&self, kind: ExternalKind, index: u32) -> Result<bool, LinkError> {
+        Ok(self.place(kind, index)?.is_bound)
+    }
+
+    pub(super) fn unit(&self) -> &str {
+        self.unit
+    }
+
+    /// The imports of the unit that are left to the host, with their places.
+    pub(super) fn unbound<'p, 'm>(
+        &'p self,
+        unit: &'p Unit<'m>,
+    ) -> impl Iterator<Item = (&'p Import<'m>, u32)> {
+        let mut seen = [0_usize; 5];
+        unit.imports.iter().filter_map(move |import| {
+            let kind = kind_of(import.ty);
+            let seen = seen.get_mut(kind)?;
+            let place = self.spaces.get(kind)?.get(*seen)?;
+            *seen += 1;
+            (!place.is_bound).then_some((import, place.index))
+        })
+    }
+
+    fn stays_but_functions(&self) -> bool {
+        let [_, others @ ..] = &self.spaces;
+        let stays = |space: &Vec<Place>| {
+            let mut places = space.iter().zip(0..);
+            places.all(|(place, index)| place.index == index)
+        };
+        (self.first_type, self.first_element, self.first_data) == (0, 0, 0)
+            && others.iter().all(stays)
+    }
+}
+
+/// Returns the number of the index space of an import.
+fn kind_of(ty: TypeRef) -> usize {
+    match ty {
+        TypeRef::Func(_) | TypeRef::FuncExact(_) => 0,
+        TypeRef::Table(_) => 1,
+        TypeRef::Memory(_) => 2,
+        TypeRef::Global(_) => 3,
+        TypeRef::Tag(_) => 4,
+    }
+}
+
+fn kind_and_name(kind: ExternalKind) -> (usize, &'static str) {
+    match kind {
+        ExternalKind::Func | ExternalKind::FuncExact => (0, "function"),
+        ExternalKind::Table => (1, "table"),
+        ExternalKind::Memory => (2, "memory"),
+        ExternalKind::Global => (3, "global"),
+        ExternalKind::Tag => (4, "tag"),
+    }
+}
