@@ -8,6 +8,7 @@ mod async_calls;
 mod bad_input;
 mod concurrency;
 mod conversation;
+mod dialects;
 mod errors;
 mod gallery;
 mod generated;
@@ -63,6 +64,7 @@ const SUBJECTS: &[(&str, &[Capability], Cases)] = &[
     ("bad_input", &[AnyModule], bad_input::cases),
     ("concurrency", &[], concurrency::cases),
     ("conversation", &[], conversation::cases),
+    ("dialects", &[AnyModule, Wasi], dialects::cases),
     ("errors", &[AnyModule, Time], errors::cases),
     ("gallery", &[], gallery::cases),
     ("gallery_async", &[Async], gallery::async_cases),

@@ -1,0 +1,15 @@
+;; A Typst plugin.
+(module
+  (import "typst_env" "wasm_minimal_protocol_write_args_to_buffer" (func $args (param i32)))
+  (import "typst_env" "wasm_minimal_protocol_send_result_to_host" (func $send (param i32 i32)))
+  (memory (export "memory") 2)
+  (data (i32.const 512) "failed")
+  (func (export "echo") (param $bytes i32) (result i32)
+    (call $args (i32.const 1024))
+    (call $send (i32.const 1024) (local.get $bytes))
+    (i32.const 0))
+  (func (export "fail") (param i32) (result i32)
+    (call $send (i32.const 512) (i32.const 6))
+    (i32.const 1))
+  (func (export "trap") (param i32) (result i32) (unreachable))
+  (func (export "loop") (param i32) (result i32) (loop (br 0)) (unreachable)))
