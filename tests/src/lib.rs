@@ -16,6 +16,8 @@ mod documents {
     struct Callbacks;
     #[doc = include_str!("../../docs/calling.md")]
     struct Calling;
+    #[doc = include_str!("../../docs/dialects.md")]
+    struct Dialects;
     #[doc = include_str!("../../docs/engines.md")]
     struct Engines;
     #[doc = include_str!("../../docs/limits.md")]

@@ -7,6 +7,7 @@ mod print;
 mod report;
 mod sections;
 
+use wapc_dialects::{AdaptError, Adapted, Options, adapt};
 use wapc_host::error::ModuleError;
 
 pub use self::report::{
@@ -55,10 +56,12 @@ pub(crate) fn run(arguments: &InspectArguments) -> Result<(), CommandError> {
 /// Any [`ModuleError`], for bytes that are no module. Components, modules that are
 /// no guests, and invalid modules that can be read have a report.
 pub fn inspect(bytes: &[u8]) -> Result<Report, ModuleError> {
-    let mut report = read(bytes)?;
+    let mut report = Report::analyze(bytes)?;
+    let adapted = report.adapt(bytes);
+    let guest = adapted.as_ref().map_or(bytes, |adapted| &adapted.binary);
     report.engines = Engine::ALL
         .iter()
-        .map(|engine| Verdict::compile(*engine, bytes))
+        .map(|engine| Verdict::compile(*engine, guest))
         .collect();
     Ok(report)
 }
@@ -78,5 +81,28 @@ pub fn inspect(bytes: &[u8]) -> Result<Report, ModuleError> {
 ///
 /// The same errors as [`inspect`].
 pub fn read(bytes: &[u8]) -> Result<Report, ModuleError> {
-    Report::analyze(bytes)
+    let mut report = Report::analyze(bytes)?;
+    report.adapt(bytes);
+    Ok(report)
+}
+
+impl Report {
+    /// Adapts a module of another dialect, which then is not refused as it is.
+    fn adapt<'m>(&mut self, bytes: &'m [u8]) -> Option<Adapted<'m>> {
+        match adapt(bytes, &Options::new()) {
+            Ok(adapted) if adapted.is_transformed() => {
+                self.adapted = adapted.summary();
+                self.refusals.clear();
+                Some(adapted)
+            }
+            Ok(_) => None,
+            // Otherwise the module itself is told to be wrong.
+            Err(error) => {
+                if let AdaptError::Unfit { .. } | AdaptError::Link(_) = error {
+                    self.refusals.push(error.to_string());
+                }
+                None
+            }
+        }
+    }
 }

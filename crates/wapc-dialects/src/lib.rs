@@ -89,7 +89,31 @@ impl Adapted<'_> {
     /// Returns whether the module was transformed.
     #[must_use]
     pub const fn is_transformed(&self) -> bool {
-        matches!(self.from.format, Format::Foreign(_))
+        matches!(self.binary, Cow::Owned(_)) && self.summary().is_some()
+    }
+
+    /// Returns what operation, payload and response are for the module, in a sentence; `None` for
+    /// a module that was not of another dialect.
+    #[must_use]
+    pub const fn summary(&self) -> Option<&'static str> {
+        let Format::Foreign(dialect) = self.from.format else {
+            return None;
+        };
+        match dialect {
+            Dialect::WasiCommand => Some(
+                "the payload is its standard input, the response its standard output, and each \
+                 call has a new instance",
+            ),
+            Dialect::OldWapc => Some("its calls of the host have the form of today"),
+            Dialect::PackedBuffer => Some(
+                "an operation is an export without its `__`, and the host's functions are \
+                 operations of host calls",
+            ),
+            Dialect::Typst => {
+                Some("an operation is an export; several arguments are framed by their lengths")
+            }
+            _ => None,
+        }
     }
 }
 

@@ -33,6 +33,7 @@ impl Report {
                 },
                 file_bytes: bytes.len(),
                 module_bytes: bytes.len(),
+                adapted: None,
                 refusals: vec![error.to_string()],
                 ..Self::empty()
             }),
@@ -64,6 +65,7 @@ impl Report {
             target_features: Vec::new(),
             has_name_section: false,
             languages: Vec::new(),
+            adapted: None,
             refusals: Vec::new(),
             engines: Vec::new(),
             notes: Vec::new(),

@@ -134,6 +134,9 @@ impl Report {
     }
 
     fn verdicts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(adapted) = self.adapted {
+            writeln!(f, "\nadapted to a waPC guest by `wapc call`\n  {adapted}")?;
+        }
         if !self.refusals.is_empty() {
             writeln!(f, "\nrefused by every engine")?;
         }
@@ -145,6 +148,9 @@ impl Report {
         }
         for verdict in &self.engines {
             match &verdict.refusal {
+                None if self.adapted.is_some() => {
+                    writeln!(f, "  {} accepts it, adapted", verdict.engine)?;
+                }
                 None => writeln!(f, "  {} accepts it", verdict.engine)?,
                 Some(refusal) => writeln!(
                     f,

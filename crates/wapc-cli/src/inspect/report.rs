@@ -43,7 +43,10 @@ pub struct Report {
     pub has_name_section: bool,
     /// The languages that it may have been written in, guessed from its producers.
     pub languages: Vec<Language>,
-    /// The reasons for which every engine refuses the module; empty for a guest. An
+    /// The effect of adapting a module of another dialect, which `wapc call` does by itself.
+    pub adapted: Option<&'static str>,
+    /// The reasons for which every engine refuses the module; empty for a guest, and for a
+    /// module that can be adapted. An
     /// invalid module has one reason.
     pub refusals: Vec<String>,
     /// The verdict of each engine; empty from [`read`](super::read).

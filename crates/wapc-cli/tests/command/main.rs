@@ -5,6 +5,7 @@
     reason = "clippy sees no tests in the functions that tests share"
 )]
 
+mod adapt;
 mod call;
 mod inspect;
 mod support;
