@@ -60,6 +60,14 @@ const LISTED: &[Listed] = &[
         may_show: &["wapc_host"],
     },
     Listed {
+        name: "wapc-net",
+        may_show: &[],
+    },
+    Listed {
+        name: "wapc-extism",
+        may_show: &["serde_core", "wapc_net"],
+    },
+    Listed {
         name: "wapc-cli",
         may_show: &["clap_builder", "serde_core", "serde_json", "wapc_host"],
     },
