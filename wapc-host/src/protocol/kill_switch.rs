@@ -326,6 +326,102 @@ impl<K: Killable> Watched for Switch<K> {
     }
 }
 
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::{mem, sync::atomic::AtomicBool, time::Duration};
+
+    use super::*;
+    use crate::CallOptions;
+
+    #[derive(Clone, Default)]
+    struct Page(Arc<AtomicBool>);
+
+    impl Page {
+        fn is_gone(&self) -> bool {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Killable for Page {
+        fn kill(&self) -> bool {
+            self.0.store(true, Ordering::SeqCst);
+            true
+        }
+
+        fn revive(&self) {
+            self.0.store(false, Ordering::SeqCst);
+        }
+    }
+
+    fn state(options: &CallOptions) -> ModuleState {
+        let callback = |_: u64, _: &str, _: &str, _: &str, _: &[u8]| Ok(vec![]);
+        let mut state = ModuleState::new(1, Arc::new(callback));
+        state.begin(Some(options), None);
+        state
+    }
+
+    #[test]
+    fn a_cancel_kills_at_once_and_only_the_function_that_runs() {
+        let page = Page::default();
+        let mut switch = KillSwitch::new(page.clone());
+        let cancel = CancelHandle::new();
+        let state = state(&CallOptions::default().cancel(&cancel));
+        assert!(!switch.arm(&state).disarm());
+
+        let armed = switch.arm(&state);
+        cancel.cancel();
+        assert!(page.is_gone());
+        assert!(armed.disarm());
+        assert!(!page.is_gone());
+
+        // A function that begins afterwards is killed as it begins.
+        let armed = switch.arm(&state);
+        assert!(page.is_gone());
+        drop(armed);
+        assert!(!page.is_gone());
+    }
+
+    #[test]
+    fn a_forgotten_armed_switch_is_disarmed_by_the_next_and_by_the_drop() {
+        let page = Page::default();
+        let mut switch = KillSwitch::new(page.clone());
+        for _ in 0..2 {
+            let cancel = CancelHandle::new();
+            let options = CallOptions::default().cancel(&cancel);
+            #[expect(clippy::mem_forget, reason = "its memory is small, in a test")]
+            mem::forget(switch.arm(&state(&options)));
+            cancel.cancel();
+            assert!(page.is_gone());
+        }
+        assert!(!switch.arm(&state(&CallOptions::default())).disarm());
+        assert!(!page.is_gone());
+
+        let cancel = CancelHandle::new();
+        let options = CallOptions::default().cancel(&cancel);
+        #[expect(clippy::mem_forget, reason = "its memory is small, in a test")]
+        mem::forget(switch.arm(&state(&options)));
+        cancel.cancel();
+        drop(switch);
+        assert!(!page.is_gone());
+    }
+
+    #[test]
+    fn a_tick_kills_what_is_due() {
+        let switch = Switch::new(Page::default());
+        let options = CallOptions::default().timeout(Duration::from_secs(1));
+        let (expires, _) = state(&options).ends();
+        switch.begin(1, expires);
+        assert!(!switch.is_due(expires - 1));
+        switch.act(expires - 1);
+        assert!(!switch.guest.is_gone());
+        assert!(switch.is_due(expires));
+        switch.act(expires);
+        assert!(switch.guest.is_gone());
+        assert!(switch.end(1));
+        assert!(!switch.is_due(expires));
+    }
+}
+
 #[cfg(all(test, shuttle))]
 mod model {
     //! Interleavings of a guest's thread, the clock and a cancel handle, for
@@ -417,6 +513,29 @@ mod model {
     #[test]
     fn a_kill_that_fails_is_tried_again() {
         crate::model::check(|| three_functions(true));
+    }
+
+    /// The clock makes up for a cancel that has failed.
+    #[test]
+    fn a_cancel_that_fails_is_left_to_the_clock() {
+        crate::model::check(|| {
+            let page = Page::default();
+            page.fails.store(true, Ordering::SeqCst);
+            let switch = Arc::new(Switch::new(page));
+            switch.begin(1, u64::MAX);
+            let cancel = Arc::clone(&switch);
+            let cancel = thread::spawn(move || cancel.kill(1));
+            let clock = Arc::clone(&switch);
+            let clock = thread::spawn(move || {
+                while !clock.guest.gone.load(Ordering::SeqCst) {
+                    clock.act(1);
+                    thread::yield_now();
+                }
+            });
+            cancel.join().expect("the handle ends");
+            clock.join().expect("the clock ends");
+            assert!(switch.end(1));
+        });
     }
 
     /// A guest that never ends by itself is killed, by whoever comes first.
