@@ -44,9 +44,8 @@ pub trait WebAssemblyEngineProvider: Send + Sync {
     ///
     /// With interruption by time, an instance calls [`ModuleState::check`] every
     /// few milliseconds while its guest runs, if [`ModuleState::is_timed`], or has a
-    /// [`KillSwitch`](crate::engine::KillSwitch). With
-    /// interruption by fuel, it ends the guest when [`ModuleState::fuel`] is
-    /// used up.
+    /// [`KillSwitch`](crate::engine::KillSwitch). With interruption by fuel, it ends
+    /// the guest when [`ModuleState::fuel`] is used up.
     fn interruption(&self) -> Interruption {
         Interruption::Off
     }
