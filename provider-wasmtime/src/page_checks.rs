@@ -5,7 +5,7 @@
 //! A check is an atomic load, since compilers remove a plain load after another
 //! one; on x86-64 both are one `mov`. No guest runs long from check to check:
 //!
-//! - Each loop begins with one.
+//! - Each loop begins with one, unless each of its turns enters another loop.
 //! - So does each function that calls others, or has a bulk instruction, or is
 //!   long. A short function that has none of these needs none.
 //! - Code without loops has one after every [`MOST_WORK`] calls of such functions.
@@ -170,6 +170,7 @@ impl<'m> Outline<'m> {
                 places: &mut places,
                 works: body.range().len() > LONG_BYTES,
                 unfit: false,
+                leads_on: false,
                 work: 0,
                 blocks: vec![],
             };
@@ -204,6 +205,8 @@ struct Finder<'p> {
     /// The function needs a check at its beginning.
     works: bool,
     unfit: bool,
+    /// The code since the last check has no branch, and calls nothing.
+    leads_on: bool,
     /// The calls since the last check, on the path that has most.
     work: u32,
     /// For each open block, the most `work` within it. A branch to its end may have
@@ -215,18 +218,30 @@ impl Finder<'_> {
     fn walk(&mut self, body: &FunctionBody<'_>) -> Result<(), Unfit> {
         let mut operators = body.get_operators_reader()?;
         let first = operators.original_position();
-        self.places.push(first);
+        self.check(first);
         while !operators.eof() {
             let before = operators.original_position();
             let event = operators.visit_operator(self)?;
             match event {
                 Event::None => {}
                 Event::Loop => {
+                    if self.leads_on {
+                        // Whatever reaches the check before reaches this one too.
+                        self.places.pop();
+                    }
                     self.open();
                     self.check(operators.original_position());
                 }
                 Event::Block => self.open(),
-                Event::Else => self.work = self.blocks.last().copied().unwrap_or(0),
+                Event::Branch => self.leads_on = false,
+                Event::If => {
+                    self.leads_on = false;
+                    self.open();
+                }
+                Event::Else => {
+                    self.leads_on = false;
+                    self.work = self.blocks.last().copied().unwrap_or(0);
+                }
                 Event::End => {
                     // The end of the function closes no block.
                     if let Some(most) = self.blocks.pop() {
@@ -239,13 +254,14 @@ impl Finder<'_> {
                         self.check(before);
                     }
                     self.set_work(self.work.saturating_add(work));
+                    self.leads_on = false;
                 }
             }
         }
         if self.unfit {
             return Err(Unfit);
         }
-        if !self.works {
+        if !self.works && self.places.first() == Some(&first) {
             self.places.remove(0);
         }
         Ok(())
@@ -257,6 +273,7 @@ impl Finder<'_> {
 
     fn check(&mut self, place: usize) {
         self.places.push(place);
+        self.leads_on = true;
         self.work = 0;
     }
 
@@ -273,8 +290,11 @@ enum Event {
     None,
     Loop,
     Block,
+    If,
     Else,
     End,
+    /// A branch, maybe out of the function.
+    Branch,
     /// As much work as this number of calls.
     Work(u32),
 }
@@ -287,9 +307,18 @@ impl Finder<'_> {
     fn event(&self, operator: &Operator<'_>) -> Event {
         match operator {
             Operator::Loop { .. } => Event::Loop,
-            Operator::Block { .. } | Operator::If { .. } | Operator::TryTable { .. } => {
-                Event::Block
-            }
+            Operator::Block { .. } => Event::Block,
+            Operator::If { .. } | Operator::TryTable { .. } => Event::If,
+            Operator::Br { .. }
+            | Operator::BrIf { .. }
+            | Operator::BrTable { .. }
+            | Operator::BrOnCast { .. }
+            | Operator::BrOnCastFail { .. }
+            | Operator::BrOnNonNull { .. }
+            | Operator::BrOnNull { .. }
+            | Operator::Return
+            | Operator::Throw { .. }
+            | Operator::ThrowRef => Event::Branch,
             Operator::Else => Event::Else,
             Operator::End => Event::End,
             // The host's functions ask for the time themselves.
@@ -521,8 +550,21 @@ mod tests {
     fn loops_begin_with_a_check() {
         assert_eq!(
             code_of("(loop (loop (br 1)))"),
-            "Loop check Loop check Br End End End"
+            "Loop Loop check Br End End End",
+            "each turn of the outer loop enters the inner one"
         );
+        for branch in [
+            "(br_if 0 (i32.const 0))",
+            "(if (i32.const 0) (then nop))",
+            "(call $g)",
+        ] {
+            let code = code_of(&format!("(loop {branch} (loop (br 1)))"));
+            assert_eq!(code.matches("Loop check").count(), 2, "{code}");
+        }
+        let skipped = code_of("(loop (block (br_if 0 (i32.const 0)) (loop (br 1))))");
+        assert_eq!(skipped.matches("Loop check").count(), 2, "{skipped}");
+        let entered = code_of("nop (block (loop (call $g) (br 0)))");
+        assert_eq!(entered, "Nop Block Loop check Call Br End End End");
     }
 
     #[test]

@@ -185,7 +185,7 @@ struct Past {
 
 impl fmt::Display for Past {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1}, {:.1} ms", self.median, self.worst)?;
+        write!(f, "{:.2}, {:.1} ms", self.median, self.worst)?;
         match self.disturbed {
             true => f.write_str(" (disturbed)"),
             false => Ok(()),
