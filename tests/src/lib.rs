@@ -28,6 +28,8 @@ mod documents {
     struct Swapping;
     #[doc = include_str!("../../docs/third-engine.md")]
     struct ThirdEngine;
+    #[doc = include_str!("../../docs/typed.md")]
+    struct Typed;
     #[doc = include_str!("../../docs/wasi.md")]
     struct Wasi;
 }

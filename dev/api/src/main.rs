@@ -68,6 +68,10 @@ const LISTED: &[Listed] = &[
         may_show: &["serde_core", "wapc_net"],
     },
     Listed {
+        name: "wapc-typed",
+        may_show: &["serde_core", "wapc_host", "wapc_macros"],
+    },
+    Listed {
         name: "wapc-cli",
         may_show: &["clap_builder", "serde_core", "serde_json", "wapc_host"],
     },

@@ -1,0 +1,32 @@
+//! The macros of [`wapc-typed`](https://docs.rs/wapc-typed), which re-exports them.
+
+#![forbid(unsafe_code)]
+
+mod service;
+
+use proc_macro::TokenStream;
+
+/// Makes a client and a server of a trait, which is the contract of both sides.
+///
+/// For a trait `Greeter`:
+///
+/// - `GreeterClient::over(caller)`, where the caller is anything that can be called (a host, a host
+///   with options, a guest's host), has the trait's methods. Their error is a `CallError` of the
+///   method's. In a host each has an async twin, `hello_async`.
+/// - `GreeterServer::new(implementation)` answers calls by an implementation of the trait. In a guest
+///   `GreeterServer::<Implementation>::register()` does so, if that has a default.
+/// - `GREETER_OPERATIONS` has the names of the operations.
+///
+/// Operations are named `namespace.Trait/method`, or as `#[wapc(op = "…")]` on a method says.
+/// Arguments are a map by their names; with `#[wapc(unary)]` the only argument is the payload
+/// itself. All is MessagePack. An error of type `String` is sent as it is; another one must be
+/// serialisable, and is sent as JSON.
+///
+/// Methods take `&self` and owned arguments, and return a `Result`; they are neither generic nor
+/// async.
+#[proc_macro_attribute]
+pub fn service(attribute: TokenStream, item: TokenStream) -> TokenStream {
+    service::expand(attribute.into(), item.into())
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
+}

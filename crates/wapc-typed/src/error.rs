@@ -1,0 +1,79 @@
+//! The errors of typed calls.
+
+use std::convert::Infallible;
+
+use thiserror::Error;
+
+use crate::codec::CodecError;
+
+/// The reason why a typed call has no result. `E` is the service's own error.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CallError<E = Infallible> {
+    /// The service has answered with its own error.
+    #[error("{0}")]
+    Service(E),
+
+    /// The guest, or the host for a guest, has failed with a text that is not the service's own.
+    #[error("{0}")]
+    Text(String),
+
+    /// The other side does not have the operation.
+    #[error("there is no operation `{operation}`")]
+    UnknownOperation {
+        /// The operation.
+        operation: String,
+    },
+
+    /// The arguments cannot be encoded.
+    #[error("the arguments of `{operation}` cannot be encoded")]
+    Encode {
+        /// The operation.
+        operation: String,
+        /// The reason.
+        #[source]
+        source: CodecError,
+    },
+
+    /// The result cannot be decoded: the other side has another contract.
+    #[error("the result of `{operation}` cannot be decoded")]
+    Decode {
+        /// The operation.
+        operation: String,
+        /// The reason. It quotes nothing of the result.
+        #[source]
+        source: CodecError,
+    },
+
+    /// The call has ended otherwise, with all that the host says of it.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[error(transparent)]
+    Host(wapc_host::Error),
+}
+
+/// The text for an operation that the other side does not have; that of `wapc-guest`, so that old
+/// and new sides understand each other.
+pub(crate) const UNKNOWN: &str = "No handler registered for function ";
+
+impl<E> CallError<E> {
+    /// The error for the text that the other side has failed with.
+    pub(crate) fn of_text(
+        operation: &str,
+        text: String,
+        own: impl FnOnce(&str) -> Option<E>,
+    ) -> Self {
+        // `wapc-guest` puts a text of its own in front.
+        if text
+            .split_once(UNKNOWN)
+            .is_some_and(|(_, rest)| rest.trim_matches('"') == operation)
+        {
+            return Self::UnknownOperation {
+                operation: operation.to_owned(),
+            };
+        }
+        match own(&text) {
+            Some(error) => Self::Service(error),
+            None => Self::Text(text),
+        }
+    }
+}

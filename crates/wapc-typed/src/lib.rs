@@ -1,0 +1,90 @@
+//! Typed waPC calls: one trait is the contract of host and guest.
+//!
+//! [`service`] turns a trait into its client, which is over anything that can be called, and its
+//! server, which is an implementation of the trait. Both sides share the crate with the trait; a
+//! guest's build has no host in it.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use wapc_host::engine::scripted::ScriptedProvider;
+//! use wapc_typed::{Router, Serve, service};
+//!
+//! #[derive(Serialize, Deserialize, Debug, PartialEq)]
+//! pub struct Greeting {
+//!     text: String,
+//! }
+//!
+//! #[service(namespace = "greeting.v1")]
+//! pub trait Greeter {
+//!     /// Greets somebody.
+//!     fn hello(&self, name: String) -> Result<Greeting, String>;
+//! }
+//!
+//! // In the guest (here a closure plays one):
+//! struct Polite;
+//! impl Greeter for Polite {
+//!     fn hello(&self, name: String) -> Result<Greeting, String> {
+//!         match name.as_str() {
+//!             "" => Err("nobody is there".to_owned()),
+//!             name => Ok(Greeting { text: format!("Hello, {name}.") }),
+//!         }
+//!     }
+//! }
+//! let guest = ScriptedProvider::new(|guest, op_length, msg_length| {
+//!     let (operation, payload) = guest.request(op_length, msg_length)?;
+//!     let mut response = vec![];
+//!     match GreeterServer::new(Polite).serve(&operation, &payload, &mut response) {
+//!         Ok(()) => guest.respond(&response),
+//!         Err(error) => guest.fail(error.to_string().as_bytes()),
+//!     }
+//! });
+//!
+//! // In the host:
+//! let host = guest.host()?;
+//! let greeter = GreeterClient::over(&host);
+//! assert_eq!(greeter.hello("World".to_owned())?.text, "Hello, World.");
+//! let error = greeter.hello(String::new()).unwrap_err();
+//! assert_eq!(error.to_string(), "nobody is there");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Without a trait there are [functions by name](Function) and [payloads by their type](CallAs).
+
+#![forbid(unsafe_code)]
+
+mod call;
+mod codec;
+mod error;
+mod function;
+#[cfg(target_arch = "wasm32")]
+pub mod guest;
+mod payload;
+#[cfg(not(target_arch = "wasm32"))]
+mod router;
+mod serve;
+
+#[doc(hidden)]
+pub use serde;
+pub use wapc_macros::service;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use self::{
+    call::CallAsync,
+    router::{AsyncRouter, RoutedCall, Router},
+};
+pub use self::{
+    call::{Call, Failure},
+    codec::{Codec, CodecError, JsonCodec, MsgPackCodec},
+    error::CallError,
+    function::Function,
+    payload::{CallAs, FromPayload, Json, MsgPack, Raw, ToPayload},
+    serve::{Serve, ServeError},
+};
+
+#[doc(hidden)]
+pub mod rt;
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,113 @@
+//! Payloads by their type.
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Call, CallError, Codec, CodecError, JsonCodec, MsgPackCodec, rt};
+
+/// A value that is sent as JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a wrapper")]
+pub struct Json<T>(pub T);
+
+/// A value that is sent as MessagePack with the names of fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a wrapper")]
+pub struct MsgPack<T>(pub T);
+
+/// Bytes that are sent as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a wrapper")]
+pub struct Raw<T>(pub T);
+
+/// Something that can be a payload.
+pub trait ToPayload {
+    /// Appends the payload.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError`] if the encoding has no form for the value.
+    fn to_payload(&self, out: &mut Vec<u8>) -> Result<(), CodecError>;
+}
+
+/// Something that a payload can be.
+pub trait FromPayload: Sized {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError`] if it is something else.
+    fn from_payload(payload: &[u8]) -> Result<Self, CodecError>;
+}
+
+impl<T: Serialize> ToPayload for Json<T> {
+    fn to_payload(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        JsonCodec::encode(&self.0, out)
+    }
+}
+
+impl<T: DeserializeOwned> FromPayload for Json<T> {
+    fn from_payload(payload: &[u8]) -> Result<Self, CodecError> {
+        JsonCodec::decode(payload).map(Self)
+    }
+}
+
+impl<T: Serialize> ToPayload for MsgPack<T> {
+    fn to_payload(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        MsgPackCodec::encode(&self.0, out)
+    }
+}
+
+impl<T: DeserializeOwned> FromPayload for MsgPack<T> {
+    fn from_payload(payload: &[u8]) -> Result<Self, CodecError> {
+        MsgPackCodec::decode(payload).map(Self)
+    }
+}
+
+impl<T: AsRef<[u8]>> ToPayload for Raw<T> {
+    fn to_payload(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
+        out.extend_from_slice(self.0.as_ref());
+        Ok(())
+    }
+}
+
+impl FromPayload for Raw<Vec<u8>> {
+    fn from_payload(payload: &[u8]) -> Result<Self, CodecError> {
+        Ok(Self(payload.to_vec()))
+    }
+}
+
+/// Calls with payloads by their type, without a trait.
+///
+/// ```
+/// use wapc_host::engine::scripted::ScriptedProvider;
+/// use wapc_typed::{CallAs, Json};
+///
+/// let host = ScriptedProvider::echo().host()?;
+/// let Json(numbers) = host.call_as::<Json<Vec<u32>>>("echo", &Json([1, 2]))?;
+/// assert_eq!(numbers, [1, 2]);
+/// let wrong = host.call_as::<Json<u32>>("echo", &Json("text")).unwrap_err();
+/// assert_eq!(wrong.to_string(), "the result of `echo` cannot be decoded");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait CallAs: Call {
+    /// Calls an operation.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] without a service's own errors.
+    fn call_as<R: FromPayload + Send>(
+        &self,
+        operation: &str,
+        payload: &impl ToPayload,
+    ) -> Result<R, CallError> {
+        rt::call(
+            self,
+            operation,
+            |out| payload.to_payload(out),
+            R::from_payload,
+            |_| None,
+        )
+    }
+}
+
+impl<T: Call + ?Sized> CallAs for T {}
