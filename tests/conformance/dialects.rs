@@ -18,7 +18,7 @@ use wapc_host::{
 use crate::{Case, async_calls::on_a_runtime, gallery::Driver};
 
 /// A guest of each dialect: its name, its text, and the outcome of `fail`.
-const GUESTS: [(&str, &str, &str); 5] = [
+const GUESTS: [(&str, &str, &str); 6] = [
     ("command", include_str!("dialects/command.wat"), "exit 3"),
     (
         "old_2019",
@@ -34,6 +34,11 @@ const GUESTS: [(&str, &str, &str); 5] = [
         "packed_buffer",
         include_str!("dialects/packed_buffer.wat"),
         "trap unreachable",
+    ),
+    (
+        "extism",
+        include_str!("dialects/extism.wat"),
+        "guest-error failed",
     ),
     (
         "typst",

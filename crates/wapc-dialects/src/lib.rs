@@ -10,6 +10,7 @@
 //! | [WASI command](Dialect::WasiCommand) | ignored, or the last argument | standard input | standard output |
 //! | [earlier waPC](Dialect::OldWapc) | as in waPC | as in waPC | as in waPC |
 //! | [packed buffers](Dialect::PackedBuffer) | the export `__` + operation | the buffer | the buffer that it returns |
+//! | [Extism plugin](Dialect::Extism) | the export | its input | its output |
 //! | [Typst plugin](Dialect::Typst) | the export | the argument; several are framed | the result |
 //!
 //! A program that takes modules of any dialect wraps its provider in [`Adapting`]:
@@ -50,6 +51,7 @@
 mod adapting;
 mod detect;
 mod error;
+mod extism;
 mod kernel;
 mod link;
 mod old_wapc;
@@ -70,6 +72,7 @@ pub use self::{
     adapting::{AdaptedProvider, Adapting},
     detect::{Detected, Format, detect},
     error::AdaptError,
+    extism::{HostFunction, LinkedPlugin, Plugins},
     link::LinkError,
     options::{Memories, Options},
     settings::{Section, Settings, SettingsError, append_section},
@@ -108,6 +111,10 @@ impl Adapted<'_> {
             Dialect::PackedBuffer => Some(
                 "an operation is an export without its `__`, and the host's functions are \
                  operations of host calls",
+            ),
+            Dialect::Extism => Some(
+                "an operation is an export, and configuration, variables, HTTP and the host's \
+                 functions are host calls",
             ),
             Dialect::Typst => {
                 Some("an operation is an export; several arguments are framed by their lengths")
@@ -162,6 +169,7 @@ pub fn adapt<'m>(bytes: &'m [u8], options: &Options) -> Result<Adapted<'m>, Adap
         Dialect::OldWapc => old_wapc::adapt,
         Dialect::PackedBuffer => packed_buffer::adapt,
         Dialect::Typst => typst::adapt,
+        Dialect::Extism => extism::adapt,
         _ => return Ok(Adapted { binary, from }),
     };
     let linked = match options.libraries.is_empty() {

@@ -85,10 +85,9 @@ impl Dialect {
     #[must_use]
     pub const fn advice(self) -> &'static str {
         match self {
-            Self::OldWapc | Self::WasiCommand | Self::PackedBuffer | Self::Typst => {
+            Self::OldWapc | Self::Extism | Self::WasiCommand | Self::PackedBuffer | Self::Typst => {
                 "adapt it: `wapc call` does so by itself, a program by the crate `wapc-dialects`"
             }
-            Self::Extism => "run it with Extism, or build it with a waPC SDK",
             Self::OpaPolicy => "run it with an OPA SDK, or wrap it in a waPC guest",
             Self::WasiReactor => "export `__guest_call` from it with a waPC SDK",
         }

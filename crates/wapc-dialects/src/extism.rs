@@ -1,0 +1,706 @@
+//! Extism plugins: exports that read their input and write their output through functions of the host.
+//!
+//! The functions are a kernel over a memory of its own, which is linked with the plugin: moving a byte
+//! is a call inside the module. What only the host can answer goes through `__host_call`:
+//!
+//! | binding | namespace | operation | payload | answer |
+//! |---|---|---|---|---|
+//! | `extism:host/env` | the key | `config_get`, `var_get` | | the value; empty for none |
+//! | `extism:host/env` | the key | `var_set`, `var_delete` | the value | |
+//! | `extism:host/env` | the request as JSON | `http_request` | the body | status and length of the headers (4 bytes each, little endian), headers as JSON, body |
+//! | `extism:host/env` | | `log_trace`, `log_debug`, `log_info`, `log_warn`, `log_error` | the text | |
+//! | `extism:host/env` | | `returned`, if [asked for](Plugins::reports_codes) | the number, 4 bytes | |
+//! | `extism:host/user` | the import's module | the import's name | see below | see below |
+//!
+//! The payload of a function of the user's has the place of the next block, the mark of a block at 0,
+//! each argument (8 bytes each), and for each that is an `i64` the length of its block (8 bytes; 0 for
+//! what is no handle) and its bytes. The answer has the result, 8 bytes that are left free, and new
+//! blocks, each with its header: the length and the mark (that of a block at 0, xor its place). A block
+//! begins at a multiple of 16 bytes; its handle is the place behind its header.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    sync::LazyLock,
+};
+
+use wapc_host::module::{self, Dialect, ModuleError};
+use wasmparser::{ExternalKind, FuncType, ValType, Validator, WasmFeatures};
+
+use crate::{
+    AdaptError, Options,
+    kernel::{assemble, quoted},
+    link::{Linker, Unit},
+};
+
+const KERNEL: &str = include_str!("extism/kernel.wat");
+
+/// The module of the environment's functions, and their binding.
+const ENV: &str = "extism:host/env";
+/// The binding of the user's functions.
+const USER: &str = "extism:host/user";
+const WASI: &str = "wasi_snapshot_preview1";
+
+/// Links the modules of an Extism plugin into a waPC guest.
+///
+/// [`adapt`](crate::adapt) does so for a plugin of one module. The host's part, Extism's API, is the crate
+/// `wapc-extism`.
+///
+/// ```
+/// use wapc_dialects::Plugins;
+///
+/// let plugin = br#"(module
+///     (import "extism:host/env" "input_length" (func $length (result i64)))
+///     (import "extism:host/user" "log_it" (func (param i64)))
+///     (func (export "is_empty") (result i32) (i64.ne (call $length) (i64.const 0))))"#;
+/// let plugin = Plugins::new().link(&[("main", plugin)])?;
+/// assert_eq!(plugin.host_functions[0].name, "log_it");
+/// assert!(plugin.exports.contains("is_empty"));
+/// # Ok::<(), wapc_dialects::AdaptError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Plugins {
+    /// The least level of log lines that are sent to the host: 0 is trace, 4 is error. By default none is.
+    pub log_level: Option<u8>,
+    /// Whether an export that returns another number than 0 has answered nevertheless, and the host is
+    /// told the number. By default it has failed with `Returned non-zero exit code: N`.
+    pub reports_codes: bool,
+    /// Whether the guest is validated before it is returned. By default that is left to the engine.
+    pub validates: bool,
+}
+
+/// An Extism plugin as a waPC guest.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct LinkedPlugin {
+    /// The guest in binary format.
+    pub binary: Vec<u8>,
+    /// The functions that it wants of the host, beside the environment and WASI.
+    pub host_functions: Vec<HostFunction>,
+    /// The exports that can be called.
+    pub exports: BTreeSet<String>,
+    /// Whether it imports from WASI.
+    pub imports_wasi: bool,
+}
+
+/// A function that a plugin wants of the host.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[non_exhaustive]
+pub struct HostFunction {
+    /// The module of the import, which is the namespace of the host call.
+    pub module: String,
+    /// The name of the import, which is its operation.
+    pub name: String,
+    /// The types of its parameters, such as `i64`.
+    pub params: Vec<&'static str>,
+    /// The types of its results, at most one.
+    pub results: Vec<&'static str>,
+}
+
+impl Plugins {
+    /// Returns the default.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the least level of log lines that are sent to the host.
+    #[must_use]
+    pub const fn log_level(mut self, level: Option<u8>) -> Self {
+        self.log_level = level;
+        self
+    }
+
+    /// Sets whether the host is told numbers other than 0 that exports return.
+    #[must_use]
+    pub const fn reports_codes(mut self, reports: bool) -> Self {
+        self.reports_codes = reports;
+        self
+    }
+
+    /// Sets whether the guest is validated before it is returned.
+    #[must_use]
+    pub const fn validates(mut self, validates: bool) -> Self {
+        self.validates = validates;
+        self
+    }
+
+    /// Links modules (binary or text) by their names. The one called `main` is the plugin, and the others
+    /// provide what it and they import from their names. Each keeps its own memory. Of WASI a library
+    /// has `proc_exit` alone: other functions answer "not supported" (52), because they would use the memory of
+    /// the plugin.
+    ///
+    /// # Errors
+    ///
+    /// [`AdaptError::Module`] if one is no module; [`AdaptError::Unfit`] if there is no `main`, if a
+    /// library is a command, or if an import is none that can be had; [`AdaptError::Link`] if a
+    /// module does not have what another imports from it.
+    pub fn link(&self, modules: &[(&str, &[u8])]) -> Result<LinkedPlugin, AdaptError> {
+        let mut binaries = Vec::new();
+        for (name, bytes) in modules {
+            binaries.push((*name, module::binary(bytes)?));
+        }
+        // The plugin first: the linker moves least of the first unit.
+        binaries.sort_by_key(|(name, _)| *name != MAIN);
+        let mut units = Vec::new();
+        for (name, binary) in &binaries {
+            let unit = Unit::parse(&format!("the module `{name}`"), binary)?;
+            units.push((*name, unit));
+        }
+        if units.first().is_none_or(|(name, _)| *name != MAIN) {
+            return Err(unfit("there is no module called `main`"));
+        }
+        self.link_units(units)
+    }
+
+    fn link_units(&self, units: Vec<(&str, Unit<'_>)>) -> Result<LinkedPlugin, AdaptError> {
+        let mut glue = Glue::new(*self, &units)?;
+        let kernel = glue.assemble()?;
+        let mut linker = Linker::new();
+        let mut ids = Vec::new();
+        let mut has_memory = false;
+        for (number, (name, unit)) in units.into_iter().enumerate() {
+            has_memory |= number == 0 && exports_memory(&unit);
+            ids.push((name, linker.add(unit)));
+        }
+        let kernel = linker.add(Unit::parse("the kernel", &kernel)?);
+        for (unit, import, binding) in &glue.bindings {
+            let Some((_, id)) = ids.get(*unit) else {
+                continue;
+            };
+            let (module, name) = import;
+            match binding {
+                Binding::Kernel(export) => linker.bind(*id, module, name, kernel, export),
+                Binding::Module(provider) => {
+                    if let Some((_, provider)) = ids.get(*provider) {
+                        linker.bind(*id, module, name, *provider, name);
+                    }
+                }
+            }
+        }
+        for (unit, export) in glue.wanted.keys() {
+            if let Some((_, id)) = ids.get(*unit) {
+                linker.bind(kernel, &unit_name(*unit), export, *id, export);
+            }
+        }
+        match ids.first() {
+            Some((_, main)) if has_memory => linker.export(*main, "memory", "memory"),
+            _ => linker.export(kernel, "$memory", "memory"),
+        }
+        linker.export(kernel, "$memory", "wapc:memory");
+        linker.export(kernel, "__guest_call", "__guest_call");
+        if !glue.starts.is_empty() {
+            linker.export(kernel, "$start", "_initialize");
+        }
+        let binary = linker.link()?;
+        if self.validates {
+            Validator::new_with_features(WasmFeatures::all())
+                .validate_all(&binary)
+                .map_err(AdaptError::invalid)?;
+        }
+        Ok(LinkedPlugin {
+            binary,
+            host_functions: glue.host_functions.into_values().collect(),
+            exports: glue.callables.into_iter().collect(),
+            imports_wasi: glue.imports_wasi,
+        })
+    }
+}
+
+const MAIN: &str = "main";
+
+pub(crate) fn adapt(plugin: Unit<'_>, options: &Options) -> Result<Vec<u8>, AdaptError> {
+    let plugins = Plugins::new().validates(options.validates);
+    Ok(plugins.link_units(vec![(MAIN, plugin)])?.binary)
+}
+
+fn unfit(reason: impl Into<String>) -> AdaptError {
+    AdaptError::Unfit {
+        dialect: Dialect::Extism,
+        reason: reason.into(),
+    }
+}
+
+fn exports_memory(unit: &Unit<'_>) -> bool {
+    unit.exports()
+        .any(|(name, kind, _)| name == "memory" && kind == ExternalKind::Memory)
+}
+
+/// What an import is bound to.
+enum Binding {
+    /// An export of the kernel.
+    Kernel(String),
+    /// The export of the same name of a module, by its number.
+    Module(usize),
+}
+
+/// The parts of the kernel that depend on the plugin.
+#[derive(Default)]
+struct Glue {
+    plugins: Plugins,
+    /// Imports of each unit, by its number, and what they are bound to.
+    bindings: Vec<(usize, (String, String), Binding)>,
+    /// The exports that the kernel imports, by the number of the unit, and their names in the kernel.
+    wanted: BTreeMap<(usize, String), String>,
+    host_functions: BTreeMap<(String, String), HostFunction>,
+    /// The exports that can be called, by their numbers.
+    callables: Vec<String>,
+    imports_wasi: bool,
+    exits: bool,
+    unsupported: BTreeSet<String>,
+    /// Parts of the kernel in the text format.
+    imports: String,
+    functions: String,
+    starts: String,
+    elements: String,
+    /// Names that are sent to the host.
+    names: Vec<u8>,
+    longest_names: usize,
+}
+
+/// A kernel without a plugin, whose exports are the environment.
+static ENVIRONMENT: LazyLock<Result<Vec<u8>, String>> = LazyLock::new(|| {
+    let assembled = Glue::empty(Plugins::new()).assemble();
+    assembled.map_err(|error| error.to_string())
+});
+
+impl Glue {
+    fn empty(plugins: Plugins) -> Self {
+        Self {
+            plugins,
+            names: NOT_FOUND.as_bytes().to_vec(),
+            ..Self::default()
+        }
+    }
+
+    fn new(plugins: Plugins, units: &[(&str, Unit<'_>)]) -> Result<Self, AdaptError> {
+        let mut glue = Self::empty(plugins);
+        let environment = ENVIRONMENT.as_ref();
+        let environment = environment.map_err(|error| ModuleError::Text(error.clone()))?;
+        let environment = Unit::parse("the environment", environment)?;
+        for (number, (name, unit)) in units.iter().enumerate() {
+            let is_command = unit.exports().any(|(name, ..)| name == "_start");
+            if number > 0 && is_command {
+                return Err(unfit(format!(
+                    "the library `{name}` is a command, which would need a new instance for each \
+                     call into it"
+                )));
+            }
+            glue.bind(number, unit, units, &environment)?;
+        }
+        // Libraries begin before the plugin.
+        for (number, (_, unit)) in units.iter().enumerate().skip(1) {
+            glue.begin(number, unit);
+        }
+        if let Some((_, main)) = units.first() {
+            glue.begin(0, main);
+            glue.add_callables(main);
+        }
+        Ok(glue)
+    }
+
+    fn bind(
+        &mut self,
+        number: usize,
+        unit: &Unit<'_>,
+        units: &[(&str, Unit<'_>)],
+        environment: &Unit<'_>,
+    ) -> Result<(), AdaptError> {
+        for (module, name, ty) in unit.imports() {
+            let provider = units.iter().position(|(unit, _)| *unit == module);
+            let binding = match (module, ty) {
+                (ENV, Some(ty)) => {
+                    let mut provided = environment.exports();
+                    let is_provided = provided.any(|(found, _, provided)| {
+                        found == name && !found.starts_with(['$', '_']) && provided == Some(ty)
+                    });
+                    if !is_provided {
+                        let signature = signature(name, ty)?;
+                        return Err(unfit(format!(
+                            "Invalid function import from {ENV}: {name} {signature}; its PDK may be \
+                             newer than this host"
+                        )));
+                    }
+                    Binding::Kernel(name.to_owned())
+                }
+                (ENV, None) => {
+                    return Err(unfit(
+                        "linked modules cannot access non-function exports of extism kernel",
+                    ));
+                }
+                _ if let Some(provider) = provider => Binding::Module(provider),
+                ("wapc" | "wasmbus", _) => {
+                    return Err(unfit(format!("it imports from `{module}` too")));
+                }
+                (WASI, Some(ty)) => {
+                    self.imports_wasi = true;
+                    match name {
+                        "proc_exit" => {
+                            self.exits = true;
+                            Binding::Kernel("$exit".to_owned())
+                        }
+                        // Bound to nothing, it is the host's.
+                        _ if number == 0 => continue,
+                        _ => Binding::Kernel(self.add_unsupported(name, ty)?),
+                    }
+                }
+                (_, Some(ty)) => Binding::Kernel(self.add_host_function(module, name, ty)?),
+                (_, None) => {
+                    return Err(unfit(format!(
+                        "nobody provides `{module}.{name}`, which is no function"
+                    )));
+                }
+            };
+            let import = (module.to_owned(), name.to_owned());
+            self.bindings.push((number, import, binding));
+        }
+        Ok(())
+    }
+
+    /// Adds names that are sent to the host together. Returns their place.
+    fn add_names(&mut self, names: &[&str]) -> usize {
+        let at = self.names.len();
+        for name in names {
+            self.names.extend(name.as_bytes());
+        }
+        self.longest_names = self.longest_names.max(self.names.len() - at);
+        at
+    }
+
+    /// A function of WASI that answers that it is not supported.
+    fn add_unsupported(&mut self, name: &str, ty: &FuncType) -> Result<String, AdaptError> {
+        let export = format!("$wasi {name}");
+        if self.unsupported.insert(name.to_owned()) {
+            let (quoted, signature) = (quoted(export.as_bytes()), signature(name, ty)?);
+            let errno = if ty.results().is_empty() {
+                ""
+            } else {
+                "(i32.const 52)"
+            };
+            _ = writeln!(
+                self.functions,
+                "(func (export {quoted}) {signature} {errno})"
+            );
+        }
+        Ok(export)
+    }
+
+    /// A function of the user's: its arguments and their blocks go out as one payload.
+    fn add_host_function(
+        &mut self,
+        module: &str,
+        name: &str,
+        ty: &FuncType,
+    ) -> Result<String, AdaptError> {
+        let export = format!("{module}\0{name}");
+        let signature = signature(name, ty)?;
+        let types = |types: &[ValType]| types.iter().filter_map(type_name).collect();
+        let function = HostFunction {
+            module: module.to_owned(),
+            name: name.to_owned(),
+            params: types(ty.params()),
+            results: types(ty.results()),
+        };
+        let key = (module.to_owned(), name.to_owned());
+        match self.host_functions.get(&key) {
+            Some(other) if *other == function => return Ok(export),
+            Some(_) => {
+                return Err(unfit(format!(
+                    "two modules import `{module}.{name}` with different types"
+                )));
+            }
+            None => self.host_functions.insert(key, function),
+        };
+        let from = self.add_names(&[USER, module, name]);
+        let head = 16 + 8 * ty.params().len();
+        let (mut stores, mut blocks) = (String::new(), String::new());
+        for (index, ty) in ty.params().iter().enumerate() {
+            let argument = format!("(local.get {index})");
+            let value = match ty {
+                ValType::I32 => format!("(i64.extend_i32_u {argument})"),
+                ValType::F32 => format!("(i64.extend_i32_u (i32.reinterpret_f32 {argument}))"),
+                ValType::F64 => format!("(i64.reinterpret_f64 {argument})"),
+                _ => argument.clone(),
+            };
+            let offset = 16 + 8 * index;
+            _ = writeln!(
+                stores,
+                "(i64.store offset={offset} align=1 (local.get $at) {value})"
+            );
+            if *ty == ValType::I64 {
+                _ = writeln!(
+                    blocks,
+                    "(local.set $end (call $append_block (local.get $end) {argument}))"
+                );
+            }
+        }
+        let (module_bytes, name_bytes) = (module.len(), name.len());
+        let ask = format!(
+            "(call $ask_user (i32.const {from}) (i32.const {module_bytes}) \
+             (i32.const {name_bytes}) (local.get $end))"
+        );
+        let result = match ty.results() {
+            [] => format!("(drop {ask})"),
+            [ValType::I32] => format!("(i32.wrap_i64 {ask})"),
+            [ValType::F32] => format!("(f32.reinterpret_i32 (i32.wrap_i64 {ask}))"),
+            [ValType::F64] => format!("(f64.reinterpret_i64 {ask})"),
+            _ => ask,
+        };
+        _ = writeln!(
+            self.functions,
+            "(func (export {}) {signature} (local $at i32) (local $end i32)
+                (local.set $at (call $begin_arguments (i64.const {head})))
+                {stores}
+                (local.set $end (i32.add (local.get $at) (i32.const {head})))
+                {blocks}
+                {result})",
+            quoted(export.as_bytes())
+        );
+        Ok(export)
+    }
+
+    /// Calls the functions that a unit begins with: Haskell's, those of C and C++, or a reactor's.
+    fn begin(&mut self, number: usize, unit: &Unit<'_>) {
+        let has = |name: &str, params: &[ValType]| {
+            unit.exports().any(|(found, _, ty)| {
+                found == name
+                    && ty.is_some_and(|ty| ty.params() == params && ty.results().is_empty())
+            })
+        };
+        let is_haskell = has("hs_init", &[ValType::I32, ValType::I32]);
+        if !is_haskell && has("__wasm_call_ctors", &[]) {
+            let function = self.want(number, "__wasm_call_ctors", "");
+            _ = write!(self.starts, "(call {function})");
+        } else if has("_initialize", &[]) {
+            let function = self.want(number, "_initialize", "");
+            _ = write!(self.starts, "(call {function})");
+        }
+        if is_haskell {
+            let function = self.want(number, "hs_init", "(param i32 i32)");
+            _ = write!(self.starts, "(call {function} (i32.const 0) (i32.const 0))");
+        }
+    }
+
+    /// Has the kernel import an export of a unit. Returns the function's name in the kernel.
+    fn want(&mut self, unit: usize, export: &str, signature: &str) -> String {
+        let function = format!("$f{}", self.wanted.len());
+        let key = (unit, export.to_owned());
+        if let Some(function) = self.wanted.get(&key) {
+            return function.clone();
+        }
+        let (module, name) = (
+            quoted(unit_name(unit).as_bytes()),
+            quoted(export.as_bytes()),
+        );
+        _ = writeln!(
+            self.imports,
+            "(import {module} {name} (func {function} {signature}))"
+        );
+        self.wanted.insert(key, function.clone());
+        function
+    }
+
+    fn add_callables(&mut self, main: &Unit<'_>) {
+        for (name, _, ty) in main.exports() {
+            let Some(ty) = ty else { continue };
+            let (signature, after) = match (ty.params(), ty.results()) {
+                ([], []) if name == "_start" => {
+                    self.exits = true;
+                    (String::new(), "(call $exit (i32.const 0)) (unreachable)")
+                }
+                ([], []) => (String::new(), "(i32.const 0)"),
+                ([], [ValType::I32]) => ("(result i32)".to_owned(), ""),
+                // A result that is no code counts as -1.
+                ([], [other]) if let Some(other) = type_name(other) => {
+                    (format!("(result {other})"), "(drop) (i32.const -1)")
+                }
+                _ => continue,
+            };
+            let function = self.want(0, name, &signature);
+            let number = self.callables.len();
+            _ = writeln!(
+                self.functions,
+                "(func $callable_{number} (type $callable) (call {function}) {after})"
+            );
+            _ = write!(self.elements, " $callable_{number}");
+            self.callables.push(name.to_owned());
+        }
+    }
+
+    /// Returns the kernel in binary format.
+    fn assemble(&mut self) -> Result<Vec<u8>, AdaptError> {
+        if self.exits {
+            _ = writeln!(
+                self.imports,
+                "(import \"{WASI}\" \"proc_exit\" (func $host_exit (param i32)))"
+            );
+            self.functions += EXIT;
+        }
+        if !self.starts.is_empty() {
+            let start = format!("(func (export \"$start\") {})\n", self.starts);
+            self.functions += &start;
+        }
+        let mut words = Vec::new();
+        for (word, name) in ASKED {
+            let at = self.add_names(&[ENV, name]);
+            words.push((word, format!("(i32.const {at}) (i32.const {})", name.len())));
+        }
+        let text_at = self.names.len();
+        self.names.extend(RETURNED.as_bytes());
+        let report_code = match self.plugins.reports_codes {
+            true => {
+                let at = self.add_names(&[ENV, "returned"]);
+                TELL_CODE.replace("RETURNED_AT", &at.to_string())
+            }
+            false => FAIL_WITH_CODE.replace("RETURNED_AT", &text_at.to_string()),
+        };
+        self.functions += &report_code;
+
+        let mut table = Vec::new();
+        for name in &self.callables {
+            // The format bounds names to 32 bits.
+            let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
+            table.extend(u64::from(length).to_le_bytes());
+            table.extend(name.as_bytes());
+            table.resize(table.len().next_multiple_of(8), 0);
+        }
+        let scratch_at = table.len();
+        let not_found_at = scratch_at + self.longest_names;
+        let operation_at = not_found_at + NOT_FOUND.len();
+        let longest = self.callables.iter().map(String::len).max();
+        let operation_bytes = longest.unwrap_or(0).max(64);
+        let blocks_at = (operation_at + operation_bytes + 8).next_multiple_of(16);
+        let pages = blocks_at / 65536 + 2;
+        let bytes = pages * 65536;
+        for (word, number) in [
+            ("BLOCKS_AT_AND_16", blocks_at + 16),
+            ("BLOCKS_AT", blocks_at),
+            ("SCRATCH_AT", scratch_at),
+            ("NOT_FOUND_AT", not_found_at),
+            ("OPERATION_AT", operation_at),
+            ("OPERATION_BYTES", operation_bytes),
+            ("MEMORY_BYTES", bytes),
+            ("LAST_U64", bytes - 8),
+            ("PAGES", pages),
+            ("NUMBER", self.callables.len()),
+        ] {
+            words.push((word, number.to_string()));
+        }
+        let level = self.plugins.log_level.map_or(i32::MAX, i32::from);
+        words.push(("LOG_LEVEL", level.to_string()));
+        words.push(("ELEMENTS", self.elements.clone()));
+        words.push(("HOST_NAMES", quoted(&self.names)));
+        let table = format!("(data (i32.const 0) {})", quoted(&table));
+        words.push(("EXPORTED_NAMES", table));
+        // First what has words in it; the names of imports and exports are quoted, and have none.
+        let text = KERNEL
+            .replace("FUNCTIONS", &self.functions)
+            .replace("IMPORTS", &self.imports);
+        let words: Vec<_> = words.iter().map(|(word, text)| (*word, &**text)).collect();
+        assemble(&text, &words)
+    }
+}
+
+const NOT_FOUND: &str = "Function not found: ";
+const RETURNED: &str = "Returned non-zero exit code: ";
+
+/// The functions of the environment that ask the host: the word for the place and the length of its
+/// name in the kernel, and the name.
+const ASKED: [(&str, &str); 10] = [
+    ("CONFIG_GET", "config_get"),
+    ("VAR_GET", "var_get"),
+    ("VAR_SET", "var_set"),
+    ("VAR_DELETE", "var_delete"),
+    ("HTTP_REQUEST", "http_request"),
+    ("LOG_TRACE", "log_trace"),
+    ("LOG_DEBUG", "log_debug"),
+    ("LOG_INFO", "log_info"),
+    ("LOG_WARN", "log_warn"),
+    ("LOG_ERROR", "log_error"),
+];
+
+/// `proc_exit`: with code 0 and no error, the output is the response. Of other codes the host is told
+/// before, because WASI has none above 125.
+const EXIT: &str = r#"
+  (func $exit (export "$exit") (param $code i32)
+    (if (global.get $in_call)
+      (then (if (local.get $code)
+        (then (drop (call $report_code (local.get $code))))
+        (else (if (i32.eqz (call $report_error))
+          (then (call $guest_response
+            (i32.wrap_i64 (global.get $output)) (i32.wrap_i64 (global.get $output_bytes)))))))))
+    (call $host_exit (local.get $code)))
+"#;
+
+/// Tells the host the number that an export has returned. Returns whether the call goes on.
+const TELL_CODE: &str = "
+  (func $report_code (param $code i32) (result i32)
+    (i32.store align=1 (i32.const OPERATION_AT) (local.get $code))
+    (call $ask (i32.const RETURNED_AT) (i32.const 15) (i32.const 0) (i32.const 8)
+      (i64.const 0) (i32.const 0) (i32.const OPERATION_AT) (i32.const 4))
+    (i32.const 1))
+";
+
+/// Makes an error of that number, unless one is set.
+const FAIL_WITH_CODE: &str = "
+  (func $report_code (param $code i32) (result i32)
+    (local $at i32) (local $rest i64)
+    (if (call $report_error) (then (return (i32.const 0))))
+    (local.set $at (i32.const OPERATION_AT))
+    (local.set $at (i32.add (local.get $at) (i32.const 48)))
+    (local.set $rest (i64.extend_i32_s (local.get $code)))
+    (if (i32.lt_s (local.get $code) (i32.const 0))
+      (then (local.set $rest (i64.sub (i64.const 0) (local.get $rest)))))
+    (loop $digit
+      (local.set $at (i32.sub (local.get $at) (i32.const 1)))
+      (i32.store8 (local.get $at)
+        (i32.add (i32.const 48) (i32.wrap_i64 (i64.rem_u (local.get $rest) (i64.const 10)))))
+      (local.set $rest (i64.div_u (local.get $rest) (i64.const 10)))
+      (br_if $digit (i32.eqz (i64.eqz (local.get $rest)))))
+    (if (i32.lt_s (local.get $code) (i32.const 0))
+      (then
+        (local.set $at (i32.sub (local.get $at) (i32.const 1)))
+        (i32.store8 (local.get $at) (i32.const 45))))
+    (local.set $at (i32.sub (local.get $at) (i32.const 29)))
+    (memory.init $names (local.get $at) (i32.const RETURNED_AT) (i32.const 29))
+    (call $guest_error (local.get $at)
+      (i32.sub (i32.add (i32.const OPERATION_AT) (i32.const 48)) (local.get $at)))
+    (i32.const 0))
+";
+
+/// Returns the type of a function that the host may have, in the text format.
+fn signature(name: &str, ty: &FuncType) -> Result<String, AdaptError> {
+    let mut text = String::new();
+    for (what, types) in [("param", ty.params()), ("result", ty.results())] {
+        for ty in types {
+            let Some(ty) = type_name(ty) else {
+                return Err(unfit(format!(
+                    "`{name}`, which it imports, has a {what} of the type {ty}"
+                )));
+            };
+            _ = write!(text, "({what} {ty})");
+        }
+    }
+    match ty.results().len() {
+        0 | 1 => Ok(text),
+        results => Err(unfit(format!(
+            "`{name}`, which it imports, has {results} results"
+        ))),
+    }
+}
+
+const fn type_name(ty: &ValType) -> Option<&'static str> {
+    match ty {
+        ValType::I32 => Some("i32"),
+        ValType::I64 => Some("i64"),
+        ValType::F32 => Some("f32"),
+        ValType::F64 => Some("f64"),
+        ValType::V128 | ValType::Ref(_) => None,
+    }
+}
+
+/// Returns the module by which the kernel imports from a unit.
+fn unit_name(number: usize) -> String {
+    format!("unit {number}")
+}

@@ -1,0 +1,28 @@
+;; An Extism plugin.
+(module
+  (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
+  (import "extism:host/env" "input_length" (func $input_length (result i64)))
+  (import "extism:host/env" "input_load_u8" (func $input (param i64) (result i32)))
+  (import "extism:host/env" "store_u8" (func $store (param i64 i32)))
+  (import "extism:host/env" "store_u64" (func $store_word (param i64 i64)))
+  (import "extism:host/env" "output_set" (func $output (param i64 i64)))
+  (import "extism:host/env" "error_set" (func $error (param i64)))
+  (memory (export "memory") 1)
+  (func (export "echo") (result i32)
+    (local $block i64) (local $at i64)
+    (local.set $block (call $alloc (call $input_length)))
+    (block $end (loop $byte
+      (br_if $end (i64.ge_u (local.get $at) (call $input_length)))
+      (call $store (i64.add (local.get $block) (local.get $at)) (call $input (local.get $at)))
+      (local.set $at (i64.add (local.get $at) (i64.const 1)))
+      (br $byte)))
+    (call $output (local.get $block) (call $input_length))
+    (i32.const 0))
+  (func (export "fail") (result i32)
+    (local $block i64)
+    (local.set $block (call $alloc (i64.const 6)))
+    (call $store_word (local.get $block) (i64.const 0x64656c696166)) ;; "failed"
+    (call $error (local.get $block))
+    (i32.const 1))
+  (func (export "trap") (result i32) (unreachable))
+  (func (export "loop") (result i32) (loop (br 0)) (unreachable)))
