@@ -21,6 +21,7 @@ use wasm_encoder::{
 };
 use wasmparser::ExternalKind;
 
+use self::error::Fault;
 pub use self::error::LinkError;
 pub(crate) use self::unit::Unit;
 use self::{names::Names, relocate::Relocate, spaces::Spaces};
@@ -91,6 +92,10 @@ impl<'m> Linker<'m> {
     /// [`LinkError`] for a unit that cannot be decoded, for a binding to something that is not
     /// there or is of another kind or type, and for what the linker does not support.
     pub(crate) fn link(&self) -> Result<Vec<u8>, LinkError> {
+        self.linked().map_err(|Fault(error)| error)
+    }
+
+    fn linked(&self) -> Result<Vec<u8>, Fault> {
         let spaces = Spaces::new(&self.units, &self.bindings)?;
         let mut out = Sections::default();
         for (unit, places) in self.units.iter().zip(&spaces.units) {
@@ -105,7 +110,7 @@ impl<'m> Linker<'m> {
         for (unit, export, name) in &self.exports {
             let (unit, places) = (self.units.get(*unit), spaces.units.get(*unit));
             let (Some(unit), Some(places)) = (unit, places) else {
-                return Err(LinkError::NoUnit);
+                return Err(LinkError::NoUnit.into());
             };
             let found = unit
                 .find_export(export)
@@ -116,7 +121,7 @@ impl<'m> Linker<'m> {
             let index = places.of(found.kind, found.index)?;
             let kind = Relocate { places }.export_kind(found.kind)?;
             if !out.exported.insert(name.clone()) {
-                return Err(LinkError::Duplicate { name: name.clone() });
+                return Err(LinkError::Duplicate { name: name.clone() }.into());
             }
             out.exports.export(name, kind, index);
         }
@@ -172,7 +177,7 @@ struct Sections {
 
 impl Sections {
     /// Adds what a unit defines.
-    fn add(&mut self, unit: &Unit<'_>, to: &mut Relocate<'_>) -> Result<(), LinkError> {
+    fn add(&mut self, unit: &Unit<'_>, to: &mut Relocate<'_>) -> Result<(), Fault> {
         if let Some(types) = unit.types.clone() {
             utils::parse_type_section(to, &mut self.types, types)?;
         }

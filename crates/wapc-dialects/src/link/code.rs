@@ -6,14 +6,14 @@ use wasm_encoder::{
 };
 use wasmparser::{FunctionBody, Operator};
 
-use super::{LinkError, relocate::Relocate};
+use super::{error::Fault, relocate::Relocate};
 
 /// Adds a function's body.
 pub(super) fn add_body(
     code: &mut CodeSection,
     body: &FunctionBody<'_>,
     to: &mut Relocate<'_>,
-) -> Result<(), LinkError> {
+) -> Result<(), Fault> {
     if to.places.only_functions_move {
         code.raw(&with_other_functions(body, to)?);
     } else {
@@ -24,10 +24,7 @@ pub(super) fn add_body(
 
 /// Returns the body's bytes, of which only instructions that name functions change. That is most of
 /// the code of most modules, and several times as fast as encoding each instruction anew.
-fn with_other_functions(
-    body: &FunctionBody<'_>,
-    to: &mut Relocate<'_>,
-) -> Result<Vec<u8>, LinkError> {
+fn with_other_functions(body: &FunctionBody<'_>, to: &mut Relocate<'_>) -> Result<Vec<u8>, Fault> {
     let (bytes, begin) = (body.as_bytes(), body.range().start);
     let mut moved = Vec::with_capacity(bytes.len() + 16);
     let mut operators = body.get_operators_reader()?;

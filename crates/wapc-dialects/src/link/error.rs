@@ -106,21 +106,30 @@ pub enum LinkError {
     Unsupported(String),
 }
 
-impl From<BinaryReaderError> for LinkError {
-    fn from(error: BinaryReaderError) -> Self {
-        Self::Undecodable {
-            reason: error.message().to_owned(),
-            offset: error.offset(),
-        }
+/// An error on its way out of the linker. It keeps the decoder's types out of the public API.
+pub(super) struct Fault(pub(super) LinkError);
+
+impl From<LinkError> for Fault {
+    fn from(error: LinkError) -> Self {
+        Self(error)
     }
 }
 
-impl From<reencode::Error<Self>> for LinkError {
-    fn from(error: reencode::Error<Self>) -> Self {
+impl From<BinaryReaderError> for Fault {
+    fn from(error: BinaryReaderError) -> Self {
+        Self(LinkError::Undecodable {
+            reason: error.message().to_owned(),
+            offset: error.offset(),
+        })
+    }
+}
+
+impl From<reencode::Error<LinkError>> for Fault {
+    fn from(error: reencode::Error<LinkError>) -> Self {
         match error {
-            reencode::Error::UserError(error) => error,
+            reencode::Error::UserError(error) => Self(error),
             reencode::Error::ParseError(error) => error.into(),
-            other => Self::Unsupported(other.to_string()),
+            other => Self(LinkError::Unsupported(other.to_string())),
         }
     }
 }
