@@ -1,8 +1,9 @@
 //! Generated guests, compared between the engines.
 //!
 //! One execution is one module of wasm-smith's, with the imports and exports
-//! of a waPC guest, called three times on each engine, and on wasmtime with and without
-//! the checks of guests that can be killed. It compares the outcomes of
+//! of a waPC guest, called three times on each engine, on wasmtime with and without
+//! the checks of guests that can be killed, and on wasmi as it is and linked with another
+//! module. It compares the outcomes of
 //! starts and calls, the responses, the guest's host calls and log lines and, of a
 //! softened module, its memory and globals. [`Guests`] lists the exceptions.
 
@@ -20,6 +21,7 @@ use conformance::outcome::{outcome, words};
 use parking_lot::Mutex;
 use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::WasmtimeEngineProvider;
+use wapc_dialects::{Memories, Options, adapt};
 use wapc_host::{
     BoxError, Error, HostCall, HostCallback, Interruption, Limits, WapcHost,
     WebAssemblyEngineProvider, error::ModuleError,
@@ -28,6 +30,23 @@ use wasmtime::{Config, Engine, OptLevel};
 
 use self::plan::Plan;
 use crate::{log_lines, random::Random, runner::Tally, study::keep};
+
+/// A library that nothing is bound to: its import moves the module's functions, and its start
+/// section makes one of two.
+const LIBRARY: &[u8] = br#"(module
+    (import "wapc" "__console_log" (func $log (param i32 i32)))
+    (memory 0) (table 1 funcref) (global (mut i64) (i64.const 0)) (data "") (elem func $begin)
+    (func $begin)
+    (start $begin))"#;
+
+/// Returns the module, linked with another one.
+fn linked(module: &[u8]) -> Result<Vec<u8>, ModuleError> {
+    let options = Options::new().link("library", LIBRARY.to_vec(), Memories::Own);
+    match adapt(module, &options) {
+        Ok(adapted) => Ok(adapted.binary.into_owned()),
+        Err(error) => Err(ModuleError::Refused(Box::new(error))),
+    }
+}
 
 /// Runs generated guests.
 ///
@@ -135,6 +154,14 @@ impl Guests {
             .map(|provider| Box::new(provider) as _);
         let mut wasmtime = events_of(wasmtime, &limits);
         let mut wasmi = events_of(wasmi, &limits);
+        let linked = linked(module).and_then(|module| {
+            WasmiEngineProvider::builder()
+                .engines(NonZeroUsize::MIN)
+                .interruption(interruption)
+                .build(&module)
+                .map(|provider| Box::new(provider) as _)
+        });
+        let linked = events_of(linked, &limits);
         let killable = (!plan.is_metered()).then(|| {
             let builder = WasmtimeEngineProvider::builder().interruption(Interruption::Kill);
             let provider = builder
@@ -143,9 +170,16 @@ impl Guests {
             events_of(provider, &limits)
         });
         let killable = killable.unwrap_or_default();
-        let all = wasmtime.iter().chain(&wasmi).chain(&killable);
+        let all = wasmtime
+            .iter()
+            .chain(&wasmi)
+            .chain(&killable)
+            .chain(&linked);
         if all.into_iter().any(Event::is_stack_overflow) {
             return Compared::Masked;
+        }
+        if let Some(difference) = difference(("wasmi", &wasmi), ("the linked module", &linked)) {
+            return Compared::Different(difference);
         }
         if !plan.is_metered()
             && let Some(difference) =
