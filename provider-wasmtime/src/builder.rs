@@ -122,8 +122,10 @@ impl Builder {
     /// taken away when its time is over: on Linux on x86-64 and AArch64, and elsewhere it
     /// is [`Interruption::Time`], as with [`Builder::engine`]. The page is a memory of
     /// its own for each instance, which limits do not count; it makes new instances
-    /// slower by some microseconds. By fuel, it also counts its instructions, and the same call of
-    /// the same guest always uses the same fuel. A single bulk instruction such as
+    /// slower by some microseconds.
+    ///
+    /// By fuel, a guest also counts its instructions, and the same call of the same
+    /// guest always uses the same fuel. A single bulk instruction such as
     /// `memory.fill` is not interrupted.
     ///
     /// ```

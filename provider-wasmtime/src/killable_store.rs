@@ -63,8 +63,10 @@ impl KillableStore {
     /// first result is dropped.
     #[inline(always)]
     pub(crate) fn arm(&mut self) -> (Option<ArmedSwitch<'_>>, StoreContextMut<'_, Data>) {
-        let state = &self.store.data().state;
-        let armed = self.kill.as_mut().map(|kill| kill.switch.arm(state));
+        let armed = match &mut self.kill {
+            Some(kill) => Some(kill.switch.arm(&self.store.data().state)),
+            None => None,
+        };
         (armed, self.store.as_context_mut())
     }
 

@@ -11,7 +11,7 @@
 //! - Code without loops has one after every [`MOST_WORK`] calls of such functions.
 //!
 //! If wasmtime makes such checks itself one day (its pull request 12990), this file
-//! goes, and `guest_store.rs` stays.
+//! goes, and `killable_store.rs` and the core's `KillSwitch` stay.
 
 use std::ops::Range;
 

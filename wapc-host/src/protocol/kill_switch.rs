@@ -17,7 +17,8 @@ use crate::{
     },
 };
 
-/// A guest that another thread can make trap, for a [`KillSwitch`].
+/// A guest that another thread can make trap, for a [`KillSwitch`]. Neither method
+/// may panic, and neither is called once the switch was dropped.
 pub trait Killable: Send + Sync {
     /// Makes the running guest trap soon, and every guest that runs before
     /// [`Killable::revive`]. Returns `false` if that has failed, to be asked again
@@ -81,7 +82,7 @@ impl KillSwitch {
 
     /// Arms the switch for a function of the guest, under the time limit and the
     /// cancel handle of the running call, or of the start functions.
-    #[inline]
+    #[inline(always)]
     pub fn arm(&mut self, state: &ModuleState) -> ArmedSwitch<'_> {
         let (expires, cancel) = state.ends();
         self.guest.end_forgotten(self.number);
@@ -132,12 +133,12 @@ pub struct ArmedSwitch<'s> {
 impl ArmedSwitch<'_> {
     /// Disarms the switch. Returns `true` if the guest was killed, however it has
     /// ended: [`ModuleState::check`](crate::ModuleState::check) has the reason.
-    #[inline]
+    #[inline(always)]
     pub fn disarm(mut self) -> bool {
         self.end()
     }
 
-    #[inline]
+    #[inline(always)]
     fn end(&mut self) -> bool {
         let Some(number) = self.number.take() else {
             return false;
@@ -227,7 +228,7 @@ impl<K> Switch<K> {
 
 impl<K: Killable + ?Sized> Switch<K> {
     /// Begins the function `number`, on the guest's thread.
-    #[inline]
+    #[inline(always)]
     fn begin(&self, number: u64, expires: u64) {
         // Release: a thread that reads this and then finds the function before in
         // `state` must fail to change it.
@@ -238,7 +239,7 @@ impl<K: Killable + ?Sized> Switch<K> {
 
     /// Ends the function `number`, on the guest's thread. Returns `true` if it was
     /// killed.
-    #[inline]
+    #[inline(always)]
     fn end(&self, number: u64) -> bool {
         let running = with_tag(number, RUNNING);
         let ended = self
@@ -274,7 +275,7 @@ impl<K: Killable + ?Sized> Switch<K> {
         match state & TAG {
             IDLE => return false,
             // The kill has failed meanwhile.
-            RUNNING => return self.end(state >> TAG_BITS),
+            RUNNING => return self.end_again(state >> TAG_BITS),
             _ => self.guest.revive(),
         }
         self.state.store(IDLE, Ordering::Release);
@@ -286,6 +287,11 @@ impl<K: Killable + ?Sized> Switch<K> {
         let state = self.state.load(Ordering::Acquire);
         let is_due = state & TAG == RUNNING && self.expires.load(Ordering::Acquire) <= now;
         is_due.then_some(state >> TAG_BITS)
+    }
+
+    #[cold]
+    fn end_again(&self, number: u64) -> bool {
+        self.end(number)
     }
 
     /// Kills the guest if it is in the function `number`. Returns once it will trap
