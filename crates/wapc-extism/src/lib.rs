@@ -1,4 +1,4 @@
-//! What Extism's users know, on [`wapc_host`]: a [`Manifest`] says which modules
+//! What Extism's users know, on [`wapc-host`](https://docs.rs/wapc-host): a [`Manifest`] says which modules
 //! make a plugin, and what it may use.
 //!
 //! ```
