@@ -24,7 +24,7 @@
 //! A guest can be stopped by time, by default, or by fuel
 //! ([`Builder::interruption`]). By time, compiled code checks an epoch counter at
 //! each function and loop, which the host's clock increments every 2 ms. Guests of
-//! [`Interruption::Kill`](wapc_host::Interruption::Kill) load from a page instead,
+//! [`Interruption::Kill`] load from a page instead,
 //! which is taken away when their time is over. That costs guests least, and cannot
 //! pause them for other tasks of an executor.
 //!
