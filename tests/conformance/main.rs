@@ -15,6 +15,7 @@ mod generated;
 mod limits;
 mod log_lines;
 mod operations;
+mod typed;
 mod wasi;
 
 use std::panic;
@@ -76,6 +77,7 @@ const SUBJECTS: &[(&str, &[Capability], Cases)] = &[
         &[AnyModule, Async, Wasi],
         operations::async_cases,
     ),
+    ("typed", &[], typed::cases),
     ("wasi", &[AnyModule, Wasi], wasi::cases),
 ];
 
