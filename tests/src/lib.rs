@@ -20,6 +20,8 @@ mod documents {
     struct Dialects;
     #[doc = include_str!("../../docs/engines.md")]
     struct Engines;
+    #[doc = include_str!("../../docs/extism.md")]
+    struct Extism;
     #[doc = include_str!("../../docs/limits.md")]
     struct Limits;
     #[doc = include_str!("../../docs/migrating-from-wapc.md")]

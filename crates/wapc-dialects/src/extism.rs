@@ -80,8 +80,10 @@ pub struct LinkedPlugin {
     pub host_functions: Vec<HostFunction>,
     /// The exports that can be called.
     pub exports: BTreeSet<String>,
-    /// Whether it imports from WASI.
-    pub imports_wasi: bool,
+    /// The functions of WASI that it imports.
+    pub wasi_functions: BTreeSet<String>,
+    /// The pages of 64 KiB that the memories of its modules have at first.
+    pub initial_pages: u64,
 }
 
 /// A function that a plugin wants of the host.
@@ -129,13 +131,13 @@ impl Plugins {
     /// Links modules (binary or text) by their names. The one called `main` is the plugin, and the others
     /// provide what it and they import from their names. Each keeps its own memory. Of WASI a library
     /// has `proc_exit` alone: other functions answer "not supported" (52), because they would use the memory of
-    /// the plugin.
+    /// the plugin. A library that is a command keeps its state from call to call as any other.
     ///
     /// # Errors
     ///
-    /// [`AdaptError::Module`] if one is no module; [`AdaptError::Unfit`] if there is no `main`, if a
-    /// library is a command, or if an import is none that can be had; [`AdaptError::Link`] if a
-    /// module does not have what another imports from it.
+    /// [`AdaptError::Module`] if one is no module; [`AdaptError::Unfit`] if there is no `main`, or if an
+    /// import is none that can be had; [`AdaptError::Link`] if a module does not have what another
+    /// imports from it.
     pub fn link(&self, modules: &[(&str, &[u8])]) -> Result<LinkedPlugin, AdaptError> {
         let mut binaries = Vec::new();
         for (name, bytes) in modules {
@@ -160,6 +162,7 @@ impl Plugins {
         let mut linker = Linker::new();
         let mut ids = Vec::new();
         let mut has_memory = false;
+        let initial_pages = units.iter().map(|(_, unit)| unit.initial_pages()).sum();
         for (number, (name, unit)) in units.into_iter().enumerate() {
             has_memory |= number == 0 && exports_memory(&unit);
             ids.push((name, linker.add(unit)));
@@ -203,7 +206,8 @@ impl Plugins {
             binary,
             host_functions: glue.host_functions.into_values().collect(),
             exports: glue.callables.into_iter().collect(),
-            imports_wasi: glue.imports_wasi,
+            wasi_functions: glue.wasi_functions,
+            initial_pages,
         })
     }
 }
@@ -246,7 +250,7 @@ struct Glue {
     host_functions: BTreeMap<(String, String), HostFunction>,
     /// The exports that can be called, by their numbers.
     callables: Vec<String>,
-    imports_wasi: bool,
+    wasi_functions: BTreeSet<String>,
     exits: bool,
     unsupported: BTreeSet<String>,
     /// Parts of the kernel in the text format.
@@ -279,14 +283,7 @@ impl Glue {
         let environment = ENVIRONMENT.as_ref();
         let environment = environment.map_err(|error| ModuleError::Text(error.clone()))?;
         let environment = Unit::parse("the environment", environment)?;
-        for (number, (name, unit)) in units.iter().enumerate() {
-            let is_command = unit.exports().any(|(name, ..)| name == "_start");
-            if number > 0 && is_command {
-                return Err(unfit(format!(
-                    "the library `{name}` is a command, which would need a new instance for each \
-                     call into it"
-                )));
-            }
+        for (number, (_, unit)) in units.iter().enumerate() {
             glue.bind(number, unit, units, &environment)?;
         }
         // Libraries begin before the plugin.
@@ -334,7 +331,7 @@ impl Glue {
                     return Err(unfit(format!("it imports from `{module}` too")));
                 }
                 (WASI, Some(ty)) => {
-                    self.imports_wasi = true;
+                    self.wasi_functions.insert(name.to_owned());
                     match name {
                         "proc_exit" => {
                             self.exits = true;

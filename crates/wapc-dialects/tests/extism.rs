@@ -532,7 +532,5 @@ fn what_cannot_be_had_is_refused() {
     assert!(link(&[("main", vector)]).contains("v128"));
     let wapc = r#"(module (import "wapc" "__guest_error" (func (param i32 i32))))"#;
     assert!(link(&[("main", wapc)]).contains("`wapc`"));
-    let command = r#"(module (func (export "_start")))"#;
-    assert!(link(&[("main", "(module)"), ("lib", command)]).contains("command"));
     assert!(link(&[("lib", "(module)")]).contains("main"));
 }

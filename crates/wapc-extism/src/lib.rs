@@ -1,16 +1,59 @@
-//! What Extism's users know, on [`wapc-host`](https://docs.rs/wapc-host): a [`Manifest`] says which modules
-//! make a plugin, and what it may use.
+//! What Extism's users know, on [`wapc_host`]: a [`Plugin`] is made of a module or a [`Manifest`], and its exports are
+//! called with bytes.
 //!
 //! ```
-//! use wapc_extism::{Manifest, Wasm};
+//! # #[cfg(feature = "wasmi")] {
+//! use wapc_extism::{Engine, PluginBuilder};
 //!
-//! let manifest = Manifest::parse(br#"{ "wasm": [{ "path": "plugin.wasm" }], "timeout_ms": 500 }"#)?;
-//! let the_same = Manifest::new([Wasm::file("plugin.wasm")]).with_timeout(std::time::Duration::from_millis(500));
-//! assert_eq!(manifest, the_same);
-//! # Ok::<(), wapc_extism::ManifestError>(())
+//! // A plugin that counts the bytes of its input.
+//! let plugin = br#"(module
+//!     (import "extism:host/env" "input_length" (func $input_length (result i64)))
+//!     (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
+//!     (import "extism:host/env" "store_u64" (func $store (param i64 i64)))
+//!     (import "extism:host/env" "output_set" (func $output (param i64 i64)))
+//!     (func (export "count") (result i32) (local $block i64)
+//!         (local.set $block (call $alloc (i64.const 8)))
+//!         (call $store (local.get $block) (call $input_length))
+//!         (call $output (local.get $block) (i64.const 8))
+//!         (i32.const 0)))"#;
+//! let mut plugin = PluginBuilder::new(plugin)?.with_engine(Engine::wasmi()).build()?;
+//! assert_eq!(plugin.call::<_, u64>("count", "hello")?, 5);
+//!
+//! // The host below has what Extism has not: here, a swap of the code.
+//! plugin.host().replace_module(br#"(module (func (export "count")))"#)?;
+//! plugin.call::<_, ()>("count", "hello")?;
+//! # }
+//! # Ok::<(), wapc_extism::Error>(())
 //! ```
+//!
+//! # Features
+//!
+//! - `wasmtime` (default), `wasmi`: engines that [`Engine`] has a function for.
+//! - `tls`: HTTPS, for plugins and for modules given by URL.
 #![forbid(unsafe_code)]
 
+mod builder;
+mod call_state;
+mod convert;
+mod engine;
+mod environment;
+mod error;
+mod function;
 mod manifest;
+mod plugin;
+mod vars;
 
+pub use builder::{CompiledPlugin, PluginBuilder};
+pub use convert::{FromBytes, Json, ToBytes};
+pub use engine::{Engine, EngineSettings};
+pub use environment::LogLevel;
+pub use error::{CallError, Error};
+pub use function::{CurrentPlugin, EXTISM_USER_MODULE, Function, PTR, UserData, Val, ValType};
 pub use manifest::{HttpRequest, Manifest, ManifestError, MemoryOptions, Module, Wasm, WasmSource};
+pub use plugin::{CancelHandle, Plugin};
+pub use vars::VarError;
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -32,3 +32,8 @@ mod url;
 pub use allowed_hosts::{AllowedHosts, PatternError};
 pub use http::{HttpClient, HttpError, HttpLimits, HttpRequest, HttpResponse};
 pub use source::{Location, Source, SourceError};
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -407,6 +407,8 @@
       (then (unreachable)))
     (i64.store align=1 (local.get $at) (local.get $length))
     (local.set $at (i32.add (local.get $at) (i32.const 8)))
+    ;; A copy of nothing from outside of the memory traps.
+    (if (i64.eqz (local.get $length)) (then (return (local.get $at))))
     (memory.copy (local.get $at) (i32.wrap_i64 (local.get $handle)) (i32.wrap_i64 (local.get $length)))
     (i32.add (local.get $at) (i32.wrap_i64 (local.get $length))))
 

@@ -154,6 +154,12 @@ impl<'m> Unit<'m> {
         })
     }
 
+    /// Returns the pages that its memories have at first.
+    pub(crate) fn initial_pages(&self) -> u64 {
+        let memories = self.memories.clone().into_iter().flatten().flatten();
+        memories.fold(0, |pages, memory| pages.saturating_add(memory.initial))
+    }
+
     /// Returns the custom sections that a result keeps: name and contents.
     #[must_use]
     pub(crate) fn custom_sections(&self) -> &[(&'m str, &'m [u8])] {

@@ -1,0 +1,260 @@
+//! A plugin, and its calls.
+
+use std::{
+    any::Any,
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+};
+
+use wapc_host::{CallOptions, WapcHost};
+
+use crate::{
+    CallError, Error, FromBytes, ToBytes, VarError,
+    call_state::{CallState, lock},
+    environment::Environment,
+};
+
+/// A plugin: one instance of its modules, with variables and a configuration.
+///
+/// A call that traps, exceeds a limit or is cancelled ends the instance, and the next call has a new one.
+/// Variables and configuration stay.
+pub struct Plugin {
+    host: WapcHost,
+    environment: Arc<Environment>,
+    exports: Arc<BTreeSet<String>>,
+    state: Arc<CallState>,
+    options: CallOptions,
+    /// The handle of the call that runs, if anybody may cancel it.
+    cancel: Option<CancelHandle>,
+    output: Vec<u8>,
+    /// Whether the last call was of `_start`, which leaves nothing to the next.
+    was_command: bool,
+}
+
+impl Plugin {
+    pub(crate) fn of(
+        host: WapcHost,
+        environment: Arc<Environment>,
+        exports: Arc<BTreeSet<String>>,
+    ) -> Self {
+        let state = Arc::new(CallState::default());
+        Self {
+            host,
+            environment,
+            exports,
+            options: CallOptions::default().context(state.clone()),
+            state,
+            cancel: None,
+            output: Vec::new(),
+            was_command: false,
+        }
+    }
+
+    /// Calls an export with an input, and returns its output.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Call`] if the call has failed, or the export has returned another code than 0;
+    /// [`Error::Convert`] if input or output cannot be converted.
+    pub fn call<I: ToBytes, O: FromBytes>(
+        &mut self,
+        name: impl AsRef<str>,
+        input: I,
+    ) -> Result<O, Error> {
+        match self.run(name.as_ref(), &input, None)? {
+            0 => self.convert(),
+            code => Err(CallError::returned(code).into()),
+        }
+    }
+
+    /// As [`Plugin::call`], with a value for functions of the host
+    /// ([`CurrentPlugin::host_context`](crate::CurrentPlugin::host_context)). Codes are no errors.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plugin::call`], but for the code.
+    pub fn call_with_host_context<I: ToBytes, O: FromBytes, C: Any + Send + Sync>(
+        &mut self,
+        name: impl AsRef<str>,
+        input: I,
+        context: C,
+    ) -> Result<O, Error> {
+        self.run(name.as_ref(), &input, Some(Arc::new(context)))?;
+        self.convert()
+    }
+
+    /// As [`Plugin::call`], with the code of a failure beside it. A code without an error is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plugin::call`], with [`CallError::code`], or -1.
+    #[expect(clippy::result_large_err, reason = "Extism has it so")]
+    pub fn call_get_error_code<I: ToBytes, O: FromBytes>(
+        &mut self,
+        name: impl AsRef<str>,
+        input: I,
+    ) -> Result<O, (Error, i32)> {
+        let code_of = |error| match &error {
+            Error::Call(CallError { code, .. }) => {
+                let code = *code;
+                (error, code)
+            }
+            _ => (error, -1),
+        };
+        self.run(name.as_ref(), &input, None).map_err(code_of)?;
+        self.convert().map_err(code_of)
+    }
+
+    /// Returns the output of the last call.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        &self.output
+    }
+
+    fn convert<O: FromBytes>(&self) -> Result<O, Error> {
+        O::from_bytes(&self.output).map_err(|source| Error::Convert {
+            what: "output",
+            source,
+        })
+    }
+
+    /// Returns the code.
+    fn run(
+        &mut self,
+        name: &str,
+        input: &dyn ToBytes,
+        context: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Result<i32, Error> {
+        let input = input.to_bytes().map_err(|source| Error::Convert {
+            what: "input",
+            source,
+        })?;
+        if self.was_command {
+            self.environment.vars().clear();
+        }
+        self.was_command = name == "_start";
+        self.state.code.store(0, Relaxed);
+        let has_context = context.is_some();
+        if has_context {
+            *lock(&self.state.host_context) = context;
+        }
+        self.output.clear();
+        let called = match &self.cancel {
+            None => self
+                .host
+                .with(&self.options)
+                .call_into(name, &input, &mut self.output),
+            Some(cancel) => {
+                let options = self.options.clone().cancel(&cancel.renew());
+                self.host
+                    .with(&options)
+                    .call_into(name, &input, &mut self.output)
+            }
+        };
+        if has_context {
+            *lock(&self.state.host_context) = None;
+        }
+        let code = self.state.code.load(Relaxed);
+        match called {
+            Ok(()) => Ok(code),
+            Err(error) => {
+                self.output.clear();
+                Err(CallError::new(error, code, self.exports.contains(name)).into())
+            }
+        }
+    }
+
+    /// Returns whether the plugin has an export that can be called.
+    #[must_use]
+    pub fn function_exists(&self, name: impl AsRef<str>) -> bool {
+        self.exports.contains(name.as_ref())
+    }
+
+    /// Returns a handle that cancels the call that runs, from any thread. Without one, it has no effect.
+    pub fn cancel_handle(&mut self) -> CancelHandle {
+        self.cancel.get_or_insert_default().clone()
+    }
+
+    /// Returns the number of this plugin in the process.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.host.id()
+    }
+
+    /// Returns the host below, for swaps, statistics and calls from several threads. Its calls have no host context, and
+    /// codes of theirs are not seen.
+    ///
+    /// [`WapcHost::replace_module`] takes a module or a manifest, of which only the modules count.
+    #[must_use]
+    pub const fn host(&self) -> &WapcHost {
+        &self.host
+    }
+
+    /// Returns a key of the configuration.
+    #[must_use]
+    pub fn config(&self, key: &str) -> Option<String> {
+        let config = self.environment.config.read();
+        config
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(key)
+            .cloned()
+    }
+
+    /// Sets a key of the configuration, or removes it.
+    pub fn set_config(&mut self, key: impl Into<String>, value: Option<String>) {
+        let config = self.environment.config.write();
+        let mut config = config.unwrap_or_else(PoisonError::into_inner);
+        match value {
+            Some(value) => _ = config.insert(key.into(), value),
+            None => _ = config.remove(&key.into()),
+        }
+    }
+
+    /// Returns a variable.
+    #[must_use]
+    pub fn var(&self, key: &str) -> Option<Vec<u8>> {
+        self.environment.vars().get(key).map(<[u8]>::to_vec)
+    }
+
+    /// Sets a variable.
+    ///
+    /// # Errors
+    ///
+    /// [`VarError`] if it exceeds the manifest's limit.
+    pub fn set_var(&mut self, key: &str, value: &[u8]) -> Result<(), VarError> {
+        self.environment.vars().set(key, value)
+    }
+
+    /// Sets whether the plugin sees the headers of HTTP responses.
+    pub fn allow_http_response_headers(&mut self, allows: bool) {
+        self.environment.allows_headers.store(allows, Relaxed);
+    }
+}
+
+/// Cancels calls of a [`Plugin`]. A cancelled call fails with the code 134.
+#[derive(Clone, Debug, Default)]
+pub struct CancelHandle(Arc<Mutex<wapc_host::CancelHandle>>);
+
+impl CancelHandle {
+    /// Cancels the call that runs. Without one, it has no effect: the next call is not cancelled.
+    pub fn cancel(&self) {
+        lock(&self.0).cancel();
+    }
+
+    /// Returns a handle for the next call.
+    fn renew(&self) -> wapc_host::CancelHandle {
+        let next = wapc_host::CancelHandle::new();
+        lock(&self.0).clone_from(&next);
+        next
+    }
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin")
+            .field("id", &self.id())
+            .field("exports", &self.exports)
+            .finish_non_exhaustive()
+    }
+}
