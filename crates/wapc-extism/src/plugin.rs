@@ -2,6 +2,7 @@
 
 use std::{
     any::Any,
+    borrow::Cow,
     collections::BTreeSet,
     fmt,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
@@ -27,6 +28,7 @@ pub struct Plugin {
     options: CallOptions,
     /// The handle of the call that runs, if anybody may cancel it.
     cancel: Option<CancelHandle>,
+    has_context: bool,
     output: Vec<u8>,
     /// Whether the last call was of `_start`, which leaves nothing to the next.
     was_command: bool,
@@ -46,6 +48,7 @@ impl Plugin {
             options: CallOptions::default().context(state.clone()),
             state,
             cancel: None,
+            has_context: false,
             output: Vec::new(),
             was_command: false,
         }
@@ -63,6 +66,29 @@ impl Plugin {
         input: I,
     ) -> Result<O, Error> {
         match self.run(name.as_ref(), &input, None)? {
+            0 => self.convert(),
+            code => Err(CallError::returned(code).into()),
+        }
+    }
+
+    /// As [`Plugin::call`], without blocking the thread while the plugin waits or computes for long. Functions of the host
+    /// run on the thread that polls.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plugin::call`].
+    pub async fn call_async<I: ToBytes, O: FromBytes>(
+        &mut self,
+        name: impl AsRef<str>,
+        input: I,
+    ) -> Result<O, Error> {
+        let name = name.as_ref();
+        let input = convert_input(&input)?.into_owned();
+        let options = self.begin(name, None);
+        let options = options.as_ref().unwrap_or(&self.options);
+        let call = self.host.with(options);
+        let called = call.call_into_async(name, input, &mut self.output).await;
+        match self.end(name, called)? {
             0 => self.convert(),
             code => Err(CallError::returned(code).into()),
         }
@@ -126,33 +152,39 @@ impl Plugin {
         input: &dyn ToBytes,
         context: Option<Arc<dyn Any + Send + Sync>>,
     ) -> Result<i32, Error> {
-        let input = input.to_bytes().map_err(|source| Error::Convert {
-            what: "input",
-            source,
-        })?;
+        let input = convert_input(input)?;
+        let options = self.begin(name, context);
+        let options = options.as_ref().unwrap_or(&self.options);
+        let call = self.host.with(options);
+        let called = call.call_into(name, &input, &mut self.output);
+        self.end(name, called)
+    }
+
+    /// Begins a call. Returns its options if they are not the plugin's.
+    fn begin(
+        &mut self,
+        name: &str,
+        context: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Option<CallOptions> {
         if self.was_command {
             self.environment.vars().clear();
         }
         self.was_command = name == "_start";
         self.state.code.store(0, Relaxed);
-        let has_context = context.is_some();
-        if has_context {
+        // After a call that has panicked, its context is still there.
+        if context.is_some() || self.has_context {
+            self.has_context = context.is_some();
             *lock(&self.state.host_context) = context;
         }
         self.output.clear();
-        let called = match &self.cancel {
-            None => self
-                .host
-                .with(&self.options)
-                .call_into(name, &input, &mut self.output),
-            Some(cancel) => {
-                let options = self.options.clone().cancel(&cancel.renew());
-                self.host
-                    .with(&options)
-                    .call_into(name, &input, &mut self.output)
-            }
-        };
-        if has_context {
+        let cancel = self.cancel.as_ref()?;
+        Some(self.options.clone().cancel(&cancel.renew()))
+    }
+
+    /// Ends a call. Returns its code.
+    fn end(&mut self, name: &str, called: Result<(), wapc_host::Error>) -> Result<i32, Error> {
+        if self.has_context {
+            self.has_context = false;
             *lock(&self.state.host_context) = None;
         }
         let code = self.state.code.load(Relaxed);
@@ -230,6 +262,13 @@ impl Plugin {
     pub fn allow_http_response_headers(&mut self, allows: bool) {
         self.environment.allows_headers.store(allows, Relaxed);
     }
+}
+
+fn convert_input(input: &dyn ToBytes) -> Result<Cow<'_, [u8]>, Error> {
+    let what = "input";
+    input
+        .to_bytes()
+        .map_err(|source| Error::Convert { what, source })
 }
 
 /// Cancels calls of a [`Plugin`]. A cancelled call fails with the code 134.

@@ -277,6 +277,19 @@ fn functions_of_the_host_read_and_make_blocks() {
         }));
         assert!(panicked.is_err(), "it reaches the caller");
         assert_eq!(plugin.call::<_, String>("greet", "again").unwrap(), "AGAIN");
+        // The context of a call that has panicked is not the next one's.
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let called =
+                plugin.call_with_host_context::<_, String, _>("greet", "panic", "old".to_owned());
+            called.map_err(|error| error.to_string())
+        }));
+        assert!(panicked.is_err());
+        assert_eq!(
+            failure(&mut plugin, "greet", "context"),
+            (-1, "no context".into())
+        );
+        let answer = pollster::block_on(plugin.call_async::<_, String>("greet", "later"));
+        assert_eq!(answer.unwrap(), "LATER");
     }
 }
 
