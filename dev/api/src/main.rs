@@ -65,7 +65,7 @@ const LISTED: &[Listed] = &[
     },
     Listed {
         name: "wapc-extism",
-        may_show: &["serde_core", "wapc_net"],
+        may_show: &["serde_core", "wapc_dialects", "wapc_host", "wapc_net"],
     },
     Listed {
         name: "wapc-typed",
