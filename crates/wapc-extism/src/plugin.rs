@@ -197,7 +197,8 @@ impl Plugin {
         }
     }
 
-    /// Returns whether the plugin has an export that can be called.
+    /// Returns whether the plugin has an export that can be called: one without parameters and with at
+    /// most one result. After a swap of the host below, the answer is still that of the first code.
     #[must_use]
     pub fn function_exists(&self, name: impl AsRef<str>) -> bool {
         self.exports.contains(name.as_ref())
