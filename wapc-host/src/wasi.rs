@@ -39,6 +39,8 @@ pub struct WasiSettings {
     /// The directories that the guest may open. The first one has file
     /// descriptor 3, the next one 4, and so on.
     pub dirs: Vec<MappedDir>,
+    /// Files in memory, which the guest may read.
+    pub files: Vec<MemoryFile>,
     /// Standard input.
     pub stdin: Stdin,
     /// Standard output.
@@ -58,13 +60,14 @@ impl PartialEq for WasiSettings {
                 args,
                 env,
                 dirs,
+                files,
                 stdin,
                 stdout,
                 stderr,
                 disk_quota,
                 disk_usage: _,
             } = settings.clone();
-            (args, env, dirs, stdin, stdout, stderr, disk_quota)
+            (args, env, dirs, files, stdin, stdout, stderr, disk_quota)
         };
         grants(self) == grants(other)
     }
@@ -107,6 +110,26 @@ impl WasiSettings {
             host: host.into(),
             guest: guest.into(),
             access,
+        });
+        self
+    }
+
+    /// Lets the guest read a file that is in memory, without a directory of the host's.
+    ///
+    /// All such files are in a read-only directory `/`, which is there only if there are some.
+    /// Its descriptor comes after those of [`dir`](Self::dir), whose longer paths go before it.
+    ///
+    /// ```
+    /// use wapc_host::WasiSettings;
+    ///
+    /// let wasi = WasiSettings::new().file("/etc/greeting", *b"Hello");
+    /// assert_eq!(*wasi.files[0].contents, *b"Hello");
+    /// ```
+    #[must_use]
+    pub fn file(mut self, path: impl Into<String>, contents: impl Into<Arc<[u8]>>) -> Self {
+        self.files.push(MemoryFile {
+            path: path.into(),
+            contents: contents.into(),
         });
         self
     }
@@ -167,6 +190,16 @@ impl MappedDir {
             cause: cause.into(),
         }
     }
+}
+
+/// A file in memory that a guest may read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryFile {
+    /// Its path in the guest, from `/`.
+    pub path: String,
+    /// Its contents.
+    pub contents: Arc<[u8]>,
 }
 
 /// A guest's rights in a [`MappedDir`].

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use wapc_dialects::{AdaptError, adapt};
+use wapc_dialects::{AdaptError, Adapted, Settings, adapt};
 use wapc_host::{
     Interruption, Limits, WapcHost, WasiSettings,
     module::read_at_most,
@@ -43,9 +43,16 @@ pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
     let guest = adapted
         .as_ref()
         .map_or(&*module, |adapted| &*adapted.binary);
+    let mut wasi = wasi(arguments, &output);
+    if adapted.as_ref().is_some_and(Adapted::is_transformed) {
+        let settings = Settings::read(&module).map_err(|error| refused(adapt::refusal(error)))?;
+        for (path, contents) in settings.files {
+            wasi = wasi.file(path, contents);
+        }
+    }
     let provider = arguments
         .engine
-        .provider(guest, wasi(arguments, &output), interruption(arguments))
+        .provider(guest, wasi, interruption(arguments))
         .map_err(refused)?;
     let response = WapcHost::builder(provider)
         .limits(limits(arguments))

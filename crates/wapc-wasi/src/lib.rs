@@ -51,6 +51,7 @@ mod guarded;
 mod input;
 mod interruptible_wait;
 mod mapped_dir;
+mod memory_dir;
 mod no_return;
 mod open_files;
 mod output;
@@ -80,7 +81,7 @@ pub use no_return::NoReturn;
 
 use crate::{
     input::Input, interruptible_wait::InterruptibleWait, mapped_dir::MappedDir,
-    open_files::OpenFiles, output::Output, sched::Sched,
+    memory_dir::MemoryDir, open_files::OpenFiles, output::Output, sched::Sched,
 };
 
 /// The WASI context of one instance: its arguments, environment, streams and open
@@ -192,6 +193,12 @@ impl Wasi {
             context
                 .push_preopened_dir(Box::new(dir), &mapped.guest)
                 .map_err(|error| mapped.unusable(error.to_string()))?;
+        }
+        if !settings.files.is_empty() {
+            let root = MemoryDir::root(&settings.files, open_files);
+            context
+                .push_preopened_dir(Box::new(root), "/")
+                .map_err(|error| EngineError::Other(error.to_string().into()))?;
         }
         Ok(Self {
             context,

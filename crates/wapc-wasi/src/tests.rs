@@ -379,4 +379,5 @@ fn a_listing_is_interrupted() {
     ));
 }
 
+mod memory_files;
 mod quota;

@@ -116,3 +116,33 @@ fn inspect_says_what_adapting_does() {
     // The file is as it was.
     assert_eq!(fs::read_to_string(command).unwrap(), COMMAND);
 }
+
+/// A plugin for buf that answers with a file of its own section.
+const WITH_A_FILE: &str = r#"(module
+    (@custom ".bufplugin" "\08\01\12\04name\1a\0c\0a\03a/f\12\05hello")
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_read" (func $read (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 100) "a/f")
+    (func (export "_start")
+        ;; For reading.
+        (if (call $open (i32.const 3) (i32.const 0) (i32.const 100) (i32.const 3) (i32.const 0)
+            (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 200))
+            (then (unreachable)))
+        (i32.store (i32.const 16) (i32.const 2048))
+        (i32.store (i32.const 20) (i32.const 1000))
+        (if (call $read (i32.load (i32.const 200)) (i32.const 16) (i32.const 1) (i32.const 20))
+            (then (unreachable)))
+        (drop (call $write (i32.const 1) (i32.const 16) (i32.const 1) (i32.const 8)))))"#;
+
+#[test]
+fn files_of_the_module_are_there_for_it() {
+    let plugin = file("adapt", "with_a_file.wat", WITH_A_FILE);
+    for engine in engines() {
+        let called = wapc(["call", plugin.to_str().unwrap(), "op", "--engine", engine]);
+        assert_eq!(called.code, 0, "{engine}: {}", called.stderr);
+        assert_eq!(called.stdout, b"hello", "{engine}");
+    }
+}
