@@ -71,8 +71,10 @@ pub struct Limits {
     /// Host calls in one call. Default: 100,000. One more ends the call
     /// ([`LimitError::HostCalls`]).
     pub max_host_calls: u64,
-    /// Bytes of log lines in one call, each line with its end. Default: 1 MiB.
-    /// More ends the call ([`LimitError::LogBytes`]).
+    /// Bytes of log lines in one call, as the guest gives them, each line with its
+    /// end. Default: 1 MiB. More ends the call ([`LimitError::LogBytes`]). A
+    /// control character is one to three of these bytes, and is printed escaped,
+    /// in up to eight.
     pub max_log_bytes: u64,
     /// Files and directories that an instance may have open at a time through
     /// WASI, besides those that are mapped and the standard streams. Default:
