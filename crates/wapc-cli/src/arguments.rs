@@ -66,7 +66,7 @@ pub struct CallArguments {
     /// The operation's name
     pub operation: String,
 
-    /// How a module of another dialect is adapted.
+    /// The way in which a module of another dialect is adapted.
     #[command(flatten)]
     pub dialect: DialectArguments,
 
@@ -124,7 +124,7 @@ pub struct CallArguments {
     pub fuel: Option<u64>,
 }
 
-/// How a module of another dialect is adapted.
+/// The way in which a module of another dialect is adapted.
 #[derive(Args, Debug)]
 #[non_exhaustive]
 pub struct DialectArguments {
@@ -151,7 +151,7 @@ pub struct AdaptArguments {
     #[arg(short, long, value_name = "PATH")]
     pub output: PathBuf,
 
-    /// How the module is adapted.
+    /// The way in which the module is adapted.
     #[command(flatten)]
     pub dialect: DialectArguments,
 

@@ -1,11 +1,11 @@
-//! What a module was written for.
+//! The hosts that modules were written for.
 
 use wapc_host::module::{self, Dialect, ExternType, ModuleError, ValueType};
 use wasmparser::{CompositeInnerType, ExternalKind, FuncType, Parser, Payload, TypeRef, ValType};
 
 use crate::AdaptError;
 
-/// What a module was written for, and how that is known.
+/// The format of a module, and the sign by which it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Detected {
@@ -15,7 +15,7 @@ pub struct Detected {
     pub reason: &'static str,
 }
 
-/// What a module was written for.
+/// The kind of host that a module was written for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {

@@ -22,7 +22,7 @@ pub enum AdaptError {
     Unfit {
         /// The dialect that it looks like.
         dialect: Dialect,
-        /// What is missing or too much.
+        /// The part that is missing or too much.
         reason: String,
     },
 

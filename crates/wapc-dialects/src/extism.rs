@@ -63,10 +63,10 @@ const WASI: &str = "wasi_snapshot_preview1";
 pub struct Plugins {
     /// The least level of log lines that are sent to the host: 0 is trace, 4 is error. By default none is.
     pub log_level: Option<u8>,
-    /// Whether an export that returns another number than 0 has answered nevertheless, and the host is
+    /// Set if an export that returns another number than 0 has answered nevertheless, and the host is
     /// told the number. By default it has failed with `Returned non-zero exit code: N`.
     pub reports_codes: bool,
-    /// Whether the guest is validated before it is returned. By default that is left to the engine.
+    /// Validates the guest before it is returned. By default that is left to the engine.
     pub validates: bool,
 }
 
@@ -231,7 +231,7 @@ fn exports_memory(unit: &Unit<'_>) -> bool {
         .any(|(name, kind, _)| name == "memory" && kind == ExternalKind::Memory)
 }
 
-/// What an import is bound to.
+/// The thing that an import is bound to.
 enum Binding {
     /// An export of the kernel.
     Kernel(String),

@@ -1,6 +1,6 @@
-//! How a module is adapted.
+//! The settings of adapting.
 
-/// How a module is adapted.
+/// The settings by which a module is adapted.
 ///
 /// ```
 /// use wapc_dialects::Options;

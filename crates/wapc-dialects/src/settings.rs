@@ -64,7 +64,7 @@ pub enum SettingsError {
     /// A string for the guest contains a zero byte, which would end it.
     #[error("{what} {text:?} contains a zero byte")]
     ZeroByte {
-        /// What it is, as in "the argument".
+        /// Its name, as in "the argument".
         what: &'static str,
         /// The string.
         text: String,

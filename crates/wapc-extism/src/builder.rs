@@ -364,7 +364,7 @@ impl HostCallback for Shared {
     }
 }
 
-/// How modules become a guest: at first, and in each swap.
+/// The way from modules to a guest: at first, and in each swap.
 struct Linking {
     plugins: Plugins,
     wasi: bool,

@@ -1,14 +1,14 @@
-//! What one call has beside its input.
+//! The state of one call, beside its input.
 
 use std::{
     any::Any,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicI32},
 };
 
-/// What one call has beside its input. A plugin has one, because it has one call at a time.
+/// The state of one call, beside its input. A plugin has one, because it has one call at a time.
 #[derive(Default)]
 pub(crate) struct CallState {
-    /// What the plugin has returned or exited with.
+    /// The number that the plugin has returned or exited with.
     pub(crate) code: AtomicI32,
     pub(crate) host_context: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }

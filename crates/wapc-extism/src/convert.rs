@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Serialize, de::DeserializeOwned};
 use wapc_host::BoxError;
 
-/// What a plugin's input can be made of.
+/// A value that a plugin's input can be made of.
 pub trait ToBytes {
     /// Returns the bytes.
     ///
@@ -15,7 +15,7 @@ pub trait ToBytes {
     fn to_bytes(&self) -> Result<Cow<'_, [u8]>, BoxError>;
 }
 
-/// What can be made of a plugin's output.
+/// A value that can be made of a plugin's output.
 pub trait FromBytes: Sized {
     /// Makes it of the bytes.
     ///

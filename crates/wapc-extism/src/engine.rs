@@ -23,13 +23,13 @@ pub struct Engine(Arc<MakeProvider>);
 type Provider = Box<dyn WebAssemblyEngineProvider>;
 type MakeProvider = dyn Fn(&[u8], &EngineSettings) -> Result<Provider, EngineError> + Send + Sync;
 
-/// What a plugin asks of its engine.
+/// The wishes of a plugin to its engine.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EngineSettings {
     /// The directories of the manifest, and nothing else.
     pub wasi: WasiSettings,
-    /// How the plugin can be interrupted: by time, and by fuel if it has a limit.
+    /// The interruption of the plugin: by time, and by fuel if it has a limit.
     pub interruption: Interruption,
 }
 

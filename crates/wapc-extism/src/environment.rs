@@ -1,4 +1,4 @@
-//! What a plugin asks of its host: configuration, variables, HTTP, logging, and functions of the user's.
+//! The answers of a plugin's host: configuration, variables, HTTP, logging, and functions of the user's.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -36,7 +36,7 @@ pub enum LogLevel {
 
 pub(crate) type LogSink = dyn Fn(LogLevel, &str) + Send + Sync;
 
-/// What the calls of one plugin share with its host.
+/// The state that the calls of one plugin share with its host.
 pub(crate) struct Environment {
     pub(crate) config: RwLock<BTreeMap<String, String>>,
     pub(crate) vars: Mutex<Vars>,

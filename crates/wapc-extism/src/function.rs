@@ -239,7 +239,7 @@ pub struct CurrentPlugin<'c> {
     next: u64,
     mark: u64,
     blocks: Vec<(u64, &'c [u8])>,
-    /// What will be from `next` on.
+    /// The bytes from `next` on.
     image: &'c mut Vec<u8>,
 }
 

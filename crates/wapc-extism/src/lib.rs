@@ -1,4 +1,4 @@
-//! What Extism's users know, on [`wapc_host`]: a [`Plugin`] is made of a module or a [`Manifest`], and its exports are
+//! Extism's API, on [`wapc_host`]: a [`Plugin`] is made of a module or a [`Manifest`], and its exports are
 //! called with bytes.
 //!
 //! ```

@@ -24,7 +24,7 @@ pub struct Manifest {
     /// Limits of memory.
     #[serde(default)]
     pub memory: MemoryOptions,
-    /// What the plugin reads as its configuration.
+    /// The configuration that the plugin reads.
     #[serde(default)]
     pub config: BTreeMap<String, String>,
     /// The hosts that it may ask, as [`wapc_net::AllowedHosts`] has them. None and an empty list allow no host.

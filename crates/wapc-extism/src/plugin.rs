@@ -30,7 +30,7 @@ pub struct Plugin {
     cancel: Option<CancelHandle>,
     has_context: bool,
     output: Vec<u8>,
-    /// Whether the last call was of `_start`, which leaves nothing to the next.
+    /// Set if the last call was of `_start`, which leaves nothing to the next.
     was_command: bool,
 }
 

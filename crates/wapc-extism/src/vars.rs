@@ -22,7 +22,7 @@ pub enum VarError {
     Full,
 }
 
-/// What a variable counts beside its key and its value.
+/// The bytes that a variable counts beside its key and its value.
 const OVERHEAD: u64 = 48;
 
 impl Vars {

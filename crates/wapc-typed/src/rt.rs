@@ -1,4 +1,4 @@
-//! What the macros' code calls. Not for programs.
+//! The functions that the macros' code calls. Not for programs.
 
 use std::cell::RefCell;
 

@@ -92,7 +92,7 @@ impl Manifest {
     }
 }
 
-/// Whether it begins as a module in text form does.
+/// Returns whether it begins as a module in text form does.
 fn is_wat(input: &[u8]) -> bool {
     let text = input.trim_ascii_start();
     let module = text.strip_prefix(b"(").map(<[u8]>::trim_ascii_start);
