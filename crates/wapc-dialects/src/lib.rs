@@ -235,6 +235,23 @@ fn link_libraries(binary: &[u8], options: &Options) -> Result<Vec<u8>, AdaptErro
     Ok(linker.link()?)
 }
 
+impl Settings {
+    /// Reads the settings of a module (binary or text): `wapc.settings`, or else `.bufplugin`.
+    /// Returns the default if it has neither.
+    ///
+    /// Arguments and environment take effect when the module is [adapted](adapt). Files
+    /// are for the host to grant: `WasiSettings::file` takes each.
+    ///
+    /// # Errors
+    ///
+    /// [`AdaptError::Module`] if the bytes are no module, [`AdaptError::Settings`] if the section
+    /// cannot be read.
+    pub fn read(module: &[u8]) -> Result<Self, AdaptError> {
+        let binary = module::binary(module)?;
+        Ok(Self::of(&Unit::parse("the module", &binary)?)?)
+    }
+}
+
 /// The example in the README compiles.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -9,9 +9,7 @@ use std::str;
 use thiserror::Error;
 use wasm_encoder::{CustomSection, Encode, Section as _};
 
-use wapc_host::module;
-
-use crate::{AdaptError, link::Unit};
+use crate::link::Unit;
 
 /// Settings that a module suggests for itself in a custom section.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -77,21 +75,7 @@ const FILE: u64 = 3;
 const VARIABLE: u64 = 4;
 
 impl Settings {
-    /// Reads the settings of a module (binary or text): `wapc.settings`, or else `.bufplugin`.
-    /// Returns the default if it has neither.
-    ///
-    /// Arguments and environment take effect when the module is [adapted](crate::adapt). Files
-    /// are for the host to grant: `WasiSettings::file` takes each.
-    ///
-    /// # Errors
-    ///
-    /// [`AdaptError::Module`] if the bytes are no module, [`AdaptError::Settings`] if the section
-    /// cannot be read.
-    pub fn read(module: &[u8]) -> Result<Self, AdaptError> {
-        let binary = module::binary(module)?;
-        Ok(Self::of(&Unit::parse("the module", &binary)?)?)
-    }
-
+    /// Reads the settings of a module: `wapc.settings`, or else `.bufplugin`.
     pub(crate) fn of(unit: &Unit<'_>) -> Result<Self, SettingsError> {
         for section in [Section::Wapc, Section::Buf] {
             let mut found = unit.custom_sections().iter();
