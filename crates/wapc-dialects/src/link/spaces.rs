@@ -198,8 +198,8 @@ impl<'r> Resolver<'r, '_> {
         })
     }
 
-    /// Returns `true` if the export is of the import's kind, and a function of its type. The types
-    /// of others are those that their users expect, or the result is not valid.
+    /// Returns `true` if the export is of the import's kind and type, so that the code of the
+    /// importer is valid with it. Sizes of memories and tables are not compared.
     fn fits(
         &self,
         importer: &Unit<'_>,
@@ -211,23 +211,49 @@ impl<'r> Resolver<'r, '_> {
         if KINDS.get(kind_of(import.ty)) != Some(&kind) {
             return false;
         }
-        let Some(ty) = function_type_of(import.ty) else {
-            return true;
-        };
-        match (importer.type_at(ty), unit.function_type(index)) {
-            (Some(wanted), Some(found)) => is_plain(wanted) && wanted == found,
-            _ => false,
+        let found = unit.entity_type(kind, index);
+        match (import.ty, found) {
+            (TypeRef::Memory(wanted), Some(TypeRef::Memory(found))) => {
+                wanted.memory64 == found.memory64
+                    && wanted.shared == found.shared
+                    && wanted.page_size_log2 == found.page_size_log2
+            }
+            (TypeRef::Table(wanted), Some(TypeRef::Table(found))) => {
+                is_plain_type(&ValType::Ref(wanted.element_type))
+                    && wanted.element_type == found.element_type
+                    && wanted.table64 == found.table64
+                    && wanted.shared == found.shared
+            }
+            (TypeRef::Global(wanted), Some(TypeRef::Global(found))) => {
+                is_plain_type(&wanted.content_type) && wanted == found
+            }
+            (TypeRef::Tag(wanted), Some(TypeRef::Tag(found))) => same_function(
+                importer.type_at(wanted.func_type_idx),
+                unit.type_at(found.func_type_idx),
+            ),
+            (wanted, _) => same_function(
+                function_type_of(wanted).and_then(|ty| importer.type_at(ty)),
+                unit.function_type(index),
+            ),
         }
     }
 }
 
+/// Returns `true` if the types are there, equal, and mean the same in each module.
+fn same_function(wanted: Option<&FuncType>, found: Option<&FuncType>) -> bool {
+    let (Some(wanted), Some(found)) = (wanted, found) else {
+        return false;
+    };
+    let mut types = wanted.params().iter().chain(wanted.results());
+    wanted == found && types.all(is_plain_type)
+}
+
 /// Returns `true` if a type means the same in each module: it refers to no other.
-fn is_plain(ty: &FuncType) -> bool {
-    let mut types = ty.params().iter().chain(ty.results());
-    types.all(|ty| match ty {
+fn is_plain_type(ty: &ValType) -> bool {
+    match ty {
         ValType::Ref(ty) => ty.is_func_ref() || ty.is_extern_ref(),
         _ => true,
-    })
+    }
 }
 
 fn nth_import<'u>(unit: &'u Unit<'_>, kind: ExternalKind, index: u32) -> Option<&'u Import<'u>> {

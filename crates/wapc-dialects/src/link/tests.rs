@@ -237,3 +237,42 @@ fn bytes_of_any_kind_are_no_panic() {
         }
     }
 }
+
+#[test]
+fn what_is_bound_must_be_of_the_type_that_its_user_expects() {
+    for (kind, wanted, found) in [
+        ("memory", "(memory 1)", "(memory (export \"x\") i64 1)"),
+        (
+            "global",
+            "(global i64)",
+            "(global (export \"x\") i32 (i32.const 1))",
+        ),
+        (
+            "mutability",
+            "(global (mut i32))",
+            "(global (export \"x\") i32 (i32.const 1))",
+        ),
+        (
+            "table",
+            "(table 1 funcref)",
+            "(table (export \"x\") 1 externref)",
+        ),
+        (
+            "tag",
+            "(tag (param i32))",
+            "(tag (export \"x\") (param i64))",
+        ),
+    ] {
+        let user = wat::parse_str(format!("(module (import \"p\" \"x\" {wanted}))"));
+        let provider = wat::parse_str(format!("(module {found})"));
+        let (user, provider) = (user.expect("a module"), provider.expect("a module"));
+        let mut linker = Linker::new();
+        let user = linker.add(Unit::parse("user", &user).expect("a unit"));
+        let provider = linker.add(Unit::parse("provider", &provider).expect("a unit"));
+        linker.bind(user, "p", "x", provider, "x");
+        assert!(
+            matches!(linker.link(), Err(LinkError::OtherType { .. })),
+            "{kind}"
+        );
+    }
+}

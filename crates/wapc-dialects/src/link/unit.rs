@@ -180,6 +180,45 @@ impl<'m> Unit<'m> {
         self.type_at(*ty)
     }
 
+    /// Returns the type of a table, memory, global or tag by its index in the module.
+    pub(super) fn entity_type(&self, kind: ExternalKind, index: u32) -> Option<TypeRef> {
+        let is_of_kind = |ty: &TypeRef| {
+            matches!(
+                (kind, ty),
+                (ExternalKind::Table, TypeRef::Table(_))
+                    | (ExternalKind::Memory, TypeRef::Memory(_))
+                    | (ExternalKind::Global, TypeRef::Global(_))
+                    | (ExternalKind::Tag, TypeRef::Tag(_))
+            )
+        };
+        let mut left = usize::try_from(index).ok()?;
+        for import in self.imports.iter().filter(|import| is_of_kind(&import.ty)) {
+            if left == 0 {
+                return Some(import.ty);
+            }
+            left -= 1;
+        }
+        match kind {
+            ExternalKind::Table => {
+                let table = self.tables.clone()?.into_iter().nth(left)?.ok()?;
+                Some(TypeRef::Table(table.ty))
+            }
+            ExternalKind::Memory => {
+                let memory = self.memories.clone()?.into_iter().nth(left)?.ok()?;
+                Some(TypeRef::Memory(memory))
+            }
+            ExternalKind::Global => {
+                let global = self.globals.clone()?.into_iter().nth(left)?.ok()?;
+                Some(TypeRef::Global(global.ty))
+            }
+            ExternalKind::Tag => {
+                let tag = self.tags.clone()?.into_iter().nth(left)?.ok()?;
+                Some(TypeRef::Tag(tag))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn type_at(&self, index: u32) -> Option<&FuncType> {
         let index = usize::try_from(index).ok()?;
         self.function_types.get(index)?.as_ref()
