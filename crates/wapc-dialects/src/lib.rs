@@ -86,13 +86,22 @@ pub struct Adapted<'m> {
     pub binary: Cow<'m, [u8]>,
     /// The format of the module before.
     pub from: Detected,
+    is_transformed: bool,
 }
 
-impl Adapted<'_> {
-    /// Returns whether the module was transformed.
+impl<'m> Adapted<'m> {
+    const fn unchanged(binary: Cow<'m, [u8]>, from: Detected) -> Self {
+        Self {
+            binary,
+            from,
+            is_transformed: false,
+        }
+    }
+
+    /// Returns whether the module was transformed: adapted, or linked with a library.
     #[must_use]
     pub const fn is_transformed(&self) -> bool {
-        matches!(self.binary, Cow::Owned(_)) && self.summary().is_some()
+        self.is_transformed
     }
 
     /// Returns what operation, payload and response are for the module, in a sentence; `None` for
@@ -158,7 +167,7 @@ pub fn adapt<'m>(bytes: &'m [u8], options: &Options) -> Result<Adapted<'m>, Adap
     let from = detect(&binary)?;
     let dialect = match from.format {
         Format::Foreign(dialect) => dialect,
-        _ if options.libraries.is_empty() => return Ok(Adapted { binary, from }),
+        _ if options.libraries.is_empty() => return Ok(Adapted::unchanged(binary, from)),
         _ => {
             let adapted = link_libraries(&binary, options)?;
             return finished(adapted, from, options);
@@ -170,7 +179,7 @@ pub fn adapt<'m>(bytes: &'m [u8], options: &Options) -> Result<Adapted<'m>, Adap
         Dialect::PackedBuffer => packed_buffer::adapt,
         Dialect::Typst => typst::adapt,
         Dialect::Extism => extism::adapt,
-        _ => return Ok(Adapted { binary, from }),
+        _ => return Ok(Adapted::unchanged(binary, from)),
     };
     let linked = match options.libraries.is_empty() {
         true => None,
@@ -194,6 +203,7 @@ fn finished<'m>(
     Ok(Adapted {
         binary: binary.into(),
         from,
+        is_transformed: true,
     })
 }
 

@@ -374,6 +374,8 @@ fn a_library_is_linked_with_a_memory_of_its_own_or_the_guests() {
         .into_bytes()
     };
     let own = Options::new().link("lib", library("(memory 1)"), Memories::Own);
+    assert!(adapt(guest, &own).unwrap().is_transformed());
+    assert!(!adapt(guest, &Options::new()).unwrap().is_transformed());
     assert_eq!(host(guest, own).call("any", b"").unwrap(), [0]);
     let shared = library(r#"(import "env" "memory" (memory 1))"#);
     let shared = Options::new().link("lib", shared, Memories::Shared);
