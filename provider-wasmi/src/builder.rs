@@ -8,7 +8,7 @@ use std::{
 };
 
 use wapc_host::{
-    Interruption, ModuleLimits, WasiSettings,
+    HostFunctions, Interruption, ModuleLimits, WasiSettings,
     engine::{compile, with_stack},
     error::ModuleError,
     module,
@@ -48,6 +48,7 @@ pub struct Builder {
     stack_bytes: Option<usize>,
     module_limits: ModuleLimits,
     wasi: Arc<WasiSettings>,
+    functions: Arc<HostFunctions>,
 }
 
 impl Builder {
@@ -238,6 +239,36 @@ impl Builder {
         self
     }
 
+    /// Sets the host functions of the program's own that guests may import. By default none.
+    ///
+    /// ```
+    /// use provider_wasmi::WasmiEngineProvider;
+    /// use wapc_host::{HostFunctions, WapcHost};
+    ///
+    /// let guest = br#"(module
+    ///     (import "env" "add" (func $add (param i32 i32) (result i32)))
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (i32.store8 (i32.const 0) (call $add (i32.const 40) (i32.const 2)))
+    ///         (call $respond (i32.const 0) (i32.const 1))
+    ///         (i32.const 1)))"#;
+    ///
+    /// let functions = HostFunctions::new()
+    ///     .function("env", "add", |_, (a, b): (i32, i32)| Ok(a.wrapping_add(b)));
+    /// let provider = WasmiEngineProvider::builder()
+    ///     .functions(functions)
+    ///     .build(guest)?;
+    /// let host = WapcHost::new(Box::new(provider), |_, _, _, _, _| Ok(vec![]))?;
+    /// assert_eq!(host.call("sum", b"")?, [42]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn functions(mut self, functions: HostFunctions) -> Self {
+        self.functions = Arc::new(functions);
+        self
+    }
+
     /// Translates `module`, in binary or text format.
     ///
     /// # Errors
@@ -258,14 +289,14 @@ impl Builder {
         }
         let binary = module::binary(module)?.into_owned();
         let interruption = self.interruption_of_engine();
-        let engine = self.engine.clone();
+        let (engine, functions) = (self.engine.clone(), Arc::clone(&self.functions));
         let settings = EngineSettings {
             interruption,
             stack_bytes: self.stack_bytes.unwrap_or(DEFAULT_STACK_BYTES),
         };
         let module = compile(&self.module_limits, binary, move |binary| match &engine {
-            Some(engine) => ShardedModule::on_engine(engine, binary, interruption),
-            None => ShardedModule::on_own_engines(binary, engines, settings),
+            Some(engine) => ShardedModule::on_engine(engine, binary, interruption, &functions),
+            None => ShardedModule::on_own_engines(binary, engines, settings, &functions),
         })?;
         Ok(self.provider(module))
     }
@@ -306,7 +337,8 @@ impl Builder {
     pub fn build_compiled(mut self, module: Module) -> Result<WasmiEngineProvider, ModuleError> {
         self.engine = Some(module.engine().clone());
         let interruption = self.interruption_of_engine();
-        Ok(self.provider(ShardedModule::from_translated(module, interruption)?))
+        let module = ShardedModule::from_translated(module, interruption, &self.functions)?;
+        Ok(self.provider(module))
     }
 
     pub(crate) fn wasi_settings(&self) -> &WasiSettings {
@@ -335,6 +367,7 @@ impl fmt::Debug for Builder {
             .field("interruption", &self.interruption_of_engine())
             .field("stack_bytes", &self.stack_bytes)
             .field("wasi", &self.wasi)
+            .field("functions", &self.functions)
             .finish_non_exhaustive()
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use wapc_host::{
-    Interruption, ModuleState, WasiSettings,
+    HostFunctions, Interruption, ModuleState, WasiSettings,
     engine::{AsyncCall, GuestInstance, GuestReturn},
     error::{EngineError, ModuleError},
     module::{GuestShape, WAPC_MEMORY},
@@ -13,6 +13,7 @@ use wasmi::{Instance, Linker, Module, Store, TypedFunc};
 
 use crate::{
     errors::{instantiation_error, is_out_of_fuel},
+    functions::link_functions,
     linker::{Data, extern_type, linker},
     metering::Meter,
     rewrite::Translation,
@@ -33,8 +34,9 @@ impl Template {
         module: Module,
         interruption: Interruption,
         translation: Translation,
+        functions: &HostFunctions,
     ) -> Result<Self, ModuleError> {
-        let shape = GuestShape::new(
+        let shape = functions.shape(
             module
                 .imports()
                 .map(|import| (import.module(), import.name(), extern_type(import.ty()))),
@@ -43,6 +45,7 @@ impl Template {
                 .map(|export| (export.name(), extern_type(export.ty()))),
         )?;
         let linker = linker(&module, shape.imports_wasi)
+            .and_then(|linker| link_functions(linker, &module, functions))
             .map_err(|error| ModuleError::Refused(error.into()))?;
         Ok(Self {
             module,

@@ -58,6 +58,7 @@
 mod builder;
 mod engine;
 mod errors;
+mod functions;
 mod instance;
 mod limiter;
 mod linker;

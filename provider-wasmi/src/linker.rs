@@ -8,7 +8,8 @@ use std::{
 use wapc_host::{
     BoxFuture, ModuleState,
     engine::{
-        HostCallStart, IMPORT_MODULES, PendingHostCall, for_each_env_import, for_each_import,
+        HostCallStart, IMPORT_MODULES, PendingFunction, PendingHostCall, for_each_env_import,
+        for_each_import,
     },
     error::ProtocolError,
     module::{ExternType, ValueType, WAPC_MEMORY},
@@ -39,6 +40,7 @@ pub(crate) struct Data {
 /// A host function that suspends its guest.
 pub(crate) enum Pending {
     HostCall(PendingHostCall),
+    Function(PendingFunction, Memory),
     Wasi(WasiFunction),
 }
 
@@ -199,7 +201,7 @@ fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
 
 /// The memory that a function of the host uses.
 #[derive(Clone, Copy)]
-enum MemoryOf {
+pub(crate) enum MemoryOf {
     /// The guest's own, which WASI uses.
     Guest,
     /// The one of waPC's functions.
@@ -226,7 +228,7 @@ fn memory_and_data<'c>(
 
 /// Looks up the memory of a guest whose start section runs.
 #[cold]
-fn look_up_memory(
+pub(crate) fn look_up_memory(
     caller: &Caller<'_, Data>,
     of: MemoryOf,
     import: &'static str,

@@ -5,7 +5,7 @@
 //! next [`Action`], which either driver carries out: [`drive`] on the caller's
 //! thread, [`drive_async`] in a future.
 
-use std::ops::ControlFlow;
+use std::{future::poll_fn, ops::ControlFlow};
 
 use wapc_host::{engine::GuestReturn, error::EngineError};
 use wasmi::{
@@ -15,6 +15,7 @@ use wasmi::{
 
 use crate::{
     errors::{engine_error, is_host_call_pending, is_out_of_fuel, no_return},
+    functions::{Guest, val},
     linker::{Data, Pending, wasi},
     metering::Meter,
 };
@@ -108,7 +109,7 @@ pub(crate) async fn drive_async<R: WasmResults>(
                     return Err(engine_error(paused.host_error()));
                 };
                 match await_host(store, pending).await {
-                    Ok(returned) => Event::new(paused.resume(&mut *store, &[Val::I32(returned)])),
+                    Ok(returned) => Event::new(paused.resume(&mut *store, &returned)),
                     Err(error) => Event::Ended(Err(error)),
                 }
             }
@@ -117,12 +118,23 @@ pub(crate) async fn drive_async<R: WasmResults>(
     }
 }
 
-/// Awaits a host function, and returns the number that it returns to its guest.
-async fn await_host(store: &mut Store<Data>, pending: Pending) -> Result<i32, EngineError> {
-    match pending {
+/// Awaits a host function, and returns the numbers that it returns to its guest.
+async fn await_host(store: &mut Store<Data>, pending: Pending) -> Result<Vec<Val>, EngineError> {
+    let returned = match pending {
         Pending::HostCall(call) => {
             let answer = call.await;
-            Ok(store.data_mut().state.finish_host_call(answer)?)
+            store.data_mut().state.finish_host_call(answer)?
+        }
+        Pending::Function(mut function, memory) => {
+            let returned = poll_fn(|context| {
+                let store = &mut *store;
+                let mut guest = Guest {
+                    memory,
+                    context: store,
+                };
+                function.poll(context, &mut guest)
+            });
+            return Ok(returned.await?.into_iter().map(val).collect());
         }
         Pending::Wasi(function) => {
             let memory = store.data().memory;
@@ -132,9 +144,10 @@ async fn await_host(store: &mut Store<Data>, pending: Pending) -> Result<i32, En
                 None => (&mut [][..], store.data_mut()),
             };
             let returned = function(wasi(data), memory).await;
-            returned.map_err(|end| engine_error(&no_return(end)))
+            returned.map_err(|end| engine_error(&no_return(end)))?
         }
-    }
+    };
+    Ok(vec![Val::I32(returned)])
 }
 
 /// Decides how a guest function continues after `event`. Settles its fuel if it

@@ -1,8 +1,11 @@
 //! One module, translated on several engines.
 
-use std::{num::NonZeroUsize, sync::OnceLock};
+use std::{
+    num::NonZeroUsize,
+    sync::{Arc, OnceLock},
+};
 
-use wapc_host::{Interruption, error::ModuleError};
+use wapc_host::{HostFunctions, Interruption, error::ModuleError};
 use wasmi::{Engine, Module};
 
 use crate::{
@@ -26,6 +29,7 @@ struct ExtraShards {
     /// The module, rewritten where that is needed.
     binary: Box<[u8]>,
     translation: Translation,
+    functions: Arc<HostFunctions>,
     /// The shard hint of the first instance. It maps to the first shard, so that
     /// a provider with one instance translates its module once.
     first_hint: OnceLock<usize>,
@@ -40,10 +44,11 @@ impl ShardedModule {
     pub(crate) fn from_translated(
         module: Module,
         interruption: Interruption,
+        functions: &HostFunctions,
     ) -> Result<Self, ModuleError> {
         check_metering(module.engine(), interruption)?;
         Ok(Self {
-            first_shard: Template::new(module, interruption, Translation::ByUser)?,
+            first_shard: Template::new(module, interruption, Translation::ByUser, functions)?,
             extra_shards: None,
         })
     }
@@ -53,11 +58,17 @@ impl ShardedModule {
         engine: &Engine,
         binary: &[u8],
         interruption: Interruption,
+        functions: &HostFunctions,
     ) -> Result<Self, ModuleError> {
         check_metering(engine, interruption)?;
         let translated = TranslatedModule::new(engine, binary)?;
         Ok(Self {
-            first_shard: Template::new(translated.module, interruption, translated.translation)?,
+            first_shard: Template::new(
+                translated.module,
+                interruption,
+                translated.translation,
+                functions,
+            )?,
             extra_shards: None,
         })
     }
@@ -67,12 +78,14 @@ impl ShardedModule {
         binary: &[u8],
         engines: NonZeroUsize,
         settings: EngineSettings,
+        functions: &Arc<HostFunctions>,
     ) -> Result<Self, ModuleError> {
         let translated = TranslatedModule::new(&settings.engine(), binary)?;
         let extra_shards = (engines.get() > 1).then(|| ExtraShards {
             settings,
             binary: translated.rewritten.as_deref().unwrap_or(binary).into(),
             translation: translated.translation.clone(),
+            functions: Arc::clone(functions),
             first_hint: OnceLock::new(),
             templates: (1..engines.get()).map(|_| OnceLock::new()).collect(),
         });
@@ -81,6 +94,7 @@ impl ShardedModule {
                 translated.module,
                 settings.interruption,
                 translated.translation,
+                functions,
             )?,
             extra_shards,
         })
@@ -110,6 +124,13 @@ impl ExtraShards {
         let module = translate(&self.settings.engine(), &self.binary)
             .ok()?
             .ok()?;
-        Template::new(module, self.settings.interruption, self.translation.clone()).ok()
+        let interruption = self.settings.interruption;
+        Template::new(
+            module,
+            interruption,
+            self.translation.clone(),
+            &self.functions,
+        )
+        .ok()
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use wapc_host::{
-    Interruption, ModuleLimits, WasiSettings,
+    HostFunctions, Interruption, ModuleLimits, WasiSettings,
     engine::{compile, with_stack},
     error::ModuleError,
     module,
@@ -47,6 +47,7 @@ pub struct Builder {
     module_limits: ModuleLimits,
     low_priority: bool,
     wasi: Arc<WasiSettings>,
+    functions: Arc<HostFunctions>,
 }
 
 /// The stack on which modules are checked and linked. They are compiled on threads of their own.
@@ -356,6 +357,36 @@ impl Builder {
         self
     }
 
+    /// Sets the host functions of the program's own that guests may import. By default none.
+    ///
+    /// ```
+    /// use provider_wasmtime::WasmtimeEngineProvider;
+    /// use wapc_host::{HostFunctions, WapcHost};
+    ///
+    /// let guest = br#"(module
+    ///     (import "env" "add" (func $add (param i32 i32) (result i32)))
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (memory (export "memory") 1)
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (i32.store8 (i32.const 0) (call $add (i32.const 40) (i32.const 2)))
+    ///         (call $respond (i32.const 0) (i32.const 1))
+    ///         (i32.const 1)))"#;
+    ///
+    /// let functions = HostFunctions::new()
+    ///     .function("env", "add", |_, (a, b): (i32, i32)| Ok(a.wrapping_add(b)));
+    /// let provider = WasmtimeEngineProvider::builder()
+    ///     .functions(functions)
+    ///     .build(guest)?;
+    /// let host = WapcHost::new(Box::new(provider), |_, _, _, _, _| Ok(vec![]))?;
+    /// assert_eq!(host.call("sum", b"")?, [42]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn functions(mut self, functions: HostFunctions) -> Self {
+        self.functions = Arc::new(functions);
+        self
+    }
+
     /// Compiles `module`, in binary or text format.
     ///
     /// On a thread of a rayon pool of the program, it is compiled by that pool, and
@@ -475,6 +506,7 @@ impl Builder {
             self.engine_settings.stack_bytes,
             pooling,
             Arc::clone(&self.wasi),
+            Arc::clone(&self.functions),
         )?;
         Ok(WasmtimeEngineProvider {
             template: Arc::new(template),
@@ -490,6 +522,7 @@ impl fmt::Debug for Builder {
             .field("engine_settings", &self.engine_settings)
             .field("low_priority", &self.low_priority)
             .field("wasi", &self.wasi)
+            .field("functions", &self.functions)
             .finish_non_exhaustive()
     }
 }

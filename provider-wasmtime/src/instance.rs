@@ -11,7 +11,7 @@ use std::{
 #[cfg(feature = "async")]
 use wapc_host::engine::AsyncCall;
 use wapc_host::{
-    Interruption, ModuleState, WasiSettings,
+    HostFunctions, Interruption, ModuleState, WasiSettings,
     engine::{ArmedSwitch, GuestInstance, GuestReturn},
     error::{EngineError, ModuleError, StartFunction},
     module::{GuestShape, WAPC_MEMORY},
@@ -22,21 +22,24 @@ use wasmtime::{
     TypedFunc,
 };
 
-#[cfg(feature = "async")]
-use crate::linker::awaiting_linker;
 use crate::{
     Pooling,
     errors::{engine_error, instantiation_error, killed},
+    functions::link_functions,
     killable_store::KillableStore,
     linker::{Data, extern_type, linker},
     metering::Meter,
     page_checks::{PAGE, START},
 };
+#[cfg(feature = "async")]
+use crate::{functions::link_awaiting_functions, linker::awaiting_linker};
 
 /// A module with everything that its instances share.
 pub(crate) struct Template {
     linked: InstancePre<Data>,
     shape: GuestShape,
+    /// The module imports functions that may wait.
+    waits: bool,
     memory: ModuleExport,
     wapc_memory: ModuleExport,
     guest_call: ModuleExport,
@@ -52,6 +55,8 @@ pub(crate) struct Template {
     /// The pool that instances come from, if this crate has configured one.
     pooling: Option<Pooling>,
     wasi: Arc<WasiSettings>,
+    #[cfg(feature = "async")]
+    functions: Arc<HostFunctions>,
     /// Like `linked`, for instances that are suspended. Created on first use.
     #[cfg(feature = "async")]
     linked_awaiting: OnceLock<InstancePre<Data>>,
@@ -64,10 +69,11 @@ impl Template {
         guest_stack_bytes: usize,
         pooling: Option<Pooling>,
         wasi: Arc<WasiSettings>,
+        functions: Arc<HostFunctions>,
     ) -> Result<Self, ModuleError> {
         let imports: Vec<_> = module.imports().collect();
         let exports: Vec<_> = module.exports().collect();
-        let shape = GuestShape::new(
+        let shape = functions.shape(
             imports
                 .iter()
                 .map(|import| (import.module(), import.name(), extern_type(&import.ty()))),
@@ -76,8 +82,13 @@ impl Template {
                 .map(|export| (export.name(), extern_type(&export.ty()))),
         )?;
         let linked = linker(&module)
+            .and_then(|linker| link_functions(linker, &module, &functions))
             .and_then(|linker| linker.instantiate_pre(&module))
             .map_err(|error| ModuleError::Refused(error.into()))?;
+        let awaits = imports.iter().any(|import| {
+            let function = functions.resolve(import.module(), import.name());
+            function.is_some_and(|function| function.is_async())
+        });
         let index = |name| {
             module
                 .get_export_index(name)
@@ -100,11 +111,14 @@ impl Template {
             starts_by_export: page.is_some() && module.get_export_index(START).is_some(),
             page,
             linked,
-            shape,
             interruption,
             stack_bytes: guest_stack_bytes.saturating_add(HOST_STACK_BYTES),
             pooling,
+            waits: shape.imports_wasi || awaits,
+            shape,
             wasi,
+            #[cfg(feature = "async")]
+            functions,
             #[cfg(feature = "async")]
             linked_awaiting: OnceLock::new(),
         })
@@ -146,7 +160,7 @@ pub(crate) struct WasmtimeInstance {
 
 impl WasmtimeInstance {
     pub(crate) fn new(template: &Template, mut state: ModuleState) -> Result<Self, EngineError> {
-        if cfg!(feature = "async") && template.shape.imports_wasi {
+        if cfg!(feature = "async") && template.waits {
             state.set_waits_on_thread();
         }
         let (mut store, meter) = template.store(state)?;
@@ -274,6 +288,7 @@ impl Template {
             return Ok(linked);
         }
         let linked = awaiting_linker(self.module())
+            .and_then(|linker| link_awaiting_functions(linker, self.module(), &self.functions))
             .and_then(|linker| linker.instantiate_pre(self.module()))
             .map_err(|error| EngineError::Other(error.into()))?;
         Ok(self.linked_awaiting.get_or_init(|| linked))

@@ -52,6 +52,7 @@ mod builder;
 mod compile_threads;
 mod engine;
 mod errors;
+mod functions;
 mod instance;
 mod killable_store;
 mod limiter;

@@ -189,7 +189,7 @@ pub(crate) fn awaiting_linker(module: &Module) -> wasmtime::Result<Linker<Data>>
 
 /// The memory that a function of the host uses.
 #[derive(Clone, Copy)]
-enum MemoryOf {
+pub(crate) enum MemoryOf {
     /// The guest's own, which WASI uses.
     Guest,
     /// The one of waPC's functions.
@@ -231,7 +231,7 @@ fn look_up_memory_and_data<'c>(
 }
 
 /// Returns the memory of a function, also while the guest's start section runs.
-fn memory(
+pub(crate) fn memory(
     caller: &mut Caller<'_, Data>,
     of: MemoryOf,
     import: &'static str,

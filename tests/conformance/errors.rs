@@ -58,6 +58,9 @@ fn parts(error: &Error) -> (&str, Spent) {
         | Error::Protocol {
             operation, spent, ..
         }
+        | Error::Function {
+            operation, spent, ..
+        }
         | Error::Limit {
             operation, spent, ..
         }

@@ -10,6 +10,7 @@ mod concurrency;
 mod conversation;
 mod dialects;
 mod errors;
+mod functions;
 mod gallery;
 mod generated;
 mod limits;
@@ -67,6 +68,7 @@ const SUBJECTS: &[(&str, &[Capability], Cases)] = &[
     ("conversation", &[], conversation::cases),
     ("dialects", &[AnyModule, Wasi], dialects::cases),
     ("errors", &[AnyModule, Time], errors::cases),
+    ("functions", &[], functions::cases),
     ("gallery", &[], gallery::cases),
     ("gallery_async", &[Async], gallery::async_cases),
     ("generated", &[AnyModule], generated::cases),

@@ -22,6 +22,8 @@ mod documents {
     struct Engines;
     #[doc = include_str!("../../docs/extism.md")]
     struct Extism;
+    #[doc = include_str!("../../docs/functions.md")]
+    struct Functions;
     #[doc = include_str!("../../docs/limits.md")]
     struct Limits;
     #[doc = include_str!("../../docs/migrating-from-wapc.md")]
@@ -50,7 +52,7 @@ use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::{Pooling, WasmtimeEngineProvider};
 use toy_engine::ToyEngineProvider;
 use wapc_host::{
-    BoxError, Interruption, Limits, ModuleLimits, WapcHost, WasiSettings,
+    BoxError, HostFunctions, Interruption, Limits, ModuleLimits, WapcHost, WasiSettings,
     WebAssemblyEngineProvider, error::ModuleError,
 };
 
@@ -83,12 +85,13 @@ pub const ENGINES: &[Engine] = &[
     Engine::new(
         "wasmtime",
         Capability::ALL,
-        |module, wasi, interruption, limits| {
+        |module, wasi, interruption, limits, functions| {
             Ok(Box::new(
                 WasmtimeEngineProvider::builder()
                     .interruption(interruption)
                     .module_limits(limits)
                     .wasi(wasi)
+                    .functions(functions)
                     .build(module)?,
             ))
         },
@@ -96,24 +99,30 @@ pub const ENGINES: &[Engine] = &[
     Engine::new(
         "wasmi",
         WITHOUT_BACKTRACES,
-        |module, wasi, interruption, limits| {
+        |module, wasi, interruption, limits, functions| {
             Ok(Box::new(
                 WasmiEngineProvider::builder()
                     .interruption(interruption)
                     .module_limits(limits)
                     .wasi(wasi)
+                    .functions(functions)
                     .build(module)?,
             ))
         },
     ),
-    Engine::new("toy", SMALL, |module, _, interruption, limits| {
-        let mut settings = toy_engine::Settings::default();
-        settings.interruption = interruption;
-        settings.module_limits = limits;
-        Ok(Box::new(ToyEngineProvider::with_settings(
-            module, settings,
-        )?))
-    }),
+    Engine::new(
+        "toy",
+        SMALL,
+        |module, _, interruption, limits, functions| {
+            let mut settings = toy_engine::Settings::default();
+            settings.interruption = interruption;
+            settings.module_limits = limits;
+            settings.functions = functions;
+            Ok(Box::new(ToyEngineProvider::with_settings(
+                module, settings,
+            )?))
+        },
+    ),
 ];
 
 /// Engines with settings that guests cannot observe. They run the same cases.
@@ -121,12 +130,13 @@ pub const VARIANTS: &[Engine] = &[
     Engine::new(
         "wasmtime_pooling",
         Capability::ALL,
-        |module, wasi, interruption, limits| {
+        |module, wasi, interruption, limits, functions| {
             Ok(Box::new(
                 WasmtimeEngineProvider::builder()
                     .interruption(interruption)
                     .module_limits(limits)
                     .wasi(wasi)
+                    .functions(functions)
                     .pooling(Pooling::new(64))
                     .build(module)?,
             ))
@@ -135,12 +145,13 @@ pub const VARIANTS: &[Engine] = &[
     Engine::new(
         "wasmtime_kill",
         WITHOUT_YIELDS,
-        |module, wasi, interruption, limits| {
+        |module, wasi, interruption, limits, functions| {
             Ok(Box::new(
                 WasmtimeEngineProvider::builder()
                     .interruption(or_kill(interruption))
                     .module_limits(limits)
                     .wasi(wasi)
+                    .functions(functions)
                     .build(module)?,
             ))
         },
@@ -148,12 +159,13 @@ pub const VARIANTS: &[Engine] = &[
     Engine::new(
         "wasmtime_kill_pooling",
         WITHOUT_YIELDS,
-        |module, wasi, interruption, limits| {
+        |module, wasi, interruption, limits, functions| {
             Ok(Box::new(
                 WasmtimeEngineProvider::builder()
                     .interruption(or_kill(interruption))
                     .module_limits(limits)
                     .wasi(wasi)
+                    .functions(functions)
                     .pooling(Pooling::new(64))
                     .build(module)?,
             ))
@@ -207,6 +219,7 @@ type Compile = fn(
     WasiSettings,
     Interruption,
     ModuleLimits,
+    HostFunctions,
 ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError>;
 
 impl Engine {
@@ -261,7 +274,13 @@ impl Engine {
         wasi: WasiSettings,
         limits: ModuleLimits,
     ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError> {
-        (self.compile)(module, wasi, Interruption::default(), limits)
+        (self.compile)(
+            module,
+            wasi,
+            Interruption::default(),
+            limits,
+            HostFunctions::new(),
+        )
     }
 
     /// Compiles `module`, with the given interruption of its guests.
@@ -276,8 +295,28 @@ impl Engine {
         interruption: Interruption,
     ) -> Box<dyn WebAssemblyEngineProvider> {
         let limits = ModuleLimits::default();
-        (self.compile)(module, WasiSettings::new(), interruption, limits)
+        let functions = HostFunctions::new();
+        (self.compile)(module, WasiSettings::new(), interruption, limits, functions)
             .unwrap_or_else(|error| panic!("{}", chain(&error)))
+    }
+
+    /// Compiles `module` for a program with host functions of its own.
+    ///
+    /// # Errors
+    ///
+    /// The engine's error, if it refuses the module.
+    pub fn with_functions(
+        &self,
+        module: &[u8],
+        functions: HostFunctions,
+    ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError> {
+        (self.compile)(
+            module,
+            WasiSettings::new(),
+            Interruption::TimeAndFuel,
+            ModuleLimits::default(),
+            functions,
+        )
     }
 
     /// Starts a host of `module` whose callback is [`answer`].

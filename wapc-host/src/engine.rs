@@ -58,6 +58,7 @@ pub use self::{
     provider::{AsyncCall, GuestInstance, with_stack},
 };
 pub use crate::protocol::{
+    functions::{FunctionGuest, HostFunction, PendingFunction, Value, Values},
     kill_switch::{ArmedSwitch, KillSwitch, Killable},
     monitor::{CallMonitor, sleep_until},
     pending::{HostCallResult, HostCallStart, PendingHostCall},

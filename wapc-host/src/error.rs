@@ -8,7 +8,7 @@ pub use self::{
     counts::ErrorCounts,
     engine::{BoxError, EngineError},
     report::Report,
-    stop::{ProtocolError, StopReason},
+    stop::{FunctionError, MemoryError, ProtocolError, StopReason},
     trap::{Frame, Trap, TrapCode},
 };
 pub use crate::{
@@ -113,6 +113,18 @@ pub enum Error {
         operation: String,
         /// The rule that it broke.
         source: ProtocolError,
+        /// The time and fuel that the call took.
+        spent: Spent,
+    },
+
+    /// One of the program's own [`HostFunctions`](crate::HostFunctions) has ended the guest. Its
+    /// instance is gone; the next call gets a new one.
+    #[error("a host function ended the guest in operation `{operation}`")]
+    Function {
+        /// The operation that was called.
+        operation: String,
+        /// The function, and the reason.
+        source: Box<FunctionError>,
         /// The time and fuel that the call took.
         spent: Spent,
     },
@@ -310,6 +322,7 @@ kinds! {
     Trapped {..} = "trapped";
     Exited {..} = "exited";
     Protocol {..} = "protocol";
+    Function {..} = "function";
     Limit {..} = "limit";
     TimedOut {..} = "timed_out";
     Cancelled {..} = "cancelled";

@@ -203,6 +203,7 @@ pub use limits::{
 };
 pub use protocol::{
     callback::{AsyncHostCallback, HostCallback},
+    functions::{AsyncFunctionCall, FunctionCall, HostFunctions},
     host_call::{BoxFuture, HostCall, OwnedHostCall},
     payload::Payload,
     state::ModuleState,

@@ -123,6 +123,16 @@ pub enum ModuleError {
         expected: String,
     },
 
+    /// One of the program's [`HostFunctions`](crate::HostFunctions) has the name of a function of
+    /// waPC or WASI, which cannot be replaced. The cause is the program, not the module.
+    #[error("the host function `{module}.{name}` is the host's own and cannot be replaced")]
+    NameTaken {
+        /// The module's name.
+        module: String,
+        /// The function's own name.
+        name: String,
+    },
+
     /// The module imports a host function with another type.
     #[error("the module imports `{module}.{name}` as {expected}; the host provides {found}")]
     ImportType {

@@ -2,6 +2,7 @@
 
 pub(crate) mod budget;
 pub(crate) mod callback;
+pub(crate) mod functions;
 pub(crate) mod host_call;
 pub(crate) mod kill_switch;
 pub(crate) mod lent;

@@ -132,10 +132,10 @@ impl<'c> Interpreter<'c> {
     /// Begins a call: returns the frame of the guest's own function, or calls the
     /// host's.
     fn enter(&mut self, function: usize) -> Result<Option<Frame<'c>>, EngineError> {
-        if let Some((host_function, parameters)) = self.code.imports.get(function) {
-            let base = self.below(*parameters)?;
+        if let Some((import, signature)) = self.code.imports.get(function) {
+            let base = self.below(signature.parameters)?;
             let arguments = self.values.get(base..).unwrap_or_default();
-            let result = host_function(self.data, arguments)?;
+            let result = import.call(self.data, arguments, signature.returns_value)?;
             self.values.truncate(base);
             self.values.extend(result);
             return Ok(None);

@@ -35,7 +35,7 @@ mod metering;
 use std::{fmt, sync::Arc};
 
 use wapc_host::{
-    Interruption, ModuleLimits, ModuleState, WebAssemblyEngineProvider,
+    HostFunctions, Interruption, ModuleLimits, ModuleState, WebAssemblyEngineProvider,
     engine::GuestInstance,
     error::{EngineError, ModuleError},
 };
@@ -58,6 +58,8 @@ pub struct Settings {
     pub interruption: Interruption,
     /// The limits on modules.
     pub module_limits: ModuleLimits,
+    /// The program's own functions that guests may import. Default: none.
+    pub functions: HostFunctions,
 }
 
 impl ToyEngineProvider {
@@ -77,7 +79,11 @@ impl ToyEngineProvider {
     ///
     /// The same as of [`ToyEngineProvider::new`].
     pub fn with_settings(module: &[u8], settings: Settings) -> Result<Self, ModuleError> {
-        let code = Arc::new(Code::compile(module, &settings.module_limits)?);
+        let code = Arc::new(Code::compile(
+            module,
+            &settings.module_limits,
+            &settings.functions,
+        )?);
         Ok(Self { code, settings })
     }
 }

@@ -1,8 +1,10 @@
 //! The functions that a guest imports, each a method of [`ModuleState`].
 
+use std::sync::Arc;
+
 use wapc_host::{
     ModuleState,
-    engine::{IMPORT_MODULES, for_each_import},
+    engine::{FunctionGuest, HostFunction, IMPORT_MODULES, Value, for_each_import},
     error::EngineError,
 };
 
@@ -16,7 +18,55 @@ pub(crate) struct Data {
 }
 
 /// A function of the host, called with the guest's arguments.
-pub(crate) type HostFunction = fn(&mut Data, &[i32]) -> Result<Option<i32>, EngineError>;
+pub(crate) enum Import {
+    /// One of waPC's or AssemblyScript's.
+    Own(OwnFunction),
+    /// One of the program's own.
+    Users(Arc<HostFunction>),
+}
+
+type OwnFunction = fn(&mut Data, &[i32]) -> Result<Option<i32>, EngineError>;
+
+impl Import {
+    pub(crate) fn call(
+        &self,
+        data: &mut Data,
+        arguments: &[i32],
+        returns_value: bool,
+    ) -> Result<Option<i32>, EngineError> {
+        let function = match self {
+            Self::Own(function) => return function(data, arguments),
+            Self::Users(function) => function,
+        };
+        let arguments: Vec<_> = arguments.iter().copied().map(Value::I32).collect();
+        let mut result = [Value::I32(0)];
+        let results = match returns_value {
+            true => &mut result[..],
+            false => &mut [],
+        };
+        function.call(data, &arguments, results)?;
+        match result {
+            [Value::I32(number)] if returns_value => Ok(Some(number)),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl FunctionGuest for Data {
+    fn state(&mut self) -> &mut ModuleState {
+        &mut self.state
+    }
+
+    fn memory(&mut self) -> &mut [u8] {
+        &mut self.memory
+    }
+
+    fn grow_memory(&mut self, pages: u32) -> Option<u32> {
+        let pages = usize::try_from(pages).ok()?;
+        self.grow(pages)
+            .and_then(|before| u32::try_from(before).ok())
+    }
+}
 
 /// Matches a name with the imports of [`for_each_import`].
 macro_rules! link {
@@ -46,7 +96,7 @@ macro_rules! link {
 }
 
 /// Returns the host function `module.name`, if this engine has it.
-pub(crate) fn host_function(module: &str, name: &str) -> Option<HostFunction> {
+pub(crate) fn host_function(module: &str, name: &str) -> Option<OwnFunction> {
     match module {
         module if IMPORT_MODULES.contains(&module) => for_each_import!(link!(name)),
         "env" if name == "abort" => Some(|data, arguments| {

@@ -17,6 +17,9 @@ pub enum StopReason {
     /// The guest exceeded a limit.
     #[error(transparent)]
     Limit(#[from] LimitError),
+    /// A host function of the program's own has ended the guest.
+    #[error(transparent)]
+    Function(Box<FunctionError>),
     /// The call's time is over.
     #[error("the time of {timeout:?} is over")]
     TimedOut {
@@ -119,4 +122,84 @@ pub enum ProtocolError {
         /// The host function.
         import: &'static str,
     },
+}
+
+impl From<FunctionError> for StopReason {
+    // Boxed: reasons are returned by the functions that are called most.
+    fn from(error: FunctionError) -> Self {
+        Self::Function(Box::new(error))
+    }
+}
+
+/// The end of a guest in one of the program's own [`HostFunctions`](crate::HostFunctions).
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum FunctionError {
+    /// The function has returned an error.
+    #[error("the host function `{module}.{name}` failed: {message}")]
+    Failed {
+        /// The name of the module that it is imported from.
+        module: String,
+        /// The function's own name.
+        name: String,
+        /// The text of its error, with the causes.
+        message: String,
+    },
+
+    /// The guest has passed the function bytes that are not in its memory.
+    #[error(
+        "the host function `{module}.{name}` was passed {length} bytes at {pointer:#x}, which leave \
+         the memory of {memory} bytes"
+    )]
+    OutOfBounds {
+        /// The name of the module that it is imported from.
+        module: String,
+        /// The function's own name.
+        name: String,
+        /// The offset of the range in the guest's memory.
+        pointer: u32,
+        /// The length of the range in bytes.
+        length: usize,
+        /// The size of the guest's memory in bytes.
+        memory: usize,
+    },
+
+    /// The host does not provide the function, and allows that
+    /// ([`HostFunctions::allow_missing_imports`](crate::HostFunctions::allow_missing_imports)).
+    #[error("the guest called `{module}.{name}`, which the host does not provide")]
+    Missing {
+        /// The name of the module that it is imported from.
+        module: String,
+        /// The function's own name.
+        name: String,
+    },
+
+    /// The function is async, but the guest was run by a blocking call, or in a start section,
+    /// which its engine cannot suspend. The cause is the caller, not the guest.
+    #[error("the host function `{module}.{name}` awaits, and this call does not: use `call_async`")]
+    Awaits {
+        /// The name of the module that it is imported from.
+        module: String,
+        /// The function's own name.
+        name: String,
+    },
+}
+
+/// The reason why a host function cannot access the guest's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum MemoryError {
+    /// The bytes are not within the memory.
+    #[error("{length} bytes at {pointer:#x} leave the guest's memory of {memory} bytes")]
+    OutOfBounds {
+        /// The offset of the first byte.
+        pointer: u32,
+        /// The number of bytes.
+        length: usize,
+        /// The size of the memory in bytes.
+        memory: usize,
+    },
+    /// The function has ended, and the guest runs or is gone.
+    #[error("the host function has ended")]
+    Gone,
 }

@@ -102,6 +102,11 @@ impl Failure {
                     source,
                     spent,
                 },
+                StopReason::Function(source) => Error::Function {
+                    operation,
+                    source,
+                    spent,
+                },
                 StopReason::TimedOut { timeout } => Error::TimedOut {
                     operation,
                     timeout,

@@ -57,13 +57,23 @@ impl GuestShape {
         imports: impl IntoIterator<Item = (&'m str, &'m str, ExternType)>,
         exports: impl IntoIterator<Item = (&'m str, ExternType)>,
     ) -> Result<Self, ModuleError> {
+        Self::with_functions(imports, exports, &|module, name, _| provided(module, name))
+    }
+
+    /// Checks a module for a host with other functions: `provided` returns the type of one for
+    /// the type that the module expects.
+    pub(crate) fn with_functions<'m>(
+        imports: impl IntoIterator<Item = (&'m str, &'m str, ExternType)>,
+        exports: impl IntoIterator<Item = (&'m str, ExternType)>,
+        provided: &Provided<'_>,
+    ) -> Result<Self, ModuleError> {
         // Engines list imports in different orders, but must report the same
         // one.
         let mut imports: Vec<_> = imports.into_iter().collect();
         imports
             .sort_by_cached_key(|(module, name, expected)| (*module, *name, expected.to_string()));
         let exports: Vec<_> = exports.into_iter().collect();
-        Self::check(&imports, &exports).map_err(|missing| {
+        Self::check(&imports, &exports, provided).map_err(|missing| {
             match Dialect::detect(&imports, &exports) {
                 Some((dialect, reason)) => ModuleError::Foreign {
                     dialect,
@@ -78,10 +88,11 @@ impl GuestShape {
     fn check(
         imports: &[(&str, &str, ExternType)],
         exports: &[(&str, ExternType)],
+        provided: &Provided<'_>,
     ) -> Result<Self, ModuleError> {
         let mut shape = Self::default();
         for (module, name, expected) in imports {
-            check_import(module, name, expected)?;
+            check_import(module, name, expected, provided)?;
             shape.imports_wasi |= WASI_MODULES.contains(module);
         }
         let find = |name| exports.iter().find(|(export, _)| *export == name);
@@ -167,8 +178,16 @@ fn check_export(
     })
 }
 
-fn check_import(module: &str, name: &str, expected: &ExternType) -> Result<(), ModuleError> {
-    match provided(module, name) {
+/// Returns the type of the host function of a module and a name, for the type that is expected.
+type Provided<'p> = dyn Fn(&str, &str, &ExternType) -> Option<ExternType> + 'p;
+
+fn check_import(
+    module: &str,
+    name: &str,
+    expected: &ExternType,
+    provided: &Provided<'_>,
+) -> Result<(), ModuleError> {
+    match provided(module, name, expected) {
         Some(found) if found == *expected => Ok(()),
         Some(found) => Err(ModuleError::ImportType {
             module: clip_name(module),

@@ -75,15 +75,22 @@ impl ScratchValues {
     /// Counts a host call, and returns an empty buffer for its answer.
     #[inline]
     pub(super) fn begin_host_call(&mut self, limits: &Limits) -> Result<&mut Vec<u8>, StopReason> {
+        self.count_host_call(limits)?;
+        self.host_error.clear();
+        self.host_response.clear();
+        Ok(&mut self.host_response)
+    }
+
+    /// Counts a call of the guest to its host.
+    #[inline]
+    pub(super) fn count_host_call(&mut self, limits: &Limits) -> Result<(), StopReason> {
         self.host_calls += 1;
         if self.host_calls > limits.max_host_calls {
             return Err(StopReason::Limit(LimitError::HostCalls {
                 limit: limits.max_host_calls,
             }));
         }
-        self.host_error.clear();
-        self.host_response.clear();
-        Ok(&mut self.host_response)
+        Ok(())
     }
 
     /// Counts a log line of `bytes` and its line break.

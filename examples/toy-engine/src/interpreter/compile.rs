@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use wapc_host::{
-    ModuleLimits,
+    HostFunctions, ModuleLimits,
     error::{BoxError, ModuleError},
     module::{self, ExternType, GuestShape, StartFunction, ValueType},
 };
@@ -17,7 +17,7 @@ use super::{
     function::{Function, Signature, only_i32},
     instruction::index,
 };
-use crate::linker::{HostFunction, host_function};
+use crate::linker::{Import, host_function};
 
 /// The parts of WebAssembly that the validator lets through. The translation
 /// refuses some of them.
@@ -26,9 +26,8 @@ const FEATURES: WasmFeatures = WasmFeatures::WASM1;
 /// A compiled module, which all its instances share.
 #[derive(Default)]
 pub(crate) struct Code {
-    /// The functions that the guest imports, with their numbers of parameters. They
-    /// come first among the functions.
-    pub(crate) imports: Vec<(HostFunction, usize)>,
+    /// The functions that the guest imports. They come first among the functions.
+    pub(crate) imports: Vec<(Import, Signature)>,
     pub(crate) functions: Vec<Function>,
     pub(crate) globals: Vec<i32>,
     pub(crate) memory_bytes: usize,
@@ -42,7 +41,11 @@ pub(crate) struct Code {
 }
 
 impl Code {
-    pub(crate) fn compile(module: &[u8], limits: &ModuleLimits) -> Result<Self, ModuleError> {
+    pub(crate) fn compile(
+        module: &[u8],
+        limits: &ModuleLimits,
+        functions: &HostFunctions,
+    ) -> Result<Self, ModuleError> {
         let binary = module::binary(module)?;
         limits.check(&binary)?;
         let mut reading = Reading::default();
@@ -50,13 +53,15 @@ impl Code {
             .read(&binary)
             .map_err(|error| module::refusal(&binary, error))?;
         let mut code = reading.code;
-        code.start_functions = shape(&types)?.start_functions;
+        code.start_functions = shape(&types, functions)?.start_functions;
         for (function, (module, name)) in reading.imports.into_iter().enumerate() {
-            let linked = host_function(module, name).ok_or_else(|| {
+            let users = functions.resolve(module, name).map(Import::Users);
+            let linked = users.or_else(|| host_function(module, name).map(Import::Own));
+            let linked = linked.ok_or_else(|| {
                 ModuleError::Refused(format!("the toy engine has no `{module}.{name}`").into())
             })?;
             let signature = signature(&types, function).map_err(ModuleError::Refused)?;
-            code.imports.push((linked, signature.parameters));
+            code.imports.push((linked, signature));
         }
         for (function, (validator, body)) in reading.bodies.into_iter().enumerate() {
             let function = function.saturating_add(code.imports.len());
@@ -172,10 +177,10 @@ fn signature(types: &Types, function: usize) -> Result<Signature, BoxError> {
 }
 
 /// Checks that the module is a guest, by the core's rules.
-fn shape(types: &Types) -> Result<GuestShape, ModuleError> {
+fn shape(types: &Types, functions: &HostFunctions) -> Result<GuestShape, ModuleError> {
     let imports = types.as_ref().core_imports().into_iter().flatten();
     let exports = types.as_ref().core_exports().into_iter().flatten();
-    GuestShape::new(
+    functions.shape(
         imports.map(|(module, name, entity)| (module, name, extern_type(types, entity))),
         exports.map(|(name, entity)| (name, extern_type(types, entity))),
     )

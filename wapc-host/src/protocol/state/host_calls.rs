@@ -14,6 +14,7 @@ use crate::{
     limits::guest::Limits,
     protocol::budget::Budget,
     protocol::callback::Callback,
+    protocol::functions::CallDetails,
     protocol::host_call::{HostCall, OwnedHostCall},
     protocol::memory::{check_outbound, not_utf8, read},
     protocol::pending::{
@@ -123,11 +124,7 @@ impl ModuleState {
             memory,
             numbers,
         )?);
-        let limits = WaitLimits::new(
-            self.budget.expires(),
-            self.budget.timeout(),
-            self.budget.cancel().cloned(),
-        );
+        let limits = self.wait_limits();
         let begun = catch_unwind(AssertUnwindSafe(|| {
             let _guard = ReentrancyGuard::scoped(self.host_id);
             let _stack = OnGuestStack::enter(true);
@@ -183,6 +180,29 @@ impl ModuleState {
         matches!(self.callback, Callback::Async(_))
     }
 
+    /// Counts the call of a function of [`HostFunctions`](crate::HostFunctions).
+    pub(crate) fn count_function_call(&mut self) -> Result<(), StopReason> {
+        self.scratch.values_mut().count_host_call(&self.limits)
+    }
+
+    pub(crate) fn call_details(&self) -> CallDetails {
+        CallDetails {
+            host_id: self.host_id,
+            generation: self.generation,
+            expires: self.budget.expires(),
+            cancel: self.budget.cancel().cloned(),
+            context: self.budget.shared_context(),
+        }
+    }
+
+    pub(crate) fn wait_limits(&self) -> WaitLimits {
+        WaitLimits::new(
+            self.budget.expires(),
+            self.budget.timeout(),
+            self.budget.cancel().cloned(),
+        )
+    }
+
     /// Records the callback's answer, error or panic for the guest, and checks
     /// the limits.
     #[inline]
@@ -213,7 +233,7 @@ impl ModuleState {
     }
 
     #[cold]
-    pub(super) fn foreign_panicked(
+    pub(crate) fn foreign_panicked(
         &self,
         import: &'static str,
         panic: Box<dyn Any + Send>,
