@@ -29,13 +29,3 @@ fn a_kill_ends_its_own_call() {
 fn two_tiers_answer_sooner_than_the_compiler_and_become_as_fast() {
     run("tiers --threads 1 --length 4000");
 }
-
-#[test]
-fn charts_are_written() {
-    let path = std::env::temp_dir().join(format!("soak-{}.svg", std::process::id()));
-    let arguments = "memory --engine wasmi --threads 1 --swaps 50 --svg";
-    run(&format!("{arguments} {}", path.display()));
-    let svg = std::fs::read_to_string(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    assert_eq!(svg.matches("<polyline").count(), 2, "{svg}");
-}
