@@ -80,6 +80,10 @@ impl<C: AsContextMut<Data = Data>> FunctionGuest for Guest<C> {
         let before = self.memory.grow(&mut self.context, pages.into()).ok()?;
         u32::try_from(before).ok()
     }
+
+    fn memory_base(&mut self) -> *mut u8 {
+        self.memory.data_ptr(&self.context)
+    }
 }
 
 /// The program's functions, in the error of a guest without memory.

@@ -122,6 +122,10 @@ impl FunctionGuest for Guest<'_, '_> {
         let before = self.memory.grow(&mut *self.caller, pages.into()).ok()?;
         u32::try_from(before).ok()
     }
+
+    fn memory_base(&mut self) -> *mut u8 {
+        self.memory.data_ptr(&*self.caller)
+    }
 }
 
 /// The program's functions, in the error of a guest without memory.

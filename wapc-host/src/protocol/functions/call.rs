@@ -21,6 +21,13 @@ pub trait FunctionGuest {
     /// Grows the memory by `pages` of 64 KiB, within the host's limits, as the guest's own
     /// `memory.grow` does. Returns the number of pages before, or `None` if it cannot grow.
     fn grow_memory(&mut self, pages: u32) -> Option<u32>;
+
+    /// Returns the address of the memory's first byte, as the engine itself has it: slices that are
+    /// lent afterwards do not invalidate it.
+    #[doc(hidden)]
+    fn memory_base(&mut self) -> *mut u8 {
+        self.memory().as_mut_ptr()
+    }
 }
 
 /// What a host function may know of the call that its guest serves.
@@ -89,6 +96,13 @@ impl<'g> FunctionCall<'g> {
     #[must_use]
     pub fn memory(&mut self) -> &mut [u8] {
         self.guest.memory()
+    }
+
+    /// Returns the address of the memory's first byte, for functions in C. It holds until the function
+    /// returns, on wasmi until the memory grows.
+    #[doc(hidden)]
+    pub fn memory_base(&mut self) -> *mut u8 {
+        self.guest.memory_base()
     }
 
     /// Returns `length` bytes of the guest's memory.
