@@ -10,6 +10,8 @@ use wapc_host::{
 };
 use wasmtime::{Engine, Module};
 
+#[cfg(feature = "cache")]
+use crate::CompileCache;
 use crate::{
     Pooling, Proposal, WasmtimeEngineProvider, compile_threads,
     engine::{self, EngineSettings},
@@ -326,6 +328,18 @@ impl Builder {
         self
     }
 
+    /// Looks for compiled code in `cache`, and keeps there what is compiled: modules that are built, and
+    /// replacements in swaps. By default nothing is kept. [`CompileCache`] has an example.
+    ///
+    /// Ignored with [`Builder::engine`] and [`Builder::build_compiled`]: an engine of the program's own
+    /// has the cache of its `Config`.
+    #[cfg(feature = "cache")]
+    #[must_use]
+    pub fn compile_cache(mut self, cache: CompileCache) -> Self {
+        self.engine_settings.compile_cache = Some(cache);
+        self
+    }
+
     /// Sets the files, streams, arguments and environment that guests get through
     /// WASI. By default none.
     ///
@@ -413,13 +427,12 @@ impl Builder {
             // It stays on the threads of that pool, which are the program's to wait for.
             limits.compile_timeout = None;
         }
-        let killable = builder
-            .kills(&engine)
-            .then(|| builder.engine_settings.clone());
+        let kills = builder.kills(&engine);
+        let settings = builder.engine_settings.clone();
         let compiled = compile(&limits, binary, move |binary| {
-            let compile = || match &killable {
-                Some(settings) => engine::compile_killable(&engine, settings, binary),
-                None => Module::from_binary(&engine, binary),
+            let compile = || match kills {
+                true => engine::compile_killable(&engine, &settings, binary),
+                false => engine::compile(&engine, &settings, binary),
             };
             compile_threads::run(low_priority, compile)
                 .map_err(|error| module::refusal(binary, error))

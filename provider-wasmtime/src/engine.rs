@@ -5,6 +5,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use wapc_host::{Interruption, engine::clock};
 use wasmtime::{Config, Engine, EngineWeak, Error, Module};
 
+#[cfg(feature = "cache")]
+use crate::CompileCache;
 use crate::{
     Pooling,
     page_checks::{self, PAGE, START},
@@ -43,6 +45,8 @@ pub(crate) struct EngineSettings {
     pub(crate) proposals: Vec<Proposal>,
     #[cfg(feature = "winch")]
     pub(crate) winch: bool,
+    #[cfg(feature = "cache")]
+    pub(crate) compile_cache: Option<CompileCache>,
 }
 
 impl Default for EngineSettings {
@@ -54,6 +58,8 @@ impl Default for EngineSettings {
             proposals: vec![],
             #[cfg(feature = "winch")]
             winch: false,
+            #[cfg(feature = "cache")]
+            compile_cache: None,
         }
     }
 }
@@ -113,6 +119,10 @@ impl EngineSettings {
         if self.winch {
             return false;
         }
+        #[cfg(feature = "cache")]
+        if self.compile_cache.is_some() {
+            return false;
+        }
         self.stack_bytes == DEFAULT_STACK_BYTES
             && self.pooling.is_none()
             && !self.canonical_nans
@@ -149,6 +159,10 @@ pub(crate) fn engine(
     #[cfg(feature = "winch")]
     if settings.winch {
         config.strategy(wasmtime::Strategy::Winch);
+    }
+    #[cfg(feature = "cache")]
+    if let Some(cache) = &settings.compile_cache {
+        config.cache(Some(cache.cache().clone()));
     }
     if let Some(pooling) = &settings.pooling {
         pooling.configure(&mut config, interruption == Interruption::Kill);
@@ -188,6 +202,22 @@ pub(crate) fn interruption(engine: &Engine, wanted: Option<Interruption>) -> Int
     }
 }
 
+/// Compiles a module, or finds its code in the settings' cache.
+pub(crate) fn compile(
+    engine: &Engine,
+    settings: &EngineSettings,
+    binary: &[u8],
+) -> Result<Module, Error> {
+    let module = Module::from_binary(engine, binary)?;
+    #[cfg(feature = "cache")]
+    if let Some(cache) = &settings.compile_cache {
+        cache.note(engine, binary, &module);
+    }
+    #[cfg(not(feature = "cache"))]
+    let _ = settings;
+    Ok(module)
+}
+
 /// Compiles a module whose guests can be killed, on `engine`, or on one with epochs if
 /// that is not possible.
 pub(crate) fn compile_killable(
@@ -196,13 +226,13 @@ pub(crate) fn compile_killable(
     binary: &[u8],
 ) -> Result<Module, Error> {
     if let Some(checked) = page_checks::insert(binary)
-        && let Ok(module) = Module::from_binary(engine, &checked)
+        && let Ok(module) = compile(engine, settings, &checked)
         && has_page(&module)
     {
         return Ok(module);
     }
     let epochs = self::engine(Interruption::Time, settings)?;
-    Module::from_binary(&epochs, binary)
+    compile(&epochs, settings, binary)
 }
 
 /// Returns whether the module has the exports of `page_checks.rs`.

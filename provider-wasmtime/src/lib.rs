@@ -33,13 +33,15 @@
 //! Compiling takes milliseconds to seconds. Code can be compiled ahead of time
 //! ([`Builder::precompile`]), by a baseline compiler ([`Builder::winch`], feature
 //! `winch`), or on a thread of low priority while calls run
-//! ([`Builder::low_priority_compilation`]). Instances of short-lived guests can
+//! ([`Builder::low_priority_compilation`]). A directory can keep compiled code for the next process
+//! (`Builder::compile_cache`, feature `cache`). Instances of short-lived guests can
 //! come from a pool ([`Builder::pooling`]).
 //!
 //! # Features
 //!
 //! - `async` (default): guests are suspended in async calls. Without it, async
 //!   calls are a typed error.
+//! - `cache`: compiled code is kept in a directory.
 //! - `winch`: the baseline compiler.
 //!
 //! # Types of wasmtime
@@ -49,6 +51,8 @@
 //! same version.
 
 mod builder;
+#[cfg(feature = "cache")]
+mod compile_cache;
 mod compile_threads;
 mod engine;
 mod errors;
@@ -74,6 +78,8 @@ use wapc_host::{
 pub use wasmtime;
 use wasmtime::{Engine, Module};
 
+#[cfg(feature = "cache")]
+pub use crate::compile_cache::{CacheEntry, CacheError, CompileCache};
 use crate::instance::{Template, WasmtimeInstance};
 pub use crate::{
     builder::Builder,
