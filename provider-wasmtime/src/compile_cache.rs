@@ -248,7 +248,7 @@ impl CompileCache {
         }
         // Another thread may be sealing the same code.
         match written {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => self.evict(),
         }
     }

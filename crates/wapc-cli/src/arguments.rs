@@ -5,6 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use wapc_host::wasi::DirAccess;
 
+#[cfg(feature = "wasmtime")]
+pub use crate::cache::CacheCommand;
 use crate::engine::Engine;
 
 /// Calls waPC guests, and describes WebAssembly modules.
@@ -46,6 +48,15 @@ pub enum Command {
     #[command(after_help = EXIT_CODES)]
     Adapt(AdaptArguments),
 
+    /// Show or empty the cache of compiled code
+    ///
+    /// `wapc call` keeps the machine code of a guest, so that the next call does not compile it: in
+    /// `$XDG_CACHE_HOME/wapc`, by default `~/.cache/wapc`, at most 1 GiB. Nobody else may write to that
+    /// directory.
+    #[cfg(feature = "wasmtime")]
+    #[command(subcommand, after_help = EXIT_CODES)]
+    Cache(CacheCommand),
+
     /// Describe a module, and say which engines refuse it and why
     ///
     /// Shows imports (and which of them no host provides), exports, memories, tables, start functions,
@@ -81,6 +92,10 @@ pub struct CallArguments {
     /// The engine that runs the guest
     #[arg(long, value_enum, default_value_t)]
     pub engine: Engine,
+
+    /// Compile the guest, and do not keep its machine code: see `wapc help cache`
+    #[arg(long)]
+    pub no_cache: bool,
 
     /// Answer a call that the guest makes to its host
     ///
@@ -314,7 +329,7 @@ Exit codes:
   0  success
   1  the engine failed for reasons of its own, or the output cannot be written
   2  the command line is wrong
-  3  the module, the payload or a directory cannot be read
+  3  the module, the payload, a directory or the cache cannot be read
   4  the module is refused: not WebAssembly, not valid, or not a guest
   5  a start function of the guest failed
   6  the guest reported an error

@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
     }
     let provider = arguments
         .engine
-        .provider(guest, wasi, interruption(arguments))
+        .provider(guest, wasi, interruption(arguments), !arguments.no_cache)
         .map_err(refused)?;
     let response = WapcHost::builder(provider)
         .limits(limits(arguments))

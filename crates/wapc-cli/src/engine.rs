@@ -1,5 +1,7 @@
 //! The engines that this command was built with.
 
+#[cfg(feature = "wasmtime")]
+use crate::cache;
 use clap::ValueEnum;
 #[cfg(feature = "wasmi")]
 use provider_wasmi::WasmiEngineProvider;
@@ -41,7 +43,8 @@ impl Engine {
         }
     }
 
-    /// Compiles `module`, binary or text, for guests with these settings.
+    /// Compiles `module`, binary or text, for guests with these settings. With `keeps_code`, code is
+    /// looked for in the user's cache first and kept there, by an engine that compiles to machine code.
     ///
     /// # Errors
     ///
@@ -51,15 +54,19 @@ impl Engine {
         module: &[u8],
         wasi: WasiSettings,
         interruption: Interruption,
+        keeps_code: bool,
     ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError> {
         Ok(match self {
             #[cfg(feature = "wasmtime")]
-            Self::Wasmtime => Box::new(
-                WasmtimeEngineProvider::builder()
+            Self::Wasmtime => {
+                let mut builder = WasmtimeEngineProvider::builder()
                     .wasi(wasi)
-                    .interruption(interruption)
-                    .build(module)?,
-            ),
+                    .interruption(interruption);
+                if let Some(cache) = keeps_code.then(cache::open).flatten() {
+                    builder = builder.compile_cache(cache);
+                }
+                Box::new(builder.build(module)?)
+            }
             #[cfg(feature = "wasmi")]
             Self::Wasmi => Box::new(
                 WasmiEngineProvider::builder()

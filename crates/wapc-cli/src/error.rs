@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, process::ExitCode};
 
+#[cfg(feature = "wasmtime")]
+use provider_wasmtime::CacheError;
 use thiserror::Error as ThisError;
 use wapc_host::{
     Error as HostError,
@@ -44,6 +46,18 @@ pub enum CommandError {
         cause: ModuleError,
     },
 
+    /// The environment names no directory for the cache.
+    #[cfg(feature = "wasmtime")]
+    #[error(
+        "there is no directory for the cache: set XDG_CACHE_HOME, or HOME (on Windows LOCALAPPDATA), to an absolute path"
+    )]
+    NoCacheDirectory,
+
+    /// The cache cannot be used.
+    #[cfg(feature = "wasmtime")]
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+
     /// The call failed.
     #[error(transparent)]
     Call(#[from] HostError),
@@ -67,6 +81,8 @@ impl CommandError {
     pub fn status(&self) -> ExitStatus {
         match self {
             Self::Read { .. } | Self::Stdin(_) => ExitStatus::Unreadable,
+            #[cfg(feature = "wasmtime")]
+            Self::NoCacheDirectory | Self::Cache(_) => ExitStatus::Unreadable,
             Self::Write(_) => ExitStatus::Failed,
             Self::Module { .. } => ExitStatus::Refused,
             Self::Call(error) => call_status(error),
@@ -129,7 +145,7 @@ pub enum ExitStatus {
     Failed = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// The module, the payload or a directory cannot be read.
+    /// The module, the payload, a directory or the cache cannot be read.
     Unreadable = 3,
     /// The module is refused: not WebAssembly, not valid, not a guest.
     Refused = 4,

@@ -33,6 +33,8 @@ compile_error!("the command needs an engine: turn on the feature `wasmtime` or `
 
 mod adapt;
 pub mod arguments;
+#[cfg(feature = "wasmtime")]
+mod cache;
 mod call;
 mod engine;
 mod error;
@@ -75,6 +77,8 @@ pub use crate::{
 pub fn run(arguments: Arguments) -> Result<(), CommandError> {
     match arguments.command {
         Command::Adapt(arguments) => adapt::run(&arguments),
+        #[cfg(feature = "wasmtime")]
+        Command::Cache(command) => cache::run(&command),
         Command::Call(arguments) => call::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
     }

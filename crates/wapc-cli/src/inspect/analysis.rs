@@ -184,7 +184,7 @@ impl Verdict {
         Self {
             engine: engine.name(),
             refusal: engine
-                .provider(module, WasiSettings::new(), Interruption::Off)
+                .provider(module, WasiSettings::new(), Interruption::Off, false)
                 .err()
                 .map(|error| with_causes(&error)),
         }

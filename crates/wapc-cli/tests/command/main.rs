@@ -6,6 +6,8 @@
 )]
 
 mod adapt;
+#[cfg(all(feature = "wasmtime", unix))]
+mod cache;
 mod call;
 mod inspect;
 mod support;

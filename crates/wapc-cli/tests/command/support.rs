@@ -1,6 +1,7 @@
 //! Runs the built command on guests written as text.
 
 use std::{
+    ffi::OsStr,
     fs,
     io::Write,
     path::{Path, PathBuf},
@@ -36,13 +37,28 @@ pub(crate) struct Outcome {
     pub(crate) code: i32,
 }
 
-/// `wapc` with these arguments and this standard input.
-pub(crate) fn wapc_with_stdin<A: AsRef<std::ffi::OsStr>>(
+/// `wapc` with these arguments and this standard input. Compiled code is kept in a directory of the tests.
+pub(crate) fn wapc_with_stdin<A: AsRef<OsStr>>(
     args: impl IntoIterator<Item = A>,
     stdin: &[u8],
 ) -> Outcome {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_wapc"))
-        .args(args)
+    run(Command::new(env!("CARGO_BIN_EXE_wapc")).args(args), stdin)
+}
+
+/// `wapc` with these arguments, where the user's caches are in a directory.
+pub(crate) fn wapc_with_caches<A: AsRef<OsStr>>(
+    caches: &Path,
+    args: impl IntoIterator<Item = A>,
+) -> Outcome {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wapc"));
+    run(command.args(args).env("XDG_CACHE_HOME", caches), b"")
+}
+
+fn run(command: &mut Command, stdin: &[u8]) -> Outcome {
+    if !command.get_envs().any(|(name, _)| name == "XDG_CACHE_HOME") {
+        command.env("XDG_CACHE_HOME", directory("caches"));
+    }
+    let mut child = command
         .env("WAPC_TEST_AMBIENT", "must not reach a guest")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -64,7 +80,7 @@ pub(crate) fn wapc_with_stdin<A: AsRef<std::ffi::OsStr>>(
 }
 
 /// `wapc` with these arguments and nothing in its standard input.
-pub(crate) fn wapc<A: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = A>) -> Outcome {
+pub(crate) fn wapc<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Outcome {
     wapc_with_stdin(args, b"")
 }
 
