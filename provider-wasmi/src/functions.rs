@@ -17,6 +17,10 @@ pub(crate) fn link_functions(
     module: &Module,
     functions: &HostFunctions,
 ) -> Result<Linker<Data>, Error> {
+    let memory_of = match functions.uses_wapc_memory() {
+        true => MemoryOf::Wapc,
+        false => MemoryOf::Guest,
+    };
     for import in module.imports() {
         let wasmi::ExternType::Func(function_type) = import.ty() else {
             continue;
@@ -32,10 +36,10 @@ pub(crate) fn link_functions(
             move |mut caller: Caller<'_, Data>, parameters: &[Val], results: &mut [Val]| {
                 let mut values = Values::new(parameters);
                 let (parameters, returned) = values.split(parameters.len(), results.len());
-                let cached = caller.data().memory;
+                let cached = memory_of.cached(caller.data());
                 let memory = match cached {
                     Some(memory) => memory,
-                    None => look_up_memory(&caller, MemoryOf::Guest, FUNCTION)?,
+                    None => look_up_memory(&caller, memory_of, FUNCTION)?,
                 };
                 let mut guest = Guest {
                     memory,

@@ -208,6 +208,16 @@ pub(crate) enum MemoryOf {
     Wapc,
 }
 
+impl MemoryOf {
+    #[inline(always)]
+    pub(crate) const fn cached(self, data: &Data) -> Option<Memory> {
+        match self {
+            Self::Guest => data.memory,
+            Self::Wapc => data.wapc_memory,
+        }
+    }
+}
+
 /// Returns the memory of a function, and the store's data.
 #[inline(always)]
 fn memory_and_data<'c>(
@@ -215,11 +225,7 @@ fn memory_and_data<'c>(
     of: MemoryOf,
     import: &'static str,
 ) -> Result<(&'c mut [u8], &'c mut Data), Error> {
-    let cached = match of {
-        MemoryOf::Guest => caller.data().memory,
-        MemoryOf::Wapc => caller.data().wapc_memory,
-    };
-    let memory = match cached {
+    let memory = match of.cached(caller.data()) {
         Some(memory) => memory,
         None => look_up_memory(caller, of, import)?,
     };

@@ -21,6 +21,7 @@ pub(crate) fn link_functions(
     functions: &HostFunctions,
 ) -> wasmtime::Result<Linker<Data>> {
     linker.allow_shadowing(true);
+    let memory_of = memory_of(functions);
     for (import, function_type) in imported(module) {
         let (module, name) = (import.module(), import.name());
         let Some(function) = functions.resolve(module, name) else {
@@ -33,7 +34,7 @@ pub(crate) fn link_functions(
             move |mut caller, parameters, results| {
                 let mut values = Values::new(parameters);
                 let (parameters, returned) = values.split(parameters.len(), results.len());
-                let mut guest = Guest::new(&mut caller)?;
+                let mut guest = Guest::new(&mut caller, memory_of)?;
                 let ended = function.call(&mut guest, parameters, returned);
                 ended.map_err(trap)?;
                 write(results, returned);
@@ -52,6 +53,7 @@ pub(crate) fn link_awaiting_functions(
     functions: &HostFunctions,
 ) -> wasmtime::Result<Linker<Data>> {
     let mut linker = link_functions(linker, module, functions)?;
+    let memory_of = memory_of(functions);
     for (import, function_type) in imported(module) {
         let (module, name) = (import.module(), import.name());
         let Some(function) = functions.resolve(module, name) else {
@@ -69,13 +71,13 @@ pub(crate) fn link_awaiting_functions(
                 Box::new(async move {
                     let mut values = Values::new(parameters);
                     let (parameters, returned) = values.split(parameters.len(), results.len());
-                    let started =
-                        function.start(&mut Guest::new(&mut caller)?, parameters, returned);
+                    let mut guest = Guest::new(&mut caller, memory_of)?;
+                    let started = function.start(&mut guest, parameters, returned);
                     let Some(mut pending) = started.map_err(trap)? else {
                         write(results, returned);
                         return Ok(());
                     };
-                    let memory = memory(&mut caller, MemoryOf::Guest, FUNCTION)?;
+                    let memory = memory(&mut caller, memory_of, FUNCTION)?;
                     let ended = poll_fn(|context| {
                         let caller = &mut caller;
                         pending.poll(context, &mut Guest { memory, caller })
@@ -87,6 +89,13 @@ pub(crate) fn link_awaiting_functions(
         )?;
     }
     Ok(linker)
+}
+
+const fn memory_of(functions: &HostFunctions) -> MemoryOf {
+    match functions.uses_wapc_memory() {
+        true => MemoryOf::Wapc,
+        false => MemoryOf::Guest,
+    }
 }
 
 fn imported(module: &Module) -> impl Iterator<Item = (ImportType<'_>, FuncType)> {
@@ -103,8 +112,8 @@ struct Guest<'c, 'd> {
 }
 
 impl<'c, 'd> Guest<'c, 'd> {
-    fn new(caller: &'c mut Caller<'d, Data>) -> wasmtime::Result<Self> {
-        let memory = memory(caller, MemoryOf::Guest, FUNCTION)?;
+    fn new(caller: &'c mut Caller<'d, Data>, memory_of: MemoryOf) -> wasmtime::Result<Self> {
+        let memory = memory(caller, memory_of, FUNCTION)?;
         Ok(Self { memory, caller })
     }
 }

@@ -47,10 +47,12 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("swaps_keep_them", swaps_keep_them),
         Case::new("own_host", own_host),
         Case::new("wapc_memory_is_not_theirs", wapc_memory_is_not_theirs).needs(&[AnyModule]),
+        Case::new("wapc_memory_on_demand", wapc_memory_on_demand).needs(&[AnyModule]),
         Case::new("fuel_goes_on", fuel_goes_on).needs(&[Fuel]),
         Case::new("async_in_blocking_calls", async_in_blocking_calls),
         Case::new("async_functions", async_functions).needs(&[Async]),
         Case::new("async_memory", async_memory).needs(&[Async]),
+        Case::new("async_with_the_guest", async_with_the_guest).needs(&[Async, AnyModule]),
         Case::new("async_memory_from_a_task", async_memory_from_a_task).needs(&[Async]),
         Case::new("async_endless_access", async_endless_access).needs(&[Async, Time]),
         Case::new("async_time", async_time).needs(&[Async, Time]),
@@ -566,8 +568,8 @@ fn own_host(engine: &Engine) {
     slot.lock().take();
 }
 
-fn wapc_memory_is_not_theirs(engine: &Engine) {
-    let module = r#"(module
+/// A guest with two memories, which calls `env.f` and responds with 5 bytes of waPC's.
+const TWO_MEMORIES: &str = r#"(module
         (import "env" "f" (func $f))
         (import "wapc" "__guest_response" (func $respond (param i32 i32)))
         (memory (export "memory") 1)
@@ -578,16 +580,73 @@ fn wapc_memory_is_not_theirs(engine: &Engine) {
             (call $f)
             (call $respond (i32.const 0) (i32.const 5))
             (i32.const 1)))"#;
+
+fn wapc_memory_is_not_theirs(engine: &Engine) {
     let functions = HostFunctions::new().function("env", "f", |call, ()| {
         assert_eq!(call.read(0, 5)?, b"guest");
         Ok(call.write(0, b"other")?)
     });
     assert_eq!(
-        host_of(engine, module, functions)
+        host_of(engine, TWO_MEMORIES, functions)
             .call("f", b"")
             .expect("it succeeds"),
         b"wapc!"
     );
+}
+
+fn wapc_memory_on_demand(engine: &Engine) {
+    let functions = HostFunctions::new()
+        .function("env", "f", |call, ()| {
+            assert_eq!(call.read(0, 5)?, b"wapc!");
+            assert_eq!(call.grow_memory(1), Some(1));
+            Ok(call.write(0, b"other")?)
+        })
+        .with_wapc_memory();
+    assert_eq!(
+        host_of(engine, TWO_MEMORIES, functions)
+            .call("f", b"")
+            .expect("it succeeds"),
+        b"other"
+    );
+    // Of a guest with one memory it is that.
+    let functions = HostFunctions::new()
+        .function("env", "f", |call, (pointer, length): (u32, u32)| {
+            call.read_mut(pointer, length)?.make_ascii_uppercase();
+            Ok(())
+        })
+        .with_wapc_memory();
+    assert_eq!(
+        host_of(engine, IN_PLACE, functions)
+            .call("f", b"text")
+            .expect("it succeeds"),
+        b"TEXT"
+    );
+}
+
+fn async_with_the_guest(engine: &Engine) {
+    let functions = HostFunctions::new()
+        .async_function("env", "f", |call: AsyncFunctionCall, ()| async move {
+            pause().await;
+            let read = call.with(|call| {
+                let text = call.read(0, 5)?.to_ascii_uppercase();
+                call.write(0, &text)?;
+                Ok::<_, MemoryError>(text)
+            });
+            assert_eq!(read.await??, b"WAPC!");
+            // A panic is that of the function, whoever polls.
+            let task = call.clone();
+            let panicked = tokio::spawn(async move { task.with(|_| panic!("on purpose")).await });
+            assert!(panicked.await.expect_err("a panic").is_panic());
+            Ok(())
+        })
+        .with_wapc_memory();
+    on_a_runtime(async {
+        let host = async_host(engine, TWO_MEMORIES, functions, Limits::default()).await;
+        assert_eq!(
+            host.call_async("f", "").await.expect("it succeeds"),
+            b"WAPC!"
+        );
+    });
 }
 
 fn fuel_goes_on(engine: &Engine) {

@@ -17,6 +17,13 @@
 //! what is no handle) and its bytes. The answer has the result, 8 bytes that are left free, and new
 //! blocks, each with its header: the length and the mark (that of a block at 0, xor its place). A block
 //! begins at a multiple of 16 bytes; its handle is the place behind its header.
+//!
+//! If [asked for](Plugins::imports_functions), a function of the user's is an import of the guest instead,
+//! by its own module and name, of the type `(i32) -> ()`. Its number is the place of a record in the memory of
+//! the blocks, whose fields have 8 bytes each: the place of the next block, the end of what blocks have used
+//! before, the mark of a block at 0, the block that was freed last, the input's handle and its length, the handle of
+//! the error, then the arguments. The function may make and free blocks, and change those fields, as the kernel does
+//! (`$new`, `$free`); it leaves its results where the arguments were.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -66,6 +73,9 @@ pub struct Plugins {
     /// Set if an export that returns another number than 0 has answered nevertheless, and the host is
     /// told the number. By default it has failed with `Returned non-zero exit code: N`.
     pub reports_codes: bool,
+    /// Set if functions of the user's are imports of the guest, which see the memory of the blocks. By default they are
+    /// host calls.
+    pub imports_functions: bool,
     /// Validates the guest before it is returned. By default that is left to the engine.
     pub validates: bool,
 }
@@ -96,7 +106,8 @@ pub struct HostFunction {
     pub name: String,
     /// The types of its parameters, such as `i64`.
     pub params: Vec<&'static str>,
-    /// The types of its results, at most one.
+    /// The types of its results: at most one, unless the functions are
+    /// [imports of the guest](Plugins::imports_functions).
     pub results: Vec<&'static str>,
 }
 
@@ -118,6 +129,13 @@ impl Plugins {
     #[must_use]
     pub const fn reports_codes(mut self, reports: bool) -> Self {
         self.reports_codes = reports;
+        self
+    }
+
+    /// Sets whether functions of the user's are imports of the guest.
+    #[must_use]
+    pub const fn imports_functions(mut self, imports: bool) -> Self {
+        self.imports_functions = imports;
         self
     }
 
@@ -261,6 +279,8 @@ struct Glue {
     /// Names that are sent to the host.
     names: Vec<u8>,
     longest_names: usize,
+    /// The bytes of the record for functions of the user's that are imports; 0 without any.
+    record_bytes: usize,
 }
 
 /// A kernel without a plugin, whose exports are the environment.
@@ -383,7 +403,6 @@ impl Glue {
         Ok(export)
     }
 
-    /// A function of the user's: its arguments and their blocks go out as one payload.
     fn add_host_function(
         &mut self,
         module: &str,
@@ -391,7 +410,7 @@ impl Glue {
         ty: &FuncType,
     ) -> Result<String, AdaptError> {
         let export = format!("{module}\0{name}");
-        let signature = signature(name, ty)?;
+        signature_of(ty).map_err(|ty| other_type(name, ty))?;
         let types = |types: &[ValType]| types.iter().filter_map(type_name).collect();
         let function = HostFunction {
             module: module.to_owned(),
@@ -409,18 +428,62 @@ impl Glue {
             }
             None => self.host_functions.insert(key, function),
         };
+        if self.plugins.imports_functions {
+            self.add_import(module, name, &export, ty);
+        } else {
+            self.add_host_call(module, name, &export, ty)?;
+        }
+        Ok(export)
+    }
+
+    /// A function of the user's as an import: the state of the blocks, its arguments and its results are in a record.
+    fn add_import(&mut self, module: &str, name: &str, export: &str, ty: &FuncType) {
+        let function = format!("$user{}", self.host_functions.len());
+        let (module, name) = (quoted(module.as_bytes()), quoted(name.as_bytes()));
+        _ = writeln!(
+            self.imports,
+            "(import {module} {name} (func {function} (param i32)))"
+        );
+        let (mut stores, mut loads) = (String::new(), String::new());
+        for (index, ty) in ty.params().iter().enumerate() {
+            let (offset, value) = (RECORD_BYTES + 8 * index, as_i64(index, ty));
+            _ = writeln!(
+                stores,
+                "(i64.store offset={offset} (i32.const RECORD_AT) {value})"
+            );
+        }
+        for (index, ty) in ty.results().iter().enumerate() {
+            let offset = RECORD_BYTES + 8 * index;
+            let load = format!("(i64.load offset={offset} (i32.const RECORD_AT))");
+            _ = writeln!(loads, "{}", from_i64(&load, ty));
+        }
+        let signature = signature_of(ty).unwrap_or_default();
+        _ = writeln!(
+            self.functions,
+            "(func (export {}) {signature}
+                (call $lend) {stores}
+                (call {function} (i32.const RECORD_AT))
+                (call $take_back) {loads})",
+            quoted(export.as_bytes())
+        );
+        let numbers = ty.params().len().max(ty.results().len());
+        self.record_bytes = self.record_bytes.max(RECORD_BYTES + 8 * numbers);
+    }
+
+    /// A function of the user's as a host call: its arguments and their blocks go out as one payload.
+    fn add_host_call(
+        &mut self,
+        module: &str,
+        name: &str,
+        export: &str,
+        ty: &FuncType,
+    ) -> Result<(), AdaptError> {
+        let signature = signature(name, ty)?;
         let from = self.add_names(&[USER, module, name]);
         let head = 16 + 8 * ty.params().len();
         let (mut stores, mut blocks) = (String::new(), String::new());
         for (index, ty) in ty.params().iter().enumerate() {
-            let argument = format!("(local.get {index})");
-            let value = match ty {
-                ValType::I32 => format!("(i64.extend_i32_u {argument})"),
-                ValType::F32 => format!("(i64.extend_i32_u (i32.reinterpret_f32 {argument}))"),
-                ValType::F64 => format!("(i64.reinterpret_f64 {argument})"),
-                _ => argument.clone(),
-            };
-            let offset = 16 + 8 * index;
+            let (offset, value) = (16 + 8 * index, as_i64(index, ty));
             _ = writeln!(
                 stores,
                 "(i64.store offset={offset} align=1 (local.get $at) {value})"
@@ -428,7 +491,7 @@ impl Glue {
             if *ty == ValType::I64 {
                 _ = writeln!(
                     blocks,
-                    "(local.set $end (call $append_block (local.get $end) {argument}))"
+                    "(local.set $end (call $append_block (local.get $end) (local.get {index})))"
                 );
             }
         }
@@ -439,10 +502,7 @@ impl Glue {
         );
         let result = match ty.results() {
             [] => format!("(drop {ask})"),
-            [ValType::I32] => format!("(i32.wrap_i64 {ask})"),
-            [ValType::F32] => format!("(f32.reinterpret_i32 (i32.wrap_i64 {ask}))"),
-            [ValType::F64] => format!("(f64.reinterpret_i64 {ask})"),
-            _ => ask,
+            [ty, ..] => from_i64(&ask, ty),
         };
         _ = writeln!(
             self.functions,
@@ -454,7 +514,7 @@ impl Glue {
                 {result})",
             quoted(export.as_bytes())
         );
-        Ok(export)
+        Ok(())
     }
 
     /// Calls the functions that a unit begins with: Haskell's, those of C and C++, or a reactor's.
@@ -567,7 +627,11 @@ impl Glue {
         let operation_at = not_found_at + NOT_FOUND.len();
         let longest = self.callables.iter().map(String::len).max();
         let operation_bytes = longest.unwrap_or(0).max(64);
-        let blocks_at = (operation_at + operation_bytes + 8).next_multiple_of(16);
+        let record_at = (operation_at + operation_bytes + 8).next_multiple_of(16);
+        let blocks_at = (record_at + self.record_bytes).next_multiple_of(16);
+        if self.record_bytes > 0 {
+            self.functions += LENDING;
+        }
         let pages = blocks_at / 65536 + 2;
         let bytes = pages * 65536;
         for (word, number) in [
@@ -576,6 +640,7 @@ impl Glue {
             ("SCRATCH_AT", scratch_at),
             ("NOT_FOUND_AT", not_found_at),
             ("OPERATION_AT", operation_at),
+            ("RECORD_AT", record_at),
             ("OPERATION_BYTES", operation_bytes),
             ("MEMORY_BYTES", bytes),
             ("LAST_U64", bytes - 8),
@@ -666,24 +731,77 @@ const FAIL_WITH_CODE: &str = "
     (i32.const 0))
 ";
 
+/// Lends the blocks to a function of the user's by the record, and takes them back.
+const LENDING: &str = "
+  (func $lend
+    (i64.store (i32.const RECORD_AT) (global.get $top))
+    (i64.store offset=8 (i32.const RECORD_AT) (global.get $used))
+    (i64.store offset=16 (i32.const RECORD_AT) (call $mark (i64.const 0)))
+    (i64.store offset=24 (i32.const RECORD_AT) (global.get $freed))
+    (i64.store offset=32 (i32.const RECORD_AT) (global.get $input))
+    (i64.store offset=40 (i32.const RECORD_AT) (global.get $input_bytes))
+    (i64.store offset=48 (i32.const RECORD_AT) (global.get $error)))
+  (func $take_back (local $error i64)
+    (global.set $top (i64.load (i32.const RECORD_AT)))
+    (global.set $freed (i64.load offset=24 (i32.const RECORD_AT)))
+    (global.set $input_bytes (i64.load offset=40 (i32.const RECORD_AT)))
+    (global.set $bytes (i64.shl (i64.extend_i32_u (memory.size)) (i64.const 16)))
+    (global.set $last_u64 (i64.sub (global.get $bytes) (i64.const 8)))
+    (local.set $error (i64.load offset=48 (i32.const RECORD_AT)))
+    (if (i64.ne (local.get $error) (global.get $error))
+      (then
+        (global.set $error (local.get $error))
+        (drop (call $report_error)))))
+";
+
+/// The bytes of the record before the arguments.
+const RECORD_BYTES: usize = 56;
+
 /// Returns the type of a function that the host may have, in the text format.
 fn signature(name: &str, ty: &FuncType) -> Result<String, AdaptError> {
+    match (signature_of(ty), ty.results().len()) {
+        (Ok(text), 0 | 1) => Ok(text),
+        (Ok(_), results) => Err(unfit(format!(
+            "`{name}`, which it imports, has {results} results"
+        ))),
+        (Err(ty), _) => Err(other_type(name, ty)),
+    }
+}
+
+fn other_type(name: &str, ty: ValType) -> AdaptError {
+    unfit(format!(
+        "`{name}`, which it imports, has a parameter or result of the type {ty}"
+    ))
+}
+
+/// Returns a type in the text format, or the part of it that hosts do not have.
+fn signature_of(ty: &FuncType) -> Result<String, ValType> {
     let mut text = String::new();
     for (what, types) in [("param", ty.params()), ("result", ty.results())] {
         for ty in types {
-            let Some(ty) = type_name(ty) else {
-                return Err(unfit(format!(
-                    "`{name}`, which it imports, has a {what} of the type {ty}"
-                )));
-            };
-            _ = write!(text, "({what} {ty})");
+            _ = write!(text, "({what} {})", type_name(ty).ok_or(*ty)?);
         }
     }
-    match ty.results().len() {
-        0 | 1 => Ok(text),
-        results => Err(unfit(format!(
-            "`{name}`, which it imports, has {results} results"
-        ))),
+    Ok(text)
+}
+
+/// Returns an argument as an i64.
+fn as_i64(index: usize, ty: &ValType) -> String {
+    match ty {
+        ValType::I32 => format!("(i64.extend_i32_u (local.get {index}))"),
+        ValType::F32 => format!("(i64.extend_i32_u (i32.reinterpret_f32 (local.get {index})))"),
+        ValType::F64 => format!("(i64.reinterpret_f64 (local.get {index}))"),
+        _ => format!("(local.get {index})"),
+    }
+}
+
+/// Returns an i64 as a result.
+fn from_i64(value: &str, ty: &ValType) -> String {
+    match ty {
+        ValType::I32 => format!("(i32.wrap_i64 {value})"),
+        ValType::F32 => format!("(f32.reinterpret_i32 (i32.wrap_i64 {value}))"),
+        ValType::F64 => format!("(f64.reinterpret_i64 {value})"),
+        _ => value.to_owned(),
     }
 }
 

@@ -1,15 +1,16 @@
 //! Making plugins.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
+    sync::{Arc, Mutex, OnceLock, RwLock, atomic::AtomicBool},
 };
 
+use uuid::Uuid;
 use wapc_dialects::{LinkedPlugin, Plugins};
 use wapc_host::{
-    BoxFuture, HostBuilder, HostCall, HostCallback, Interruption, Limits, ModuleState, WapcHost,
+    BoxFuture, HostBuilder, HostFunctions, Interruption, Limits, ModuleState, WapcHost,
     WasiSettings, WebAssemblyEngineProvider, engine::GuestInstance, error::EngineError,
     wasi::DirAccess,
 };
@@ -17,7 +18,8 @@ use wapc_net::{AllowedHosts, HttpClient};
 
 use crate::{
     Engine, EngineSettings, Error, Function, LogLevel, Manifest, Plugin,
-    environment::{Environment, Functions, LogSink},
+    answers::Answers,
+    environment::{Environment, Environments, LogSink},
     vars::Vars,
 };
 
@@ -210,12 +212,19 @@ impl PluginBuilder {
             let names = functions.entry(function.namespace.clone()).or_default();
             names.insert(function.name.clone(), function.clone());
         }
+        let environments = Arc::new(Environments::default());
+        let host_functions = functions.values().flat_map(HashMap::values).fold(
+            HostFunctions::new().with_wapc_memory(),
+            |added, function| function.add_to(added, environments.clone()),
+        );
         let linking = Arc::new(Linking {
             plugins: Plugins::new()
                 .reports_codes(true)
+                .imports_functions(true)
                 .log_level(self.log_level.map(|level| level as u8)),
             wasi: self.wasi,
-            functions: Arc::new(functions),
+            functions,
+            environments,
             source_client: self.source_client.clone(),
             max_pages: self.manifest.memory.max_pages,
         });
@@ -237,15 +246,13 @@ impl PluginBuilder {
                 Some(_) => Interruption::TimeAndFuel,
                 None => Interruption::Time,
             },
+            functions: host_functions,
         };
         let engine = self.engine.clone().map_or_else(default_engine, Ok)?;
         let provider = engine.provider(&plugin.binary, &settings)?;
-        let provider = PluginProvider {
+        Ok(CompiledPlugin {
             provider: provider.into(),
             linking,
-        };
-        Ok(CompiledPlugin {
-            provider,
             exports: Arc::new(plugin.exports),
             limits,
             http,
@@ -297,7 +304,8 @@ impl Plugin {
 /// A plugin that has been compiled, to be instantiated any number of times.
 #[derive(Clone)]
 pub struct CompiledPlugin {
-    provider: PluginProvider,
+    provider: Arc<dyn WebAssemblyEngineProvider>,
+    linking: Arc<Linking>,
     exports: Arc<BTreeSet<String>>,
     limits: Limits,
     http: HttpClient,
@@ -323,9 +331,12 @@ impl CompiledPlugin {
         let manifest = &self.builder.manifest;
         let most = manifest.memory.max_http_response_bytes.unwrap_or(50 << 20);
         let environment = Arc::new(Environment {
+            id: Uuid::new_v4(),
+            cancel: OnceLock::new(),
+            environments: self.linking.environments.clone(),
+            host_id: OnceLock::new(),
             config: RwLock::new(manifest.config.clone()),
             vars: Mutex::new(Vars::new(manifest.memory.max_var_bytes.unwrap_or(1 << 20))),
-            functions: self.provider.linking.functions.clone(),
             http: self.http.clone(),
             max_http_response_bytes: usize::try_from(most).unwrap_or(usize::MAX),
             allows_headers: AtomicBool::new(self.builder.allows_headers),
@@ -335,12 +346,16 @@ impl CompiledPlugin {
                 .clone()
                 .unwrap_or_else(|| Arc::new(write_log)),
         });
-        let mut host =
-            WapcHost::builder(Box::new(self.provider.clone())).limits(self.limits.clone());
+        let provider = PluginProvider {
+            provider: self.provider.clone(),
+            linking: self.linking.clone(),
+            environment: environment.clone(),
+        };
+        let mut host = WapcHost::builder(Box::new(provider)).limits(self.limits.clone());
         if let Some(settle) = &self.builder.settle {
             host = settle(host);
         }
-        let host = host.build_with(Shared(environment.clone()))?;
+        let host = host.build_with(Answers(environment.clone()))?;
         Ok(Plugin::of(host, environment, self.exports.clone()))
     }
 }
@@ -356,19 +371,15 @@ fn write_log(level: LogLevel, text: &str) {
     log::log!(target: "extism::guest", level, "{text}");
 }
 
-struct Shared(Arc<Environment>);
-
-impl HostCallback for Shared {
-    fn call(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), wapc_host::BoxError> {
-        self.0.call(call, response)
-    }
-}
+/// Functions of the host by namespace, then by name.
+type Functions = HashMap<String, HashMap<String, Function>>;
 
 /// The way from modules to a guest: at first, and in each swap.
 struct Linking {
     plugins: Plugins,
     wasi: bool,
-    functions: Arc<Functions>,
+    functions: Functions,
+    environments: Arc<Environments>,
     source_client: Option<HttpClient>,
     max_pages: Option<u32>,
 }
@@ -408,15 +419,25 @@ impl Linking {
     }
 }
 
-/// A compiled plugin that hosts share, and that takes modules and manifests in swaps.
-#[derive(Clone)]
+/// A compiled plugin, shared with other hosts, for one host. It takes modules and manifests in swaps.
 struct PluginProvider {
     provider: Arc<dyn WebAssemblyEngineProvider>,
     linking: Arc<Linking>,
+    environment: Arc<Environment>,
+}
+
+impl PluginProvider {
+    /// Lets functions find the plugin, also in calls of constructors.
+    fn note(&self, state: &ModuleState) {
+        self.linking
+            .environments
+            .add(state.host_id(), &self.environment);
+    }
 }
 
 impl WebAssemblyEngineProvider for PluginProvider {
     fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+        self.note(&state);
         self.provider.init(state)
     }
 
@@ -426,6 +447,7 @@ impl WebAssemblyEngineProvider for PluginProvider {
         Ok(Box::new(Self {
             provider: self.provider.replace(&plugin.binary)?.into(),
             linking: self.linking.clone(),
+            environment: self.environment.clone(),
         }))
     }
 
@@ -437,6 +459,7 @@ impl WebAssemblyEngineProvider for PluginProvider {
         &self,
         state: ModuleState,
     ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
+        self.note(&state);
         self.provider.init_async(state)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc};
 
-use wapc_host::{Interruption, WasiSettings, WebAssemblyEngineProvider, error::EngineError};
+use wapc_host::{
+    HostFunctions, Interruption, WasiSettings, WebAssemblyEngineProvider, error::EngineError,
+};
 
 /// The engine that runs plugins: a function that makes a provider of a module.
 ///
@@ -12,8 +14,11 @@ use wapc_host::{Interruption, WasiSettings, WebAssemblyEngineProvider, error::En
 /// use wapc_extism::Engine;
 ///
 /// let engine = Engine::new(|module, settings| {
-///     let builder = WasmiEngineProvider::builder().wasi(settings.wasi.clone());
-///     Ok(Box::new(builder.interruption(settings.interruption).build(module)?))
+///     let builder = WasmiEngineProvider::builder()
+///         .wasi(settings.wasi.clone())
+///         .functions(settings.functions.clone())
+///         .interruption(settings.interruption);
+///     Ok(Box::new(builder.build(module)?))
 /// });
 /// # }
 /// ```
@@ -31,6 +36,8 @@ pub struct EngineSettings {
     pub wasi: WasiSettings,
     /// The interruption of the plugin: by time, and by fuel if it has a limit.
     pub interruption: Interruption,
+    /// The functions of the plugin's host.
+    pub functions: HostFunctions,
 }
 
 impl Engine {
@@ -51,6 +58,7 @@ impl Engine {
         Self::new(|module, settings| {
             let builder = provider_wasmtime::WasmtimeEngineProvider::builder()
                 .wasi(settings.wasi.clone())
+                .functions(settings.functions.clone())
                 .interruption(settings.interruption);
             Ok(Box::new(builder.build(module)?))
         })
@@ -63,6 +71,7 @@ impl Engine {
         Self::new(|module, settings| {
             let builder = provider_wasmi::WasmiEngineProvider::builder()
                 .wasi(settings.wasi.clone())
+                .functions(settings.functions.clone())
                 .interruption(settings.interruption);
             Ok(Box::new(builder.build(module)?))
         })

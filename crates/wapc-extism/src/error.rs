@@ -3,7 +3,7 @@
 use wapc_dialects::AdaptError;
 use wapc_host::{
     BoxError,
-    error::{EngineError, LimitError},
+    error::{EngineError, FunctionError, LimitError},
 };
 use wapc_net::PatternError;
 
@@ -146,6 +146,10 @@ impl CallError {
                 source: LimitError::Fuel { .. },
                 ..
             } => (-1, "plugin ran out of fuel".to_owned()),
+            Host::Function { source, .. } => match &**source {
+                FunctionError::Failed { message, .. } => (-1, message.clone()),
+                other => (-1, other.to_string()),
+            },
             Host::Reentrant { .. } => (-1, "cannot make reentrant calls into plugin".to_owned()),
             other => (-1, other.report().to_string()),
         };

@@ -32,25 +32,32 @@
 //! - `tls`: HTTPS, for plugins and for modules given by URL.
 #![forbid(unsafe_code)]
 
+mod answers;
 mod builder;
 mod call_state;
+mod cancel;
 mod convert;
+mod current_plugin;
 mod engine;
 mod environment;
 mod error;
 mod function;
 mod manifest;
 mod plugin;
+mod value;
 mod vars;
 
 pub use builder::{CompiledPlugin, PluginBuilder};
+pub use cancel::CancelHandle;
 pub use convert::{FromBytes, Json, ToBytes};
+pub use current_plugin::{AsyncCurrentPlugin, CurrentPlugin};
 pub use engine::{Engine, EngineSettings};
 pub use environment::LogLevel;
 pub use error::{CallError, Error};
-pub use function::{CurrentPlugin, EXTISM_USER_MODULE, Function, PTR, UserData, Val, ValType};
+pub use function::{EXTISM_USER_MODULE, Function, UserData};
 pub use manifest::{HttpRequest, Manifest, ManifestError, MemoryOptions, Module, Wasm, WasmSource};
-pub use plugin::{CancelHandle, Plugin};
+pub use plugin::Plugin;
+pub use value::{PTR, Val, ValType};
 pub use vars::VarError;
 
 /// The example in the README compiles.

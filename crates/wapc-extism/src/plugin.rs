@@ -5,15 +5,15 @@ use std::{
     borrow::Cow,
     collections::BTreeSet,
     fmt,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
 };
 
+use uuid::Uuid;
 use wapc_host::{CallOptions, WapcHost};
 
 use crate::{
-    CallError, Error, FromBytes, ToBytes, VarError,
-    call_state::{CallState, lock},
-    environment::Environment,
+    CallError, CancelHandle, Error, FromBytes, ToBytes, VarError, call_state::CallState,
+    environment::Environment, vars::lock,
 };
 
 /// A plugin: one instance of its modules, with variables and a configuration.
@@ -26,8 +26,6 @@ pub struct Plugin {
     exports: Arc<BTreeSet<String>>,
     state: Arc<CallState>,
     options: CallOptions,
-    /// The handle of the call that runs, if anybody may cancel it.
-    cancel: Option<CancelHandle>,
     has_context: bool,
     output: Vec<u8>,
     /// Set if the last call was of `_start`, which leaves nothing to the next.
@@ -40,14 +38,13 @@ impl Plugin {
         environment: Arc<Environment>,
         exports: Arc<BTreeSet<String>>,
     ) -> Self {
-        let state = Arc::new(CallState::default());
+        let state = Arc::new(CallState::new(environment.clone()));
         Self {
             host,
             environment,
             exports,
             options: CallOptions::default().context(state.clone()),
             state,
-            cancel: None,
             has_context: false,
             output: Vec::new(),
             was_command: false,
@@ -177,7 +174,7 @@ impl Plugin {
             *lock(&self.state.host_context) = context;
         }
         self.output.clear();
-        let cancel = self.cancel.as_ref()?;
+        let cancel = self.environment.cancel.get()?;
         Some(self.options.clone().cancel(&cancel.renew()))
     }
 
@@ -205,14 +202,18 @@ impl Plugin {
     }
 
     /// Returns a handle that cancels the call that runs, from any thread. Without one, it has no effect.
-    pub fn cancel_handle(&mut self) -> CancelHandle {
-        self.cancel.get_or_insert_default().clone()
+    #[must_use]
+    pub fn cancel_handle(&self) -> CancelHandle {
+        self.environment
+            .cancel
+            .get_or_init(Default::default)
+            .clone()
     }
 
-    /// Returns the number of this plugin in the process.
+    /// Returns the plugin's id, which is random (version 4).
     #[must_use]
-    pub fn id(&self) -> u64 {
-        self.host.id()
+    pub fn id(&self) -> Uuid {
+        self.environment.id
     }
 
     /// Returns the host below, for swaps, statistics and calls from several threads. Its calls have no host context, and
@@ -227,11 +228,7 @@ impl Plugin {
     /// Returns a key of the configuration.
     #[must_use]
     pub fn config(&self, key: &str) -> Option<String> {
-        let config = self.environment.config.read();
-        config
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(key)
-            .cloned()
+        self.environment.config(key)
     }
 
     /// Sets a key of the configuration, or removes it.
@@ -242,6 +239,12 @@ impl Plugin {
             Some(value) => _ = config.insert(key.into(), value),
             None => _ = config.remove(&key.into()),
         }
+    }
+
+    /// Forgets the output of the last call. Blocks, input and error of a call are forgotten at its end anyway; variables,
+    /// configuration and the plugin's own state stay.
+    pub fn reset(&mut self) {
+        self.output = Vec::new();
     }
 
     /// Returns a variable.
@@ -270,24 +273,6 @@ fn convert_input(input: &dyn ToBytes) -> Result<Cow<'_, [u8]>, Error> {
     input
         .to_bytes()
         .map_err(|source| Error::Convert { what, source })
-}
-
-/// Cancels calls of a [`Plugin`]. A cancelled call fails with the code 134.
-#[derive(Clone, Debug, Default)]
-pub struct CancelHandle(Arc<Mutex<wapc_host::CancelHandle>>);
-
-impl CancelHandle {
-    /// Cancels the call that runs. Without one, it has no effect: the next call is not cancelled.
-    pub fn cancel(&self) {
-        lock(&self.0).cancel();
-    }
-
-    /// Returns a handle for the next call.
-    fn renew(&self) -> wapc_host::CancelHandle {
-        let next = wapc_host::CancelHandle::new();
-        lock(&self.0).clone_from(&next);
-        next
-    }
 }
 
 impl fmt::Debug for Plugin {

@@ -1,6 +1,9 @@
 //! The variables of a plugin.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 /// Values that a plugin keeps from call to call, within a limit.
 #[derive(Debug)]
@@ -69,6 +72,11 @@ fn size(key: &str, value: &[u8]) -> u64 {
     u64::try_from(bytes)
         .unwrap_or(u64::MAX)
         .saturating_add(OVERHEAD)
+}
+
+/// A panic elsewhere is no reason to panic here: the values are whole at any time.
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -376,7 +376,7 @@ fn time_and_fuel_end_calls_and_a_cancelled_one_says_so() {
         let compiled = builder(&engine, Manifest::new([module(text)]))
             .compile()
             .unwrap();
-        let (mut plugin, mut other) = (
+        let (mut plugin, other) = (
             compiled.instantiate().unwrap(),
             compiled.instantiate().unwrap(),
         );

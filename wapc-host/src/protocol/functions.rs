@@ -69,6 +69,7 @@ mod values;
 pub struct HostFunctions {
     modules: BTreeMap<String, BTreeMap<String, Arc<HostFunction>>>,
     allows_missing_imports: bool,
+    uses_wapc_memory: bool,
     /// The first function that has a name of waPC or WASI.
     taken: Option<(String, String)>,
 }
@@ -156,6 +157,20 @@ impl HostFunctions {
     pub const fn allow_missing_imports(mut self) -> Self {
         self.allows_missing_imports = true;
         self
+    }
+
+    /// Has all functions see the memory of waPC's functions: the export `wapc:memory` of a guest that has
+    /// it apart from its own. By default they see the export `memory`.
+    #[must_use]
+    pub const fn with_wapc_memory(mut self) -> Self {
+        self.uses_wapc_memory = true;
+        self
+    }
+
+    /// Returns `true` if the functions see the memory of waPC's functions. For engines.
+    #[must_use]
+    pub const fn uses_wapc_memory(&self) -> bool {
+        self.uses_wapc_memory
     }
 
     fn with<P: Values, R: Values>(mut self, module: &str, name: &str, body: Body) -> Self {
@@ -385,6 +400,7 @@ impl fmt::Debug for HostFunctions {
         f.debug_struct("HostFunctions")
             .field("functions", &functions.collect::<Vec<_>>())
             .field("allows_missing_imports", &self.allows_missing_imports)
+            .field("uses_wapc_memory", &self.uses_wapc_memory)
             .finish_non_exhaustive()
     }
 }

@@ -1,16 +1,23 @@
 //! One call of a host function: the guest that has called it, and the call that the guest serves.
 
-use std::{any::Any, fmt, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::memory::{Mailbox, range};
 use crate::{
     error::MemoryError, limits::cancel::CancelHandle, protocol::budget::Budget,
-    protocol::state::ModuleState,
+    protocol::reentrancy::ReentrancyGuard, protocol::state::ModuleState, stack::OnGuestStack,
 };
 
 /// The guest that has called a host function, as its engine lends it.
 ///
-/// The memory is the export `memory`, also where waPC's functions use another.
+/// The memory is the export `memory`, also where waPC's functions use another; unless the functions
+/// ask for that one ([`HostFunctions::uses_wapc_memory`](crate::HostFunctions::uses_wapc_memory)).
 pub trait FunctionGuest {
     /// Returns the state of the guest's conversation.
     fn state(&mut self) -> &mut ModuleState;
@@ -31,6 +38,7 @@ pub trait FunctionGuest {
 }
 
 /// What a host function may know of the call that its guest serves.
+#[derive(Clone)]
 pub(crate) struct CallDetails {
     pub(crate) host_id: u64,
     pub(crate) generation: u64,
@@ -79,7 +87,9 @@ macro_rules! details {
 
 /// A call of a host function, with the memory of the guest that has made it.
 ///
-/// The memory is the guest's export `memory`. Pointers are offsets in it.
+/// The memory is the guest's export `memory`, unless
+/// [`HostFunctions::with_wapc_memory`](crate::HostFunctions::with_wapc_memory) is set. Pointers are
+/// offsets in it.
 pub struct FunctionCall<'g> {
     details: CallDetails,
     guest: &'g mut dyn FunctionGuest,
@@ -186,6 +196,27 @@ impl AsyncFunctionCall {
             Ok(())
         };
         self.mailbox.access(write).await?
+    }
+
+    /// Runs `access` with the suspended guest, as a blocking function sees it, and returns its result.
+    /// It runs where the guest's call is polled, and so must not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`MemoryError::Gone`] if the function has ended.
+    pub async fn with<T: Send + 'static>(
+        &self,
+        access: impl FnOnce(&mut FunctionCall<'_>) -> T + Send + 'static,
+    ) -> Result<T, MemoryError> {
+        let details = CallDetails::clone(&self.details);
+        let accessed = self.mailbox.access(move |guest| {
+            let _guard = ReentrancyGuard::scoped(details.host_id);
+            let _stack = OnGuestStack::enter(true);
+            let mut call = FunctionCall::new(details, guest);
+            catch_unwind(AssertUnwindSafe(|| access(&mut call)))
+        });
+        // A panic is the function's, and not that of who polls it.
+        Ok(accessed.await?.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
     /// Grows the guest's memory by `pages` of 64 KiB, within the host's limits. Returns the number
