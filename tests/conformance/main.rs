@@ -16,6 +16,7 @@ mod generated;
 mod limits;
 mod log_lines;
 mod operations;
+mod streams;
 mod typed;
 mod wasi;
 
@@ -79,6 +80,7 @@ const SUBJECTS: &[(&str, &[Capability], Cases)] = &[
         &[AnyModule, Async, Wasi],
         operations::async_cases,
     ),
+    ("streams", &[AnyModule, Wasi], streams::cases),
     ("typed", &[], typed::cases),
     ("wasi", &[AnyModule, Wasi], wasi::cases),
 ];

@@ -58,6 +58,7 @@ mod old_wapc;
 mod options;
 mod packed_buffer;
 mod settings;
+mod streams;
 mod typst;
 mod wasi_command;
 
@@ -76,6 +77,7 @@ pub use self::{
     link::LinkError,
     options::{Memories, Options},
     settings::{Section, Settings, SettingsError, append_section},
+    streams::{AsyncStreams, StreamError, Streaming, Streams, call_streaming},
 };
 
 /// A module as a waPC guest.

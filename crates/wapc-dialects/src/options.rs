@@ -20,6 +20,9 @@ pub struct Options {
     pub env: Vec<(String, String)>,
     /// The operation is the last argument of a WASI command. By default it is ignored.
     pub operation_is_argument: bool,
+    /// The input and output of a WASI command may be [`Streams`](crate::Streams). By default they are the
+    /// payload and the response, as they are in a call without streams.
+    pub streams: bool,
     /// The guest is validated before it is returned. By default that is left to the engine.
     pub validates: bool,
     pub(crate) libraries: Vec<(String, Vec<u8>, Memories)>,
@@ -61,6 +64,13 @@ impl Options {
     #[must_use]
     pub const fn operation_is_argument(mut self, is_argument: bool) -> Self {
         self.operation_is_argument = is_argument;
+        self
+    }
+
+    /// Sets whether the input and output of a WASI command may be streams.
+    #[must_use]
+    pub const fn streams(mut self, streams: bool) -> Self {
+        self.streams = streams;
         self
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Both are bound inside the adapted module. So a call needs nothing of the host's WASI, which has
 //! its streams for a whole instance; it is the same on every engine; and what is read and written is
-//! copied within the guest, without a call of the host.
+//! copied within the guest, without a call of the host. Streams are host calls: see `streams.rs`.
 //!
 //! A command runs once: after its response the guest leaves by `proc_exit(0)`, and the host makes a
 //! new instance for the next call.
@@ -13,9 +13,18 @@ use crate::{
     AdaptError, Options, Settings, SettingsError,
     kernel::{assemble, quoted, require_memory},
     link::{Linker, Unit},
+    streams::NAMES,
 };
 
 const KERNEL: &str = include_str!("wasi_command/kernel.wat");
+const WITH_STREAMS: &str = include_str!("wasi_command/streams.wat");
+const WITHOUT_STREAMS: &str = include_str!("wasi_command/no_streams.wat");
+
+const STREAM_IMPORTS: &str = r#"
+  (import "wapc" "__host_call"
+    (func $host_call (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+  (import "wapc" "__host_response_len" (func $host_response_len (result i32)))
+  (import "wapc" "__host_response" (func $host_response (param i32)))"#;
 
 /// The functions that the kernel provides instead of the host.
 const STREAMS: [&str; 9] = [
@@ -36,8 +45,8 @@ const ENVIRONMENT: [&str; 2] = ["environ_sizes_get", "environ_get"];
 const PREVIEW_1: &str = "wasi_snapshot_preview1";
 const UNSTABLE: &str = "wasi_unstable";
 
-/// The place of the environment in the kernel's memory.
-const ENVIRONMENT_AT: usize = 4096;
+/// The place of the names and strings in the kernel's memory.
+const DATA_AT: usize = 4096;
 
 pub(crate) fn adapt(command: Unit<'_>, options: &Options) -> Result<Vec<u8>, AdaptError> {
     require_memory(&command, Dialect::WasiCommand)?;
@@ -73,13 +82,30 @@ pub(crate) fn adapt(command: Unit<'_>, options: &Options) -> Result<Vec<u8>, Ada
         arguments.extend(b"command\0");
     }
 
-    let args_at = ENVIRONMENT_AT + environment.len();
+    let names = if options.streams { NAMES } else { "" };
+    let environment_at = DATA_AT + names.len();
+    let args_at = environment_at + environment.len();
     let operation_at = args_at + arguments.len();
-    let data = [&environment[..], &arguments].concat();
+    let data = [names.as_bytes(), &environment, &arguments].concat();
     let kernel = assemble(
         KERNEL,
         &[
+            // First, since they have words of their own.
+            (
+                "STREAM_IMPORTS",
+                if options.streams { STREAM_IMPORTS } else { "" },
+            ),
+            (
+                "STREAM_FUNCTIONS",
+                if options.streams {
+                    WITH_STREAMS
+                } else {
+                    WITHOUT_STREAMS
+                },
+            ),
             ("WASI", wasi),
+            ("NAMES_AT", &DATA_AT.to_string()),
+            ("ENVIRONMENT_AT", &environment_at.to_string()),
             ("FILESTAT_BYTES", filestat_bytes),
             ("ARGS_AT", &args_at.to_string()),
             ("OPERATION_AT", &operation_at.to_string()),
@@ -97,7 +123,7 @@ pub(crate) fn adapt(command: Unit<'_>, options: &Options) -> Result<Vec<u8>, Ada
             (
                 "DATA",
                 &format!(
-                    "(data (memory $own) (i32.const {ENVIRONMENT_AT}) {})",
+                    "(data (memory $own) (i32.const {DATA_AT}) {})",
                     quoted(&data)
                 ),
             ),

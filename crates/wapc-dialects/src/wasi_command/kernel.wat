@@ -5,7 +5,8 @@
 ;;
 ;; Own memory:
 ;;   0              the last 4096 bytes of standard error
-;;   4096           the environment: strings, each with a zero byte
+;;   4096           the names of the host calls of streams, if there may be some
+;;   ENVIRONMENT_AT the environment: strings, each with a zero byte
 ;;   ARGS_AT        the arguments, likewise
 ;;   OPERATION_AT   the operation with a zero byte, so that it may be the last argument; the payload;
 ;;                  the output
@@ -13,6 +14,7 @@
   (import "wapc" "__guest_request" (func $guest_request (param i32 i32)))
   (import "wapc" "__guest_response" (func $guest_response (param i32 i32)))
   (import "wapc" "__guest_error" (func $guest_error (param i32 i32)))
+  STREAM_IMPORTS
   (import "WASI" "proc_exit" (func $host_exit (param i32)))
   (import "WASI" "fd_read" (func $host_read (param i32 i32 i32 i32) (result i32)))
   (import "WASI" "fd_write" (func $host_write (param i32 i32 i32 i32) (result i32)))
@@ -50,6 +52,7 @@
     (call $guest_request (i32.const OPERATION_AT) (global.get $input))
     (if (i32.const OPERATION_IS_ARGUMENT)
       (then (global.set $arguments_end (global.get $input))))
+    (call $open)
     (call $start)
     (call $leave)
     (unreachable))
@@ -65,6 +68,8 @@
     (call $host_exit (local.get $code)))
 
   COMMON
+
+  STREAM_FUNCTIONS
 
   ;; Returns whether their memory has the list of so many buffers, and the place for a number.
   (func $are_theirs (param $list i32) (param $buffers i32) (param $number i32) (result i32)
@@ -83,6 +88,11 @@
       (then (return (i32.const 21)))) ;; fault
     (block $done (loop $next
       (br_if $done (i32.eqz (local.get $buffers)))
+      ;; What there is is enough, also of a stream.
+      (if (i32.and (i32.eq (global.get $input) (global.get $input_end)) (i32.eqz (local.get $read)))
+        (then
+          (local.set $bytes (call $refill (i32.load $theirs offset=4 (local.get $list))))
+          (if (local.get $bytes) (then (return (local.get $bytes))))))
       (local.set $bytes (i32.sub (global.get $input_end) (global.get $input)))
       (br_if $done (i32.eqz (local.get $bytes)))
       (if (i32.lt_u (i32.load $theirs offset=4 (local.get $list)) (local.get $bytes))
@@ -102,7 +112,7 @@
 
   (func (export "fd_write")
     (param $fd i32) (param $list i32) (param $buffers i32) (param $number i32) (result i32)
-    (local $written i32) (local $at i32) (local $bytes i32)
+    (local $written i32) (local $at i32) (local $bytes i32) (local $errno i32)
     (if (i32.gt_u (i32.sub (local.get $fd) (i32.const 1)) (i32.const 1))
       (then (return (call $host_write
         (local.get $fd) (local.get $list) (local.get $buffers) (local.get $number)))))
@@ -119,11 +129,16 @@
       (local.set $bytes (i32.load $theirs offset=4 (local.get $list)))
       (if (i32.eqz (call $is_theirs (local.get $at) (i64.extend_i32_u (local.get $bytes))))
         (then (return (i32.const 21))))
-      (if (i32.eqz (call $reserve (i64.add
-          (i64.extend_i32_u (global.get $output_end)) (i64.extend_i32_u (local.get $bytes)))))
-        (then (return (i32.const 48)))) ;; nomem
-      (memory.copy $own $theirs (global.get $output_end) (local.get $at) (local.get $bytes))
-      (global.set $output_end (i32.add (global.get $output_end) (local.get $bytes)))
+      (if (global.get $is_streamed)
+        (then
+          (local.set $errno (call $hand_on (local.get $at) (local.get $bytes)))
+          (if (local.get $errno) (then (return (local.get $errno)))))
+        (else
+          (if (i32.eqz (call $reserve (i64.add
+              (i64.extend_i32_u (global.get $output_end)) (i64.extend_i32_u (local.get $bytes)))))
+            (then (return (i32.const 48)))) ;; nomem
+          (memory.copy $own $theirs (global.get $output_end) (local.get $at) (local.get $bytes))
+          (global.set $output_end (i32.add (global.get $output_end) (local.get $bytes)))))
       (local.set $written (i32.add (local.get $written) (local.get $bytes)))
       (local.set $list (i32.add (local.get $list) (i32.const 8)))
       (local.set $buffers (i32.sub (local.get $buffers) (i32.const 1)))
@@ -248,9 +263,9 @@
     (call $strings (i32.const ARGS_AT) (global.get $arguments_end) (local.get 0) (local.get 1)))
 
   (func (export "environ_sizes_get") (param i32 i32) (result i32)
-    (call $sizes (i32.const 4096) (i32.const ARGS_AT) (local.get 0) (local.get 1)))
+    (call $sizes (i32.const ENVIRONMENT_AT) (i32.const ARGS_AT) (local.get 0) (local.get 1)))
 
   (func (export "environ_get") (param i32 i32) (result i32)
-    (call $strings (i32.const 4096) (i32.const ARGS_AT) (local.get 0) (local.get 1)))
+    (call $strings (i32.const ENVIRONMENT_AT) (i32.const ARGS_AT) (local.get 0) (local.get 1)))
 
   DATA)
