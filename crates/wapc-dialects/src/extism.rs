@@ -186,6 +186,7 @@ impl Plugins {
             ids.push((name, linker.add(unit)));
         }
         let kernel = linker.add(Unit::parse("the kernel", &kernel)?);
+        linker.inline(kernel);
         for (unit, import, binding) in &glue.bindings {
             let Some((_, id)) = ids.get(*unit) else {
                 continue;

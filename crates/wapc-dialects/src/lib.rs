@@ -228,6 +228,9 @@ fn link_libraries(binary: &[u8], options: &Options) -> Result<Vec<u8>, AdaptErro
     }
     let mut bindings = Vec::new();
     for (_, unit) in &units {
+        if options.inlines {
+            linker.inline(*unit);
+        }
         let imports = linker.unit(*unit).into_iter().flat_map(Unit::imports);
         for (module, name, _) in imports {
             let provider = units.iter().find(|(library, _)| *library == Some(module));

@@ -6,6 +6,7 @@
 
 mod code;
 mod error;
+mod inline;
 mod names;
 mod relocate;
 mod spaces;
@@ -24,7 +25,12 @@ use wasmparser::ExternalKind;
 use self::error::Fault;
 pub use self::error::LinkError;
 pub(crate) use self::unit::Unit;
-use self::{names::Names, relocate::Relocate, spaces::Spaces};
+use self::{
+    inline::{Small, SmallFunctions},
+    names::Names,
+    relocate::Relocate,
+    spaces::Spaces,
+};
 
 /// The number of a unit in a [`Linker`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +47,7 @@ pub(crate) struct Linker<'m> {
     units: Vec<Unit<'m>>,
     bindings: HashMap<(usize, String, String), (usize, String)>,
     exports: Vec<(usize, String, String)>,
+    inlined: HashSet<usize>,
 }
 
 impl<'m> Linker<'m> {
@@ -79,6 +86,11 @@ impl<'m> Linker<'m> {
         self.exports.push(export);
     }
 
+    /// Puts small functions of `unit` in place of the calls to them, in all units.
+    pub(crate) fn inline(&mut self, unit: UnitId) {
+        self.inlined.insert(unit.0);
+    }
+
     /// Returns the unit.
     #[must_use]
     pub(crate) fn unit(&self, unit: UnitId) -> Option<&Unit<'m>> {
@@ -97,6 +109,7 @@ impl<'m> Linker<'m> {
 
     fn linked(&self) -> Result<Vec<u8>, Fault> {
         let spaces = Spaces::new(&self.units, &self.bindings)?;
+        let small = self.small_functions(&spaces)?;
         let mut out = Sections::default();
         for (unit, places) in self.units.iter().zip(&spaces.units) {
             for (import, _) in places.unbound(unit) {
@@ -105,7 +118,7 @@ impl<'m> Linker<'m> {
             }
         }
         for (unit, places) in self.units.iter().zip(&spaces.units) {
-            out.add(unit, &mut Relocate { places })?;
+            out.add(unit, &small, &mut Relocate { places })?;
         }
         for (unit, export, name) in &self.exports {
             let (unit, places) = (self.units.get(*unit), spaces.units.get(*unit));
@@ -126,9 +139,32 @@ impl<'m> Linker<'m> {
             out.exports.export(name, kind, index);
         }
         let start = self.start(&spaces, &mut out)?;
-        let names = Names::merged(&self.units, &spaces);
+        let names = Names::merged(&self.units, &spaces, &out.with_new_labels);
         let custom = self.units.first().map_or(&[][..], Unit::custom_sections);
         Ok(out.finish(start, &names, custom))
+    }
+
+    /// Returns the functions that are put in place of calls to them.
+    fn small_functions(&self, spaces: &Spaces<'_>) -> Result<SmallFunctions, Fault> {
+        let mut small = SmallFunctions::new();
+        for number in &self.inlined {
+            let (Some(unit), Some(places)) = (self.units.get(*number), spaces.units.get(*number))
+            else {
+                continue;
+            };
+            let mut to = Relocate { places };
+            for (function, ty, body) in unit.defined_functions() {
+                let index = usize::try_from(to.function_index(function)?).unwrap_or(usize::MAX);
+                let Some(ty) = ty else { continue };
+                if let Some(found) = Small::of(body, ty, &mut to)? {
+                    small.resize_with(small.len().max(index.saturating_add(1)), || None);
+                    if let Some(place) = small.get_mut(index) {
+                        *place = Some(Box::new(found));
+                    }
+                }
+            }
+        }
+        Ok(small)
     }
 
     /// Returns the function that runs all start sections, which is made if there are several.
@@ -173,11 +209,18 @@ struct Sections {
     elements: ElementSection,
     code: CodeSection,
     data: DataSection,
+    /// Functions in which the numbers of labels are others than before.
+    with_new_labels: HashSet<u32>,
 }
 
 impl Sections {
     /// Adds what a unit defines.
-    fn add(&mut self, unit: &Unit<'_>, to: &mut Relocate<'_>) -> Result<(), Fault> {
+    fn add(
+        &mut self,
+        unit: &Unit<'_>,
+        small: &SmallFunctions,
+        to: &mut Relocate<'_>,
+    ) -> Result<(), Fault> {
         if let Some(types) = unit.types.clone() {
             utils::parse_type_section(to, &mut self.types, types)?;
         }
@@ -202,8 +245,11 @@ impl Sections {
         if let Some(data) = unit.data.clone() {
             utils::parse_data_section(to, &mut self.data, data)?;
         }
-        for body in &unit.bodies {
-            code::add_body(&mut self.code, body, to)?;
+        for (function, ty, body) in unit.defined_functions() {
+            let params = ty.map_or(0, |ty| ty.params().len());
+            if code::add_body(&mut self.code, body, params, small, to)? {
+                self.with_new_labels.insert(to.function_index(function)?);
+            }
         }
         Ok(())
     }

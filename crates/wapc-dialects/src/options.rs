@@ -25,6 +25,9 @@ pub struct Options {
     pub streams: bool,
     /// The guest is validated before it is returned. By default that is left to the engine.
     pub validates: bool,
+    /// Small functions of the module and of its libraries are put in place of the calls to them, where
+    /// libraries are linked. By default they are not, so that backtraces name them.
+    pub inlines: bool,
     pub(crate) libraries: Vec<(String, Vec<u8>, Memories)>,
 }
 
@@ -78,6 +81,13 @@ impl Options {
     #[must_use]
     pub const fn validates(mut self, validates: bool) -> Self {
         self.validates = validates;
+        self
+    }
+
+    /// Sets whether small functions are put in place of the calls to them, where libraries are linked.
+    #[must_use]
+    pub const fn inlines(mut self, inlines: bool) -> Self {
+        self.inlines = inlines;
         self
     }
 

@@ -85,6 +85,7 @@ pub(crate) fn adapt(plugin: Unit<'_>, _: &Options) -> Result<Vec<u8>, AdaptError
     let operations: Vec<_> = operations.iter().map(|(name, _)| *name).collect();
     let plugin = linker.add(plugin);
     let kernel = linker.add(Unit::parse("the kernel", &kernel)?);
+    linker.inline(kernel);
     for name in FUNCTIONS {
         linker.bind(plugin, ENV, name, kernel, name);
     }

@@ -133,6 +133,7 @@ pub(crate) fn adapt(command: Unit<'_>, options: &Options) -> Result<Vec<u8>, Ada
     let mut linker = Linker::new();
     let command = linker.add(command);
     let kernel = linker.add(Unit::parse("the kernel", &kernel)?);
+    linker.inline(kernel);
     for name in STREAMS.iter().chain([&FILESTAT]) {
         linker.bind(command, wasi, name, kernel, name);
     }

@@ -44,34 +44,39 @@
   (global $status (mut i32) (i32.const 0))
   (global $headers (mut i64) (i64.const 0))
 
-  ;; Bytes. What is outside of the memory reads as 0 and is not written.
+  ;; Bytes. What is outside of the memory reads as 0 and is not written. The linker puts these functions in
+  ;; place of calls to them, because they are small.
 
   (func (export "load_u8") (param $at i64) (result i32)
-    (if (i64.ge_u (local.get $at) (global.get $bytes)) (then (return (i32.const 0))))
-    (i32.load8_u (i32.wrap_i64 (local.get $at))))
+    (if (result i32) (i64.lt_u (local.get $at) (global.get $bytes))
+      (then (i32.load8_u (i32.wrap_i64 (local.get $at))))
+      (else (i32.const 0))))
 
   (func (export "load_u64") (param $at i64) (result i64)
-    (if (i64.gt_u (local.get $at) (global.get $last_u64)) (then (return (i64.const 0))))
-    (i64.load align=1 (i32.wrap_i64 (local.get $at))))
+    (if (result i64) (i64.le_u (local.get $at) (global.get $last_u64))
+      (then (i64.load align=1 (i32.wrap_i64 (local.get $at))))
+      (else (i64.const 0))))
 
   (func (export "store_u8") (param $at i64) (param $value i32)
-    (if (i64.ge_u (local.get $at) (global.get $bytes)) (then (return)))
-    (i32.store8 (i32.wrap_i64 (local.get $at)) (local.get $value)))
+    (if (i64.lt_u (local.get $at) (global.get $bytes))
+      (then (i32.store8 (i32.wrap_i64 (local.get $at)) (local.get $value)))))
 
   (func (export "store_u64") (param $at i64) (param $value i64)
-    (if (i64.gt_u (local.get $at) (global.get $last_u64)) (then (return)))
-    (i64.store align=1 (i32.wrap_i64 (local.get $at)) (local.get $value)))
+    (if (i64.le_u (local.get $at) (global.get $last_u64))
+      (then (i64.store align=1 (i32.wrap_i64 (local.get $at)) (local.get $value)))))
 
   (func (export "input_load_u8") (param $at i64) (result i32)
-    (if (i64.ge_u (local.get $at) (global.get $input_bytes)) (then (return (i32.const 0))))
-    (i32.load8_u (i32.wrap_i64 (i64.add (global.get $input) (local.get $at)))))
+    (if (result i32) (i64.lt_u (local.get $at) (global.get $input_bytes))
+      (then (i32.load8_u (i32.wrap_i64 (i64.add (global.get $input) (local.get $at)))))
+      (else (i32.const 0))))
 
   ;; All 8 bytes or none.
   (func (export "input_load_u64") (param $at i64) (result i64)
-    (if (i64.ge_u (local.get $at) (global.get $input_bytes)) (then (return (i64.const 0))))
-    (if (i64.lt_u (i64.sub (global.get $input_bytes) (local.get $at)) (i64.const 8))
-      (then (return (i64.const 0))))
-    (i64.load align=1 (i32.wrap_i64 (i64.add (global.get $input) (local.get $at)))))
+    (if (result i64) (i32.or
+        (i64.ge_u (local.get $at) (global.get $input_bytes))
+        (i64.lt_u (i64.sub (global.get $input_bytes) (local.get $at)) (i64.const 8)))
+      (then (i64.const 0))
+      (else (i64.load align=1 (i32.wrap_i64 (i64.add (global.get $input) (local.get $at)))))))
 
   ;; Blocks.
 

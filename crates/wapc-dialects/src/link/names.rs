@@ -1,6 +1,6 @@
 //! The names of functions, locals and the rest, for traces and debuggers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use wasm_encoder::{IndirectNameMap, NameMap, NameSection};
 use wasmparser::{ExternalKind, Name, NameSectionReader};
@@ -28,13 +28,21 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn merged(units: &[Unit<'_>], spaces: &Spaces<'_>) -> Self {
+    /// The labels of `with_new_labels` have no names, because they have other numbers.
+    pub(super) fn merged(
+        units: &[Unit<'_>],
+        spaces: &Spaces<'_>,
+        with_new_labels: &HashSet<u32>,
+    ) -> Self {
         let mut names = Self::default();
         for (unit, places) in units.iter().zip(&spaces.units) {
             if let Some(section) = &unit.names {
                 names.add(section.clone(), places);
             }
         }
+        names
+            .labels
+            .retain(|function, _| !with_new_labels.contains(function));
         names
     }
 

@@ -276,3 +276,90 @@ fn what_is_bound_must_be_of_the_type_that_its_user_expects() {
         );
     }
 }
+
+/// Links a unit and a library whose small functions are put in place of calls to them.
+fn link_inlining(main: &str, library: &str) -> Vec<u8> {
+    let (main, library) = (wat(main), wat(library));
+    let mut linker = Linker::new();
+    let main = linker.add(Unit::parse("main", &main).unwrap());
+    let library = linker.add(Unit::parse("library", &library).unwrap());
+    linker.inline(library);
+    for name in ["load", "store", "add", "large", "again"] {
+        linker.bind(main, "library", name, library, name);
+    }
+    linker.export(main, "run", "run");
+    let linked = linker.link().unwrap();
+    validate(&linked);
+    linked
+}
+
+/// A library with small functions, and others.
+const SMALL: &str = r#"(module
+    (memory 1)
+    (global $bytes (mut i32) (i32.const 65536))
+    (func $load (export "load") (param $at i32) (result i32)
+        (if (result i32) (i32.lt_u (local.get $at) (global.get $bytes))
+            (then (i32.load8_u (local.get $at)))
+            (else (i32.const -1))))
+    (func $store (export "store") (param i32 i64) (i64.store (local.get 0) (local.get 1)))
+    (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 1) (local.get 0)))
+    (func (export "large") (result i32) (local i32) (local.get 0))
+    (func (export "again") (param i32) (result i32) (call $load (local.get 0))))"#;
+
+#[test]
+fn small_functions_are_put_in_place_of_calls() {
+    let main = r#"(module
+        (import "library" "load" (func $load (param i32) (result i32)))
+        (import "library" "store" (func $store (param i32 i64)))
+        (import "library" "add" (func $add (param i32 i32) (result i32)))
+        (import "library" "large" (func $large (result i32)))
+        (import "library" "again" (func $again (param i32) (result i32)))
+        (memory 1) (global i64 (i64.const 0))
+        (func (export "run") (param $x i32) (result i32) (local $y f32)
+            (block $named
+                (br_if $named (call $add (call $load (i32.const 1)) (call $large)))
+                (call $store (local.get $x) (i64.const 7)))
+            (call $add (call $load (local.get $x)) (call $again (i32.const 2)))))"#;
+    let linked = link_inlining(main, SMALL);
+    let linked = Unit::parse("it", &linked).unwrap();
+    // What is not small is called: `large` has a local, `again` calls.
+    assert_eq!(calls(&linked.bodies[0]), 2);
+    // Two locals for `add`, which the others share, and one for the i64 of `store`.
+    let locals = linked.bodies[0].get_locals_reader().unwrap();
+    let locals: Vec<_> = locals.into_iter().map(|local| local.unwrap().1).collect();
+    use wasmparser::ValType::{F32, I32, I64};
+    assert_eq!(locals, [F32, I32, I32, I64]);
+    // The numbers of labels have changed, so that their names would be wrong.
+    let names = linked.names.clone().unwrap();
+    assert!(
+        !names
+            .into_iter()
+            .any(|names| matches!(names.unwrap(), wasmparser::Name::Label(_)))
+    );
+    assert_eq!(calls(&linked.bodies[5]), 0, "of `again`");
+}
+
+fn calls(body: &wasmparser::FunctionBody<'_>) -> usize {
+    let operators = body.get_operators_reader().unwrap().into_iter();
+    let is_call = |operator: wasmparser::Result<_>| {
+        matches!(operator.unwrap(), wasmparser::Operator::Call { .. })
+    };
+    operators
+        .filter(|operator| is_call(operator.clone()))
+        .count()
+}
+
+#[test]
+fn a_function_gets_a_bounded_number_of_small_ones() {
+    let loads = "(drop (call $load (i32.const 1)))".repeat(1_500);
+    let many_locals = "(local i32)".repeat(1_001);
+    for (locals, left) in [("", 500), (&*many_locals, 1_500)] {
+        let main = format!(
+            r#"(module (import "library" "load" (func $load (param i32) (result i32)))
+                (func (export "run") {locals} {loads}))"#
+        );
+        let linked = link_inlining(&main, SMALL);
+        let linked = Unit::parse("it", &linked).unwrap();
+        assert_eq!(calls(&linked.bodies[0]), left);
+    }
+}

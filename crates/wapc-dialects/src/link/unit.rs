@@ -68,6 +68,11 @@ impl<'m> Unit<'m> {
             custom_sections: vec![],
         };
         match unit.read(binary) {
+            Ok(()) if unit.functions.len() != unit.bodies.len() => Err(LinkError::Malformed {
+                unit: unit.name,
+                reason: "it has another number of functions than of their bodies".to_owned(),
+                offset: binary.len(),
+            }),
             Ok(()) => Ok(unit),
             Err(error) => Err(LinkError::Malformed {
                 unit: unit.name,
@@ -178,6 +183,15 @@ impl<'m> Unit<'m> {
             Some(at) => self.functions.get(at)?,
         };
         self.type_at(*ty)
+    }
+
+    /// Returns the functions that it defines: index, type and body.
+    pub(super) fn defined_functions(
+        &self,
+    ) -> impl Iterator<Item = (u32, Option<&FuncType>, &FunctionBody<'m>)> {
+        let first = u32::try_from(self.imported_functions.len()).unwrap_or(u32::MAX);
+        let functions = (first..).zip(&self.functions).zip(&self.bodies);
+        functions.map(|((index, ty), body)| (index, self.type_at(*ty), body))
     }
 
     /// Returns the type of a table, memory, global or tag by its index in the module.
