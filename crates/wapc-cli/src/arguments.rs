@@ -7,7 +7,7 @@ use wapc_host::wasi::DirAccess;
 
 #[cfg(feature = "wasmtime")]
 pub use crate::cache::CacheCommand;
-use crate::engine::Engine;
+use crate::{engine::Engine, error::CommandError};
 
 /// Calls waPC guests, and describes WebAssembly modules.
 #[derive(Debug, Parser)]
@@ -37,7 +37,7 @@ pub enum Command {
     ///
     /// A guest that exceeds a limit is stopped: see --timeout, --max-memory and --fuel.
     #[command(after_help = EXIT_CODES)]
-    Call(CallArguments),
+    Call(Box<CallArguments>),
 
     /// Turn a module of another dialect into a waPC guest
     ///
@@ -80,6 +80,10 @@ pub struct CallArguments {
     /// The way in which a module of another dialect is adapted.
     #[command(flatten)]
     pub dialect: DialectArguments,
+
+    /// What an Extism plugin may use.
+    #[command(flatten)]
+    pub plugin: PluginArguments,
 
     /// Say on standard error whether and how the module was adapted
     #[arg(short, long)]
@@ -149,10 +153,47 @@ pub struct DialectArguments {
 
     /// Link a library, a module that provides what the guest imports from NAME
     ///
-    /// The library has a memory of its own, unless it imports `env.memory`: then it uses the guest's. May
-    /// be given several times.
+    /// The library has a memory of its own, unless it imports `env.memory`: then it uses the guest's; one of an
+    /// Extism plugin has its own. May be given several times.
     #[arg(long, value_name = "NAME=PATH", value_parser = library)]
     pub link: Vec<(String, PathBuf)>,
+}
+
+/// What an Extism plugin may use, beside what its manifest allows.
+#[derive(Args, Debug)]
+#[non_exhaustive]
+pub struct PluginArguments {
+    /// Set a key of an Extism plugin's configuration
+    #[arg(long, value_name = "KEY=VALUE", value_parser = variable)]
+    pub config: Vec<(String, String)>,
+
+    /// Let an Extism plugin send HTTP requests to a host
+    ///
+    /// HOST may have `*`, `?`, `[…]` and `{…}`. Modules that a manifest has by URL are fetched from these
+    /// hosts too. May be given several times.
+    #[arg(long, value_name = "HOST")]
+    pub allow_host: Vec<String>,
+
+    /// Let an Extism plugin use a directory, behind `ro:` for reading only
+    ///
+    /// GUEST is the path that the plugin uses, by default HOST.
+    #[arg(long, value_name = "[ro:]HOST[:GUEST]", value_parser = allowed_path)]
+    pub allow_path: Vec<(String, String)>,
+}
+
+impl PluginArguments {
+    /// # Errors
+    ///
+    /// [`CommandError::NoPlugin`] if one of them is given.
+    pub(crate) fn reject_for_a_guest(&self) -> Result<(), CommandError> {
+        let flag = match (&self.config[..], &self.allow_host[..], &self.allow_path[..]) {
+            ([], [], []) => return Ok(()),
+            ([_, ..], ..) => "--config",
+            (_, [_, ..], _) => "--allow-host",
+            _ => "--allow-path",
+        };
+        Err(CommandError::NoPlugin { flag })
+    }
 }
 
 /// Arguments of `wapc adapt`.
@@ -288,6 +329,23 @@ fn directory(text: &str) -> Result<Directory, &'static str> {
         guest: guest.to_owned(),
         access,
     })
+}
+
+fn allowed_path(text: &str) -> Result<(String, String), &'static str> {
+    let (access, paths) = match text.strip_prefix("ro:") {
+        Some(paths) => ("ro:", paths),
+        None => ("", text),
+    };
+    let (host, guest) = match paths.rsplit_once(':') {
+        // `C:\data` is one path, not two.
+        Some((drive, _)) if cfg!(windows) && drive.len() == 1 => (paths, paths),
+        Some(both) => both,
+        None => (paths, paths),
+    };
+    match host.is_empty() || guest.is_empty() {
+        true => Err("a path is empty"),
+        false => Ok((format!("{access}{host}"), guest.to_owned())),
+    }
 }
 
 fn timeout(text: &str) -> Result<Timeout, &'static str> {

@@ -3,19 +3,18 @@
 use std::io::{self, IsTerminal};
 
 use wapc_dialects::{AdaptError, Adapted, Settings, adapt};
-use wapc_host::{
-    Interruption, Limits, WapcHost, WasiSettings,
-    module::read_at_most,
-    wasi::{Capture, Stdout},
-};
+use wapc_extism::Manifest;
+use wapc_host::{HostFunctions, Limits, WapcHost, module::read_at_most, wasi::Capture};
 
 use crate::{
     adapt,
     arguments::{CallArguments, PayloadArguments},
     error::{CommandError, Subject},
-    guest_log,
+    grants, guest_log,
     host_responses::HostResponses,
-    max_module_bytes, read_file, tell, write_output,
+    max_module_bytes,
+    plugin::{self, Modules},
+    read_file, tell, write_output,
 };
 
 /// Calls the guest and writes its response to standard output.
@@ -26,6 +25,14 @@ pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
     guest_log::start();
     let output = Capture::default();
     let responses = HostResponses::new(&arguments.host_response);
+    let manifest = match plugin::manifest(&arguments.module, &module)? {
+        None if plugin::is_plugin(&module) => Some(Manifest::new([module.as_slice()])),
+        manifest => manifest,
+    };
+    if let Some(manifest) = manifest {
+        return call_plugin(manifest, arguments, &payload, &responses, &output);
+    }
+    arguments.plugin.reject_for_a_guest()?;
     let refused = |cause| CommandError::Module {
         path: arguments.module.clone(),
         cause,
@@ -43,7 +50,7 @@ pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
     let guest = adapted
         .as_ref()
         .map_or(&*module, |adapted| &*adapted.binary);
-    let mut wasi = wasi(arguments, &output);
+    let mut wasi = grants::wasi(arguments, &output);
     if adapted.as_ref().is_some_and(Adapted::is_transformed) {
         let settings = Settings::read(&module).map_err(|error| refused(adapt::refusal(error)))?;
         for (path, contents) in settings.files {
@@ -52,62 +59,55 @@ pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
     }
     let provider = arguments
         .engine
-        .provider(guest, wasi, interruption(arguments), !arguments.no_cache)
+        .provider(
+            guest,
+            wasi,
+            HostFunctions::new(),
+            grants::interruption(arguments.timeout.0, arguments.fuel),
+            !arguments.no_cache,
+        )
         .map_err(refused)?;
     let response = WapcHost::builder(provider)
-        .limits(limits(arguments))
+        .limits(grants::limits(arguments))
         .build_with(responses.clone())
         .and_then(|host| host.call(&arguments.operation, &payload));
 
-    guest_log::show_output(&output);
-    let response = response.map_err(CommandError::from);
+    finish(response.map_err(CommandError::from), &responses, &output)
+}
+
+/// Calls a plugin.
+fn call_plugin(
+    manifest: Manifest,
+    arguments: &CallArguments,
+    payload: &[u8],
+    responses: &HostResponses,
+    output: &Capture,
+) -> Result<(), CommandError> {
+    let modules = Modules::new(
+        manifest,
+        &arguments.dialect.link,
+        &arguments.plugin.allow_host,
+    )?;
+    if arguments.verbose {
+        tell(modules.description());
+    }
+    let response = plugin::call(modules, arguments, payload, responses, output);
+    finish(response, responses, output)
+}
+
+/// Writes the response, and what is to be said beside it.
+fn finish(
+    response: Result<Vec<u8>, CommandError>,
+    responses: &HostResponses,
+    output: &Capture,
+) -> Result<(), CommandError> {
+    guest_log::show_output(output);
     let shown = match &response {
         Ok(_) => String::new(),
         Err(error) => error.report(),
     };
     responses.show_unanswered(&shown);
     write_output(&response?)
-}
-
-/// Returns the limits of the guest.
-fn limits(arguments: &CallArguments) -> Limits {
-    Limits::default()
-        .timeout(arguments.timeout.0)
-        .start_timeout(arguments.timeout.0)
-        .max_memory_bytes(arguments.max_memory)
-        .max_total_memory_bytes(arguments.max_memory)
-        .fuel(arguments.fuel)
-}
-
-/// Returns the cheapest interruption that enforces the limits.
-const fn interruption(arguments: &CallArguments) -> Interruption {
-    match (arguments.timeout.0, arguments.fuel) {
-        (None, None) => Interruption::Off,
-        (Some(_), None) => Interruption::Kill,
-        (None, Some(_)) => Interruption::Fuel,
-        (Some(_), Some(_)) => Interruption::TimeAndFuel,
-    }
-}
-
-/// Grants the guest the arguments, variables and directories that were asked for.
-fn wasi(arguments: &CallArguments, output: &Capture) -> WasiSettings {
-    let mut wasi = WasiSettings::new()
-        .stdout(Stdout::Captured(output.clone()))
-        .stderr(Stdout::Captured(output.clone()));
-    if !arguments.arg.is_empty() {
-        let name = arguments.module.file_name().unwrap_or_default();
-        wasi = wasi.arg(name.to_string_lossy());
-    }
-    for arg in &arguments.arg {
-        wasi = wasi.arg(arg);
-    }
-    for (name, value) in &arguments.env {
-        wasi = wasi.env(name, value);
-    }
-    for dir in &arguments.dir {
-        wasi = wasi.dir(&dir.host, &dir.guest, dir.access);
-    }
-    wasi
 }
 
 fn payload(arguments: &PayloadArguments) -> Result<Vec<u8>, CommandError> {

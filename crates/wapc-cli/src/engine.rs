@@ -7,7 +7,9 @@ use clap::ValueEnum;
 use provider_wasmi::WasmiEngineProvider;
 #[cfg(feature = "wasmtime")]
 use provider_wasmtime::WasmtimeEngineProvider;
-use wapc_host::{Interruption, WasiSettings, WebAssemblyEngineProvider, error::ModuleError};
+use wapc_host::{
+    HostFunctions, Interruption, WasiSettings, WebAssemblyEngineProvider, error::ModuleError,
+};
 
 /// An engine that this command was built with; the default is the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -53,6 +55,7 @@ impl Engine {
         self,
         module: &[u8],
         wasi: WasiSettings,
+        functions: HostFunctions,
         interruption: Interruption,
         keeps_code: bool,
     ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError> {
@@ -61,6 +64,7 @@ impl Engine {
             Self::Wasmtime => {
                 let mut builder = WasmtimeEngineProvider::builder()
                     .wasi(wasi)
+                    .functions(functions)
                     .interruption(interruption);
                 if let Some(cache) = keeps_code.then(cache::open).flatten() {
                     builder = builder.compile_cache(cache);
@@ -71,6 +75,7 @@ impl Engine {
             Self::Wasmi => Box::new(
                 WasmiEngineProvider::builder()
                     .wasi(wasi)
+                    .functions(functions)
                     .interruption(interruption)
                     .build(module)?,
             ),

@@ -5,6 +5,7 @@ use std::{io, path::PathBuf, process::ExitCode};
 #[cfg(feature = "wasmtime")]
 use provider_wasmtime::CacheError;
 use thiserror::Error as ThisError;
+use wapc_extism::{Error as PluginError, ManifestError};
 use wapc_host::{
     Error as HostError,
     error::{EngineError, ModuleError, Report, StopReason},
@@ -46,6 +47,17 @@ pub enum CommandError {
         cause: ModuleError,
     },
 
+    /// A flag of Extism plugins was given for another module.
+    #[error("{flag} is for Extism plugins and their manifests, and the module is neither")]
+    NoPlugin {
+        /// The flag.
+        flag: &'static str,
+    },
+
+    /// A plugin or its manifest is refused, or the call failed.
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+
     /// The environment names no directory for the cache.
     #[cfg(feature = "wasmtime")]
     #[error(
@@ -85,6 +97,8 @@ impl CommandError {
             Self::NoCacheDirectory | Self::Cache(_) => ExitStatus::Unreadable,
             Self::Write(_) => ExitStatus::Failed,
             Self::Module { .. } => ExitStatus::Refused,
+            Self::NoPlugin { .. } => ExitStatus::Usage,
+            Self::Plugin(error) => plugin_status(error),
             Self::Call(error) => call_status(error),
         }
     }
@@ -118,6 +132,24 @@ fn call_status(error: &HostError) -> ExitStatus {
         HostError::Init(error) => init_status(error),
         // The remaining errors, of later versions too, are not the guest's fault.
         _ => ExitStatus::Failed,
+    }
+}
+
+fn plugin_status(error: &PluginError) -> ExitStatus {
+    match error {
+        PluginError::Manifest(ManifestError::File { .. } | ManifestError::Source { .. }) => {
+            ExitStatus::Unreadable
+        }
+        PluginError::Build(error) => call_status(error),
+        PluginError::Call(error) => match &error.source {
+            // A function without an answer, as in a guest.
+            Some(error) if matches!(**error, HostError::Function { .. }) => ExitStatus::GuestError,
+            Some(error) => call_status(error),
+            // A code without an error.
+            None => ExitStatus::GuestError,
+        },
+        PluginError::Convert { .. } => ExitStatus::Failed,
+        _ => ExitStatus::Refused,
     }
 }
 

@@ -34,6 +34,20 @@ impl HostResponses {
         }
     }
 
+    /// Returns the answer to a call. If there is none, that is recorded.
+    pub(crate) fn answer(&self, call: &str) -> Result<&str, BoxError> {
+        if let Some(value) = self.values.get(call) {
+            return Ok(value);
+        }
+        let error = Unanswered::new(call);
+        let mut unanswered = self.unanswered.lock();
+        if unanswered.len() < REMEMBERED_CALLS {
+            unanswered.insert(error.call.clone());
+        }
+        drop(unanswered);
+        Err(error.into())
+    }
+
     /// Prints the calls that had no answer, without those that `shown` contains
     /// already.
     pub(crate) fn show_unanswered(&self, shown: &str) {
@@ -55,17 +69,8 @@ impl HostCallback for HostResponses {
             ..
         } = call;
         let call = format!("{binding}/{namespace}/{operation}");
-        if let Some(value) = self.values.get(&call) {
-            response.extend_from_slice(value.as_bytes());
-            return Ok(());
-        }
-        let error = Unanswered::new(&call);
-        let mut unanswered = self.unanswered.lock();
-        if unanswered.len() < REMEMBERED_CALLS {
-            unanswered.insert(error.call.clone());
-        }
-        drop(unanswered);
-        Err(error.into())
+        response.extend_from_slice(self.answer(&call)?.as_bytes());
+        Ok(())
     }
 }
 

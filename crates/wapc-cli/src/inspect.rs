@@ -18,16 +18,26 @@ use crate::{
     arguments::InspectArguments,
     engine::Engine,
     error::{CommandError, Subject},
-    max_module_bytes, read_file, write_output,
+    max_module_bytes,
+    plugin::{self, Modules},
+    read_file, write_output,
 };
 
 /// Writes the report of a module to standard output.
 pub(crate) fn run(arguments: &InspectArguments) -> Result<(), CommandError> {
     let bytes = read_file(&arguments.module, Subject::Module, max_module_bytes())?;
-    let report = inspect(&bytes).map_err(|cause| CommandError::Module {
+    let refused = |cause| CommandError::Module {
         path: arguments.module.clone(),
         cause,
-    })?;
+    };
+    let report = match plugin::manifest(&arguments.module, &bytes)? {
+        Some(manifest) => {
+            let modules = Modules::new(manifest, &[], &[])?;
+            let linked = modules.link(false)?;
+            inspect_linked(&modules, &linked.binary).map_err(refused)?
+        }
+        None => inspect(&bytes).map_err(refused)?,
+    };
     let text = match arguments.json {
         true => report
             .json()
@@ -59,11 +69,24 @@ pub fn inspect(bytes: &[u8]) -> Result<Report, ModuleError> {
     let mut report = Report::analyze(bytes)?;
     let adapted = report.adapt(bytes);
     let guest = adapted.as_ref().map_or(bytes, |adapted| &adapted.binary);
-    report.engines = Engine::ALL
-        .iter()
-        .map(|engine| Verdict::compile(*engine, guest))
-        .collect();
+    report.engines = verdicts(guest);
     Ok(report)
+}
+
+/// Describes the module of a plugin that is called, and compiles what is linked with each engine.
+fn inspect_linked(modules: &Modules, linked: &[u8]) -> Result<Report, ModuleError> {
+    let mut report = read(modules.main())?;
+    report.refusals.clear();
+    report.notes.push(modules.description());
+    report.engines = verdicts(linked);
+    Ok(report)
+}
+
+fn verdicts(guest: &[u8]) -> Vec<Verdict> {
+    let engines = Engine::ALL.iter();
+    engines
+        .map(|engine| Verdict::compile(*engine, guest))
+        .collect()
 }
 
 /// Describes `bytes` without compiling them: [`Report::engines`] is empty.

@@ -38,9 +38,11 @@ mod cache;
 mod call;
 mod engine;
 mod error;
+mod grants;
 mod guest_log;
 mod host_responses;
 pub mod inspect;
+mod plugin;
 
 use std::{
     fmt,

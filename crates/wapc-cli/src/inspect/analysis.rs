@@ -3,7 +3,7 @@
 use std::{borrow::Cow, error::Error as StdError, iter, sync::Arc};
 
 use wapc_host::{
-    Interruption, WasiSettings,
+    HostFunctions, Interruption, WasiSettings,
     error::{ModuleError, StartFunction},
     module::{self, GuestShape},
 };
@@ -184,7 +184,13 @@ impl Verdict {
         Self {
             engine: engine.name(),
             refusal: engine
-                .provider(module, WasiSettings::new(), Interruption::Off, false)
+                .provider(
+                    module,
+                    WasiSettings::new(),
+                    HostFunctions::new(),
+                    Interruption::Off,
+                    false,
+                )
                 .err()
                 .map(|error| with_causes(&error)),
         }

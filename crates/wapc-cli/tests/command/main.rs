@@ -10,4 +10,5 @@ mod adapt;
 mod cache;
 mod call;
 mod inspect;
+mod plugin;
 mod support;
