@@ -628,7 +628,8 @@ impl Glue {
         let operation_at = not_found_at + NOT_FOUND.len();
         let longest = self.callables.iter().map(String::len).max();
         let operation_bytes = longest.unwrap_or(0).max(64);
-        let record_at = (operation_at + operation_bytes + 8).next_multiple_of(16);
+        let zero_at = (operation_at + operation_bytes + 8).next_multiple_of(16);
+        let record_at = zero_at + 16;
         let blocks_at = (record_at + self.record_bytes).next_multiple_of(16);
         if self.record_bytes > 0 {
             self.functions += LENDING;
@@ -641,10 +642,14 @@ impl Glue {
             ("SCRATCH_AT", scratch_at),
             ("NOT_FOUND_AT", not_found_at),
             ("OPERATION_AT", operation_at),
+            ("ZERO_AT", zero_at),
+            ("TRASH_AT", zero_at + 8),
             ("RECORD_AT", record_at),
             ("OPERATION_BYTES", operation_bytes),
             ("MEMORY_BYTES", bytes),
             ("LAST_U64", bytes - 8),
+            ("ROOM_U64", bytes - blocks_at - 7),
+            ("ROOM", bytes - blocks_at),
             ("PAGES", pages),
             ("NUMBER", self.callables.len()),
         ] {
@@ -745,9 +750,8 @@ const LENDING: &str = "
   (func $take_back (local $error i64)
     (global.set $top (i64.load (i32.const RECORD_AT)))
     (global.set $freed (i64.load offset=24 (i32.const RECORD_AT)))
-    (global.set $input_bytes (i64.load offset=40 (i32.const RECORD_AT)))
-    (global.set $bytes (i64.shl (i64.extend_i32_u (memory.size)) (i64.const 16)))
-    (global.set $last_u64 (i64.sub (global.get $bytes) (i64.const 8)))
+    (call $set_input (global.get $input) (i64.load offset=40 (i32.const RECORD_AT)))
+    (call $note_size)
     (local.set $error (i64.load offset=48 (i32.const RECORD_AT)))
     (if (i64.ne (local.get $error) (global.get $error))
       (then

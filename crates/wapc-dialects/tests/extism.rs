@@ -222,6 +222,25 @@ fn freed_blocks_come_again_where_the_memory_would_grow() {
 }
 
 #[test]
+fn what_lies_below_the_blocks_is_not_written() {
+    // Names, the operation, and the place that reads as 0.
+    let body = format!(
+        "(loop $next
+            (call $store_u8 (i64.extend_i32_u (local.get $i)) (i32.const 65))
+            (call $store_u64 (i64.extend_i32_u (local.get $i)) (i64.const -1))
+            (local.set $i (i32.add (local.get $i) (i32.const 1)))
+            (br_if $next (i32.lt_u (local.get $i) (i32.const 150))))
+        (call $same (call $load_u64 (i64.const -1)) (i64.const 0))
+        (call $same (i64.extend_i32_u (call $load_u8 (i64.const -1))) (i64.const 0))
+        (call $same (call $input_u64 (i64.const 100)) (i64.const 0))
+        (call $out (call $config_get (call $word (i64.const 0x676e696874)))) {OK}"
+    );
+    // "thing" and three zeros are another key; the answer is empty, and nothing traps.
+    assert_eq!(run(&body, b"input").unwrap(), b"");
+    assert_eq!(run(&body, b"").unwrap(), b"");
+}
+
+#[test]
 fn what_a_plugin_writes_over_headers_harms_only_itself() {
     // Forges the list of freed blocks, and lengths, then goes on allocating.
     for forged in ["-1", "16", "0x7fffffff", "131080", "0xfffffffffffffff0"] {

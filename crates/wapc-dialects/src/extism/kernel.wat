@@ -1,15 +1,17 @@
 ;; Extism's environment, between a plugin and a waPC host.
 ;;
 ;; A handle is the place of a block in this memory, which no plugin sees but by the functions below. All
-;; state is in globals. A plugin can write over what is in the memory; that confuses blocks and names of
-;; its own, and nothing here that is sent to the host: names for the host are copied from $names each
-;; time.
+;; state is in globals. A plugin can write over its blocks and their headers, which confuses blocks of its own
+;; and nothing else.
 ;;
 ;; Words in capitals are replaced by what they are. The memory:
 ;;   0              the exports that may be called: each its length, 4 bytes, its name, zeros up to 8
 ;;   SCRATCH_AT     the names of a host call
 ;;   NOT_FOUND_AT   "Function not found: "
 ;;   OPERATION_AT   the operation of a call, and zeros
+;;   ZERO_AT        8 bytes of zeros
+;;   TRASH_AT       8 bytes that nobody reads
+;;   RECORD_AT      what is lent to functions of the host
 ;;   BLOCKS_AT      blocks: the length, a mark (see $mark), the bytes, up to 16
 (module
   (type $callable (func (result i32)))
@@ -31,6 +33,9 @@
 
   (global $bytes (mut i64) (i64.const MEMORY_BYTES))
   (global $last_u64 (mut i64) (i64.const LAST_U64))
+  ;; The bytes that blocks may have, and the places among them where 8 bytes begin.
+  (global $room (mut i64) (i64.const ROOM))
+  (global $room_u64 (mut i64) (i64.const ROOM_U64))
   (global $top (mut i64) (i64.const BLOCKS_AT)) ;; the place of the next block's header
   (global $used (mut i64) (i64.const BLOCKS_AT)) ;; from here on there is nothing of earlier calls
   (global $freed (mut i64) (i64.const 0)) ;; the last block that was freed; each leads to the one before
@@ -38,45 +43,47 @@
   (global $in_call (mut i32) (i32.const 0))
   (global $input (mut i64) (i64.const 0))
   (global $input_bytes (mut i64) (i64.const 0))
+  (global $input_u64 (mut i64) (i64.const 0)) ;; the places in it where 8 bytes begin
   (global $output (mut i64) (i64.const 0))
   (global $output_bytes (mut i64) (i64.const 0))
   (global $error (mut i64) (i64.const 0))
   (global $status (mut i32) (i32.const 0))
   (global $headers (mut i64) (i64.const 0))
 
-  ;; Bytes. What is outside of the memory reads as 0 and is not written. The linker puts these functions in
-  ;; place of calls to them, because they are small.
+  ;; Bytes. What is outside of the memory reads as 0, and is written to a place that nobody reads; so is what
+  ;; lies below the blocks. The linker puts these functions in place of the calls to them: they are small, and
+  ;; without branches, which cost an interpreter more than a load.
 
   (func (export "load_u8") (param $at i64) (result i32)
-    (if (result i32) (i64.lt_u (local.get $at) (global.get $bytes))
-      (then (i32.load8_u (i32.wrap_i64 (local.get $at))))
-      (else (i32.const 0))))
+    (i32.load8_u (i32.wrap_i64 (select (local.get $at) (i64.const ZERO_AT)
+      (i64.lt_u (local.get $at) (global.get $bytes))))))
 
   (func (export "load_u64") (param $at i64) (result i64)
-    (if (result i64) (i64.le_u (local.get $at) (global.get $last_u64))
-      (then (i64.load align=1 (i32.wrap_i64 (local.get $at))))
-      (else (i64.const 0))))
+    (i64.load align=1 (i32.wrap_i64 (select (local.get $at) (i64.const ZERO_AT)
+      (i64.le_u (local.get $at) (global.get $last_u64))))))
 
   (func (export "store_u8") (param $at i64) (param $value i32)
-    (if (i64.lt_u (local.get $at) (global.get $bytes))
-      (then (i32.store8 (i32.wrap_i64 (local.get $at)) (local.get $value)))))
+    (i32.store8
+      (i32.wrap_i64 (select (local.get $at) (i64.const TRASH_AT)
+        (i64.lt_u (i64.sub (local.get $at) (i64.const BLOCKS_AT)) (global.get $room))))
+      (local.get $value)))
 
   (func (export "store_u64") (param $at i64) (param $value i64)
-    (if (i64.le_u (local.get $at) (global.get $last_u64))
-      (then (i64.store align=1 (i32.wrap_i64 (local.get $at)) (local.get $value)))))
+    (i64.store align=1
+      (i32.wrap_i64 (select (local.get $at) (i64.const TRASH_AT)
+        (i64.lt_u (i64.sub (local.get $at) (i64.const BLOCKS_AT)) (global.get $room_u64))))
+      (local.get $value)))
 
   (func (export "input_load_u8") (param $at i64) (result i32)
-    (if (result i32) (i64.lt_u (local.get $at) (global.get $input_bytes))
-      (then (i32.load8_u (i32.wrap_i64 (i64.add (global.get $input) (local.get $at)))))
-      (else (i32.const 0))))
+    (i32.load8_u (i32.wrap_i64 (select
+      (i64.add (global.get $input) (local.get $at)) (i64.const ZERO_AT)
+      (i64.lt_u (local.get $at) (global.get $input_bytes))))))
 
   ;; All 8 bytes or none.
   (func (export "input_load_u64") (param $at i64) (result i64)
-    (if (result i64) (i32.or
-        (i64.ge_u (local.get $at) (global.get $input_bytes))
-        (i64.lt_u (i64.sub (global.get $input_bytes) (local.get $at)) (i64.const 8)))
-      (then (i64.const 0))
-      (else (i64.load align=1 (i32.wrap_i64 (i64.add (global.get $input) (local.get $at)))))))
+    (i64.load align=1 (i32.wrap_i64 (select
+      (i64.add (global.get $input) (local.get $at)) (i64.const ZERO_AT)
+      (i64.lt_u (local.get $at) (global.get $input_u64))))))
 
   ;; Blocks.
 
@@ -101,9 +108,14 @@
           (i64.add (i64.sub (local.get $bytes) (global.get $bytes)) (i64.const 65535))
           (i64.const 16)))))
       (then (return (i32.const 0))))
+    (call $note_size)
+    (i32.const 1))
+
+  (func $note_size
     (global.set $bytes (i64.shl (i64.extend_i32_u (memory.size)) (i64.const 16)))
     (global.set $last_u64 (i64.sub (global.get $bytes) (i64.const 8)))
-    (i32.const 1))
+    (global.set $room (i64.sub (global.get $bytes) (i64.const BLOCKS_AT)))
+    (global.set $room_u64 (i64.sub (global.get $room) (i64.const 7))))
 
   ;; Makes a block, whose bytes are what was there before. Returns 0 if it cannot. Freed blocks come
   ;; again only where the memory would have to grow, because plugins free what the host has freed for
@@ -171,7 +183,7 @@
     (i64.store align=1 (local.get $header) (global.get $freed))
     (global.set $freed (local.get $handle))
     (if (i64.eq (local.get $handle) (global.get $input))
-      (then (global.set $input_bytes (i64.const 0)))))
+      (then (call $set_input (global.get $input) (i64.const 0)))))
 
   (func $length (export "length") (export "length_unsafe") (param $handle i64) (result i64)
     (if (i32.eqz (call $is_live (local.get $handle))) (then (return (i64.const 0))))
@@ -183,8 +195,7 @@
     (global.set $call (i64.add (global.get $call) (i64.const 1)))
     (global.set $top (i64.const BLOCKS_AT))
     (global.set $freed (i64.const 0))
-    (global.set $input (i64.const 0))
-    (global.set $input_bytes (i64.const 0))
+    (call $set_input (i64.const 0) (i64.const 0))
     (global.set $output (i64.const 0))
     (global.set $output_bytes (i64.const 0))
     (global.set $error (i64.const 0)))
@@ -197,11 +208,16 @@
     (i32.and (i64.le_u (local.get $at) (global.get $bytes))
       (i64.le_u (local.get $length) (i64.sub (global.get $bytes) (local.get $at)))))
 
+  (func $set_input (param $at i64) (param $length i64)
+    (global.set $input (local.get $at))
+    (global.set $input_bytes (local.get $length))
+    (global.set $input_u64 (select
+      (i64.sub (local.get $length) (i64.const 7)) (i64.const 0)
+      (i64.gt_u (local.get $length) (i64.const 7)))))
+
   (func (export "input_set") (param $at i64) (param $length i64)
     (if (call $is_inside (local.get $at) (local.get $length))
-      (then
-        (global.set $input (local.get $at))
-        (global.set $input_bytes (local.get $length)))))
+      (then (call $set_input (local.get $at) (local.get $length)))))
   (func (export "input_offset") (result i64) (global.get $input))
   (func (export "input_length") (result i64) (global.get $input_bytes))
 
@@ -241,8 +257,7 @@
       (then (local.set $at (i32.wrap_i64 (call $room (local.get $operation))))))
     (local.set $input (call $room (local.get $payload)))
     (call $guest_request (local.get $at) (i32.wrap_i64 (local.get $input)))
-    (global.set $input (local.get $input))
-    (global.set $input_bytes (i64.extend_i32_u (local.get $payload)))
+    (call $set_input (local.get $input) (i64.extend_i32_u (local.get $payload)))
     (local.set $number (i32.const -1))
     (if (i32.eq (local.get $at) (i32.const OPERATION_AT))
       (then (local.set $number (call $find (local.get $operation)))))
