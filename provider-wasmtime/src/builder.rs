@@ -10,8 +10,15 @@ use wapc_host::{
 };
 use wasmtime::{Engine, Module};
 
+#[cfg(feature = "wasmtime-wasi")]
+use wapc_host::BoxError;
+#[cfg(feature = "wasmtime-wasi")]
+use wasmtime_wasi::p1::WasiP1Ctx;
+
 #[cfg(feature = "cache")]
 use crate::CompileCache;
+#[cfg(feature = "wasmtime-wasi")]
+use crate::wasi_context::WasiContexts;
 use crate::{
     Pooling, Proposal, WasmtimeEngineProvider, compile_threads,
     engine::{self, EngineSettings},
@@ -50,6 +57,8 @@ pub struct Builder {
     low_priority: bool,
     wasi: Arc<WasiSettings>,
     functions: Arc<HostFunctions>,
+    #[cfg(feature = "wasmtime-wasi")]
+    wasi_contexts: Option<WasiContexts>,
 }
 
 /// The stack on which modules are checked and linked. They are compiled on threads of their own.
@@ -371,6 +380,57 @@ impl Builder {
         self
     }
 
+    /// Gives each instance a WASI context of the program's own, made by `make`, in place of what
+    /// [`Builder::wasi`] grants: sockets, streams and virtual files as `wasmtime_wasi` has them. It serves
+    /// imports from `wasi_snapshot_preview1`; a guest that imports from `wasi_unstable` is refused.
+    ///
+    /// Of the host's limits, [`max_open_files`](wapc_host::Limits::max_open_files) and the quota of
+    /// [`WasiSettings::disk_quota`] do not hold in this WASI. In a blocking call a function that waits, for
+    /// input or a time, is not ended by timeout or cancel handle: the call ends when it returns. Blocking
+    /// calls must not be made within an async task of `tokio`, which panics. In an async call, which must
+    /// run within `tokio`, waiting suspends the guest, and ends with the call.
+    ///
+    /// The guest may see other answers than on another engine. The feature makes wasmtime's
+    /// component model a part of the program, which takes a minute to compile.
+    ///
+    /// ```
+    /// use provider_wasmtime::{
+    ///     WasmtimeEngineProvider,
+    ///     wasmtime_wasi::{WasiCtxBuilder, p2::pipe::MemoryOutputPipe},
+    /// };
+    /// use wapc_host::WapcHost;
+    ///
+    /// let guest = br#"(module
+    ///     (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+    ///     (import "wasi_snapshot_preview1" "fd_write"
+    ///         (func $write (param i32 i32 i32 i32) (result i32)))
+    ///     (memory (export "memory") 1)
+    ///     (data (i32.const 0) "\08\00\00\00\05\00\00\00hello")
+    ///     (func (export "__guest_call") (param i32 i32) (result i32)
+    ///         (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 16)))
+    ///         (call $respond (i32.const 0) (i32.const 0))
+    ///         (i32.const 1)))"#;
+    ///
+    /// let output = MemoryOutputPipe::new(1 << 20);
+    /// let stdout = output.clone();
+    /// let provider = WasmtimeEngineProvider::builder()
+    ///     .wasi_context(move || Ok(WasiCtxBuilder::new().stdout(stdout.clone()).build_p1()))
+    ///     .build(guest)?;
+    /// let host = WapcHost::new(Box::new(provider), |_, _, _, _, _| Ok(vec![]))?;
+    /// host.call("greet", b"")?;
+    /// assert_eq!(output.contents(), &b"hello"[..]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "wasmtime-wasi")]
+    #[must_use]
+    pub fn wasi_context(
+        mut self,
+        make: impl Fn() -> Result<WasiP1Ctx, BoxError> + Send + Sync + 'static,
+    ) -> Self {
+        self.wasi_contexts = Some(WasiContexts::new(make));
+        self
+    }
+
     /// Sets the host functions of the program's own that guests may import. By default none.
     ///
     /// ```
@@ -520,6 +580,8 @@ impl Builder {
             pooling,
             Arc::clone(&self.wasi),
             Arc::clone(&self.functions),
+            #[cfg(feature = "wasmtime-wasi")]
+            self.wasi_contexts.clone(),
         )?;
         Ok(WasmtimeEngineProvider {
             template: Arc::new(template),

@@ -31,6 +31,10 @@ pub(crate) fn engine_error(error: Error, state: &ModuleState) -> EngineError {
     if let Some(NoReturn::Exit(code)) = error.downcast_ref() {
         return EngineError::Exit(*code);
     }
+    #[cfg(feature = "wasmtime-wasi")]
+    if let Some(wasmtime_wasi::I32Exit(code)) = error.downcast_ref() {
+        return EngineError::Exit(*code);
+    }
     match error.downcast_ref() {
         Some(wasmtime::Trap::OutOfFuel) => EngineError::Stopped(state.out_of_fuel()),
         Some(trap) => EngineError::Trap(Trap::new(trap_code(*trap), backtrace(&error))),

@@ -22,6 +22,8 @@ use wasmtime::{
     TypedFunc,
 };
 
+#[cfg(feature = "wasmtime-wasi")]
+use crate::wasi_context::{self, WasiContexts};
 use crate::{
     Pooling,
     errors::{engine_error, instantiation_error, killed},
@@ -55,6 +57,8 @@ pub(crate) struct Template {
     /// The pool that instances come from, if this crate has configured one.
     pooling: Option<Pooling>,
     wasi: Arc<WasiSettings>,
+    #[cfg(feature = "wasmtime-wasi")]
+    wasi_contexts: Option<WasiContexts>,
     #[cfg(feature = "async")]
     functions: Arc<HostFunctions>,
     /// Like `linked`, for instances that are suspended. Created on first use.
@@ -70,6 +74,7 @@ impl Template {
         pooling: Option<Pooling>,
         wasi: Arc<WasiSettings>,
         functions: Arc<HostFunctions>,
+        #[cfg(feature = "wasmtime-wasi")] wasi_contexts: Option<WasiContexts>,
     ) -> Result<Self, ModuleError> {
         let imports: Vec<_> = module.imports().collect();
         let exports: Vec<_> = module.exports().collect();
@@ -81,7 +86,14 @@ impl Template {
                 .iter()
                 .map(|export| (export.name(), extern_type(&export.ty()))),
         )?;
-        let linked = linker(&module)
+        #[cfg(feature = "wasmtime-wasi")]
+        let linker = match &wasi_contexts {
+            Some(_) => linker(&module, false).and_then(wasi_context::link),
+            None => linker(&module, true),
+        };
+        #[cfg(not(feature = "wasmtime-wasi"))]
+        let linker = linker(&module, true);
+        let linked = linker
             .and_then(|linker| link_functions(linker, &module, &functions))
             .and_then(|linker| linker.instantiate_pre(&module))
             .map_err(|error| ModuleError::Refused(error.into()))?;
@@ -117,6 +129,8 @@ impl Template {
             waits: shape.imports_wasi || awaits,
             shape,
             wasi,
+            #[cfg(feature = "wasmtime-wasi")]
+            wasi_contexts,
             #[cfg(feature = "async")]
             functions,
             #[cfg(feature = "async")]
@@ -213,7 +227,16 @@ impl Template {
             let admitted = pooling.admit(self.memories, self.tables);
             admitted.map_err(|error| EngineError::Other(error.into()))?;
         }
-        let wasi = match self.shape.imports_wasi {
+        #[cfg(feature = "wasmtime-wasi")]
+        let wasi_context = match &self.wasi_contexts {
+            Some(contexts) if self.shape.imports_wasi => Some(contexts.context()?),
+            _ => None,
+        };
+        #[cfg(feature = "wasmtime-wasi")]
+        let has_context = wasi_context.is_some();
+        #[cfg(not(feature = "wasmtime-wasi"))]
+        let has_context = false;
+        let wasi = match self.shape.imports_wasi && !has_context {
             true => Some(Wasi::for_guest(&self.wasi, &mut state)?),
             false => None,
         };
@@ -223,6 +246,8 @@ impl Template {
             wapc_memory: None,
             page_is_due: self.page.is_some(),
             wasi,
+            #[cfg(feature = "wasmtime-wasi")]
+            wasi_context,
         };
         let mut store = Store::new(self.module().engine(), data);
         let meter = Meter::install(&mut store, self.interruption)?;
@@ -287,9 +312,17 @@ impl Template {
         if let Some(linked) = self.linked_awaiting.get() {
             return Ok(linked);
         }
-        let linked = awaiting_linker(self.module())
-            .and_then(|linker| link_awaiting_functions(linker, self.module(), &self.functions))
-            .and_then(|linker| linker.instantiate_pre(self.module()))
+        let module = self.module();
+        #[cfg(feature = "wasmtime-wasi")]
+        let linker = match &self.wasi_contexts {
+            Some(_) => awaiting_linker(module, false).and_then(wasi_context::link_awaiting),
+            None => awaiting_linker(module, true),
+        };
+        #[cfg(not(feature = "wasmtime-wasi"))]
+        let linker = awaiting_linker(module, true);
+        let linked = linker
+            .and_then(|linker| link_awaiting_functions(linker, module, &self.functions))
+            .and_then(|linker| linker.instantiate_pre(module))
             .map_err(|error| EngineError::Other(error.into()))?;
         Ok(self.linked_awaiting.get_or_init(|| linked))
     }

@@ -42,6 +42,7 @@
 //! - `async` (default): guests are suspended in async calls. Without it, async
 //!   calls are a typed error.
 //! - `cache`: compiled code is kept in a directory.
+//! - `wasmtime-wasi`: a WASI context of the program's own, by the crate `wasmtime_wasi`.
 //! - `winch`: the baseline compiler.
 //!
 //! # Types of wasmtime
@@ -65,6 +66,8 @@ mod metering;
 mod page_checks;
 mod pooling;
 mod precompiled;
+#[cfg(feature = "wasmtime-wasi")]
+mod wasi_context;
 
 use std::{fmt, sync::Arc};
 
@@ -77,6 +80,8 @@ use wapc_host::{
 };
 pub use wasmtime;
 use wasmtime::{Engine, Module};
+#[cfg(feature = "wasmtime-wasi")]
+pub use wasmtime_wasi;
 
 #[cfg(feature = "cache")]
 pub use crate::compile_cache::{CacheEntry, CacheError, CompileCache};

@@ -26,8 +26,11 @@ pub(crate) struct Data {
     /// The next memory of one page that is made is not the guest's but that of the
     /// checks in its code.
     pub(crate) page_is_due: bool,
-    /// `Some` if the module imports WASI.
+    /// `Some` if the module imports WASI, and the program provides no context for it.
     pub(crate) wasi: Option<Wasi>,
+    /// `Some` if the program provides it.
+    #[cfg(feature = "wasmtime-wasi")]
+    pub(crate) wasi_context: Option<wasmtime_wasi::p1::WasiP1Ctx>,
 }
 
 /// Links the imports of [`wapc_host::engine::for_each_import`] to the methods of
@@ -107,9 +110,9 @@ macro_rules! link_wasi {
     };
 }
 
-/// Returns a linker of the functions that `module` imports. Unused functions are
-/// left out, since each takes one to two microseconds to link.
-pub(crate) fn linker(module: &Module) -> wasmtime::Result<Linker<Data>> {
+/// Returns a linker of the functions that `module` imports, those of WASI only `with_wasi`. Unused
+/// functions are left out, since each takes one to two microseconds to link.
+pub(crate) fn linker(module: &Module, with_wasi: bool) -> wasmtime::Result<Linker<Data>> {
     let imports: Vec<_> = module
         .imports()
         .map(|import| (import.module(), import.name()))
@@ -118,7 +121,9 @@ pub(crate) fn linker(module: &Module) -> wasmtime::Result<Linker<Data>> {
     let mut linker = Linker::new(module.engine());
     for_each_import!(link!(linker, imported));
     for_each_env_import!(link_env!(linker, imported));
-    for_each_function!(link_wasi!(linker, imported));
+    if with_wasi {
+        for_each_function!(link_wasi!(linker, imported));
+    }
     Ok(linker)
 }
 
@@ -150,15 +155,17 @@ macro_rules! link_waiting_wasi {
 /// Returns a linker for instances that are suspended in host functions: in
 /// `__host_call`, and in those of WASI that wait.
 #[cfg(feature = "async")]
-pub(crate) fn awaiting_linker(module: &Module) -> wasmtime::Result<Linker<Data>> {
+pub(crate) fn awaiting_linker(module: &Module, with_wasi: bool) -> wasmtime::Result<Linker<Data>> {
     let imports: Vec<_> = module
         .imports()
         .map(|import| (import.module(), import.name()))
         .collect();
     let imported = |module, name| imports.contains(&(module, name));
-    let mut linker = linker(module)?;
+    let mut linker = linker(module, with_wasi)?;
     linker.allow_shadowing(true);
-    for_each_waiting_function!(link_waiting_wasi!(linker, imported));
+    if with_wasi {
+        for_each_waiting_function!(link_waiting_wasi!(linker, imported));
+    }
     for module in IMPORT_MODULES {
         if !imported(module, "__host_call") {
             continue;
