@@ -1,4 +1,5 @@
-//! Random sequences of what a plugin asks of Extism's environment, compared with a model.
+//! Random sequences of what a plugin asks of Extism's environment, compared with a model, and with Extism's own kernel
+//! where `EXTISM_KERNEL` is the path of `extism-runtime.wasm` (in the package `extism` of the crate registry).
 #![expect(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -8,12 +9,12 @@
 use std::collections::HashMap;
 
 use provider_wasmi::WasmiEngineProvider;
-use wapc_dialects::Plugins;
+use wapc_dialects::{Memories, Options, Plugins, adapt};
 use wapc_host::{Reuse, WapcHost};
 
 /// Runs a list of steps. Each has four numbers: what to do, the step whose result is added to the place
 /// (or -1), the place, and a value. The output has the result of each.
-const INTERPRETER: &str = r#"(module
+const INTERPRETER: &str = r#"(module IMPORTS
     (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
     (import "extism:host/env" "free" (func $free (param i64)))
     (import "extism:host/env" "length" (func $length (param i64) (result i64)))
@@ -24,7 +25,7 @@ const INTERPRETER: &str = r#"(module
     (import "extism:host/env" "input_length" (func $input_length (result i64)))
     (import "extism:host/env" "input_load_u64" (func $input (param i64) (result i64)))
     (import "extism:host/env" "output_set" (func $output_set (param i64 i64)))
-    (memory 1)
+    (memory MEMORY 1)
     (func $step (param $what i64) (param $at i64) (param $value i64) (result i64)
         (if (i64.eq (local.get $what) (i64.const 0)) (then (return (call $alloc (local.get $value)))))
         (if (i64.eq (local.get $what) (i64.const 1)) (then (call $free (local.get $at))))
@@ -37,7 +38,7 @@ const INTERPRETER: &str = r#"(module
         (if (i64.eq (local.get $what) (i64.const 6))
             (then (call $store_u64 (local.get $at) (local.get $value))))
         (i64.const 0))
-    (func (export "run") (local $i i64) (local $base i64) (local $out i64)
+    (func $run (export "run") (local $i i64) (local $base i64) (local $out i64)
         (loop $next
             (local.set $base (i64.const 0))
             (if (i64.ne (call $input (i64.add (local.get $i) (i64.const 8))) (i64.const -1))
@@ -56,8 +57,48 @@ const INTERPRETER: &str = r#"(module
             (call $store_u64 (i64.add (local.get $out) (local.get $i))
                 (i64.load (i32.wrap_i64 (local.get $i))))
             (local.set $i (i64.add (local.get $i) (i64.const 8)))
-            (br_if $next (i64.lt_u (local.get $i) (i64.shr_u (call $input_length) (i64.const 2)))))))"#;
+            (br_if $next (i64.lt_u (local.get $i) (i64.shr_u (call $input_length) (i64.const 2))))))
+    MORE)"#;
 
+/// The interpreter as a plugin.
+fn plugin() -> Vec<u8> {
+    let text = INTERPRETER
+        .replace("IMPORTS", "")
+        .replace("MEMORY", "")
+        .replace("MORE", "");
+    text.into_bytes()
+}
+
+/// The interpreter as a waPC guest, whose environment is a library: the input is copied to a block of the
+/// library's, and the results are those in the memory.
+fn guest() -> Vec<u8> {
+    let imports = r#"
+        (import "extism:host/env" "reset" (func $reset))
+        (import "extism:host/env" "input_set" (func $input_set (param i64 i64)))
+        (import "wapc" "__guest_request" (func $request (param i32 i32)))
+        (import "wapc" "__guest_response" (func $respond (param i32 i32)))"#;
+    let more = r#"
+        (func (export "__guest_call") (param $operation i32) (param $bytes i32) (result i32)
+            (local $i i32) (local $block i64)
+            (call $request (i32.const 60000) (i32.const 8))
+            (call $reset)
+            (local.set $block (call $alloc (i64.extend_i32_u (local.get $bytes))))
+            (loop $next
+                (call $store_u8 (i64.add (local.get $block) (i64.extend_i32_u (local.get $i)))
+                    (i32.load8_u offset=8 (local.get $i)))
+                (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                (br_if $next (i32.lt_u (local.get $i) (local.get $bytes))))
+            (call $input_set (local.get $block) (i64.extend_i32_u (local.get $bytes)))
+            (call $run)
+            (call $respond (i32.const 0) (i32.shr_u (local.get $bytes) (i32.const 2)))
+            (i32.const 1))"#;
+    let text = INTERPRETER.replace("IMPORTS", imports);
+    let text = text
+        .replace("MEMORY", "(export \"memory\")")
+        .replace("MORE", more);
+    // The dialect is known by this name.
+    text.replace("extism:host/env", "kernel").into_bytes()
+}
 struct Random(u64);
 
 impl Random {
@@ -79,7 +120,8 @@ struct Step {
 }
 
 /// Steps that write inside of blocks alone, since a plugin that writes elsewhere harms itself.
-fn steps(random: &mut Random, sizes: u64) -> Vec<Step> {
+/// Lengths and frees are asked for up to `beyond` bytes behind a block.
+fn steps(random: &mut Random, sizes: u64, beyond: u64) -> Vec<Step> {
     let mut made: Vec<(usize, u64)> = Vec::new();
     let mut steps = Vec::new();
     for number in 0..120 {
@@ -100,7 +142,7 @@ fn steps(random: &mut Random, sizes: u64) -> Vec<Step> {
                 // Half of the handles are those of blocks; lengths and frees are asked for others too.
                 let at = match what {
                     2 | 7 if random.below(2) == 0 => 0,
-                    2 | 7 => random.below(length + 20),
+                    2 | 7 => random.below((length + beyond).max(1)),
                     _ => random.below(length + 1),
                 };
                 let (what, bytes) = match what {
@@ -190,7 +232,7 @@ fn check(steps: &[Step], results: &[u64], is_small: bool) {
 fn random_steps_do_as_the_model() {
     let plugin = Plugins::new()
         .validates(true)
-        .link(&[("main", INTERPRETER.as_bytes())])
+        .link(&[("main", &plugin())])
         .unwrap();
     let host = |reuse: Reuse| {
         let provider = WasmiEngineProvider::new(&plugin.binary).unwrap();
@@ -199,6 +241,9 @@ fn random_steps_do_as_the_model() {
             .build(|_, _, _, _, _| Err("nothing".into()))
             .unwrap()
     };
+    let oracle = oracle();
+    // Behind a block of theirs may begin another where there is none of ours.
+    let beyond = if oracle.is_some() { 0 } else { 20 };
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     // Within the first pages, where nothing freed comes again; and far beyond them.
     for (sizes, is_small, rounds) in [(300, true, 100), (20_000, false, 30)] {
@@ -209,26 +254,60 @@ fn random_steps_do_as_the_model() {
             Reuse::Fresh
         });
         for _ in 0..rounds {
-            let steps = steps(&mut random, sizes);
-            let input: Vec<u8> = steps
-                .iter()
-                .flat_map(|step| {
-                    [
-                        step.what,
-                        step.of.map_or(u64::MAX, |of| of as u64),
-                        step.at,
-                        step.value,
-                    ]
-                })
-                .flat_map(u64::to_le_bytes)
-                .collect();
-            let output = host.call("run", &input).unwrap();
-            let results: Vec<u64> = output
-                .chunks_exact(8)
-                .map(|word| u64::from_le_bytes(word.try_into().unwrap()))
-                .collect();
-            assert_eq!(results.len(), steps.len());
+            let steps = steps(&mut random, sizes, beyond);
+            let results = run(&host, &steps);
             check(&steps, &results, is_small);
+            if let Some(oracle) = &oracle {
+                let theirs = run(oracle, &steps);
+                check(&steps, &theirs, is_small);
+                // Each has places of its own for blocks, and comes to use freed ones at another time; what
+                // else blocks have is the same.
+                if !is_small {
+                    continue;
+                }
+                for (step, (ours, theirs)) in steps.iter().zip(results.iter().zip(&theirs)) {
+                    match step.what {
+                        0 => assert_eq!(*ours == 0, *theirs == 0, "{step:?}"),
+                        _ => assert_eq!(ours, theirs, "{step:?}"),
+                    }
+                }
+            }
         }
     }
+}
+
+/// The interpreter over Extism's own kernel.
+fn oracle() -> Option<WapcHost> {
+    let Some(kernel) = std::env::var_os("EXTISM_KERNEL") else {
+        eprintln!("Extism's kernel is left out: EXTISM_KERNEL names no file");
+        return None;
+    };
+    let kernel = std::fs::read(kernel).unwrap();
+    let options = Options::new().link("kernel", kernel, Memories::Own);
+    let linked = adapt(&guest(), &options.validates(true))
+        .unwrap()
+        .binary
+        .into_owned();
+    let provider = WasmiEngineProvider::new(&linked).unwrap();
+    let builder = WapcHost::builder(Box::new(provider)).reuse(Reuse::Fresh);
+    Some(
+        builder
+            .build(|_, _, _, _, _| Err("nothing".into()))
+            .unwrap(),
+    )
+}
+
+fn run(host: &WapcHost, steps: &[Step]) -> Vec<u64> {
+    let numbers = steps.iter().flat_map(|step| {
+        let of = step.of.map_or(u64::MAX, |of| of as u64);
+        [step.what, of, step.at, step.value]
+    });
+    let input: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();
+    let output = host.call("run", &input).unwrap();
+    let words = output.chunks_exact(8);
+    let results: Vec<u64> = words
+        .map(|word| u64::from_le_bytes(word.try_into().unwrap()))
+        .collect();
+    assert_eq!(results.len(), steps.len());
+    results
 }

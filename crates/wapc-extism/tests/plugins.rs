@@ -9,7 +9,10 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::Duration,
 };
@@ -480,37 +483,66 @@ fn modules_are_linked_by_name_and_shadow_the_hosts() {
     }
 }
 
+/// `EXTISM_SWAPS=1000 cargo test --test plugins -- swaps` runs it in full.
 #[test]
 fn the_host_below_swaps_plugins_under_load() {
+    let swaps = std::env::var("EXTISM_SWAPS").map_or(20, |swaps| swaps.parse().unwrap());
     let text = |word: &str| {
+        let count = "(call $var_set (call $input) (call $word (i64.const 1)))";
         module(&format!(
-            r#"(func (export "run") (call $out (call $word (i64.const {word}))))"#
+            r#"(import "m" "f" (func $f (param i64) (result i64))) ---
+            (func (export "run") {count} (call $out (call $f (call $word (i64.const {word})))))"#
         ))
     };
+    let identity = Function::new(
+        "f",
+        [PTR],
+        [PTR],
+        UserData::new(()),
+        |plugin, arguments, results, _| {
+            let word: Vec<u8> = plugin.memory_get_val(&arguments[0])?;
+            plugin.memory_set_val(&mut results[0], word)
+        },
+    );
     for engine in engines() {
         let manifest = Manifest::new([text("0x31")]);
         let plugin = builder(&engine, manifest)
+            .with_functions([identity.clone().with_namespace("m")])
             .with_host(|host| host.max_instances(2))
             .build()
             .unwrap();
-        let host = plugin.host();
-        thread::scope(|scope| {
-            let callers: Vec<_> = (0..2)
-                .map(|_| scope.spawn(|| (0..200).all(|_| host.call("run", b"").is_ok())))
-                .collect();
-            for release in 0..20 {
-                host.replace_module(&text(["0x31", "0x32"][release % 2]))
-                    .unwrap();
+        let (host, ends) = (plugin.host(), AtomicBool::new(false));
+        let calls: u64 = thread::scope(|scope| {
+            let callers = [0; 2].map(|_| {
+                scope.spawn(|| {
+                    let mut calls = 0;
+                    while !ends.load(Relaxed) {
+                        let answer = host.call("run", b"variable").unwrap();
+                        assert!(answer[0] == b'1' || answer[0] == b'2');
+                        calls += 1;
+                    }
+                    calls
+                })
+            });
+            for release in 0..swaps {
+                let swapped = host.replace_module(&text(["0x31", "0x32"][release % 2]));
+                // Callers end before this thread panics.
+                if let Err(error) = swapped {
+                    ends.store(true, Relaxed);
+                    panic!("{error}");
+                }
             }
-            assert!(callers.into_iter().all(|caller| caller.join().unwrap()));
+            ends.store(true, Relaxed);
+            callers.map(|caller| caller.join().unwrap()).iter().sum()
         });
-        assert_eq!(host.call("run", b"").unwrap()[0], b'2');
-        let other = module(r#"(import "m" "f" (func)) --- (func (export "run"))"#);
+        eprintln!("{swaps} swaps, {calls} calls, none failed");
+        assert_eq!(host.call("run", b"variable").unwrap()[0], b'2');
+        let other = module(r#"(import "m" "g" (func)) --- (func (export "run"))"#);
         assert!(
             host.replace_module(&other).is_err(),
             "an import that is not there"
         );
-        assert_eq!(host.call("run", b"").unwrap()[0], b'2');
+        assert_eq!(host.call("run", b"variable").unwrap()[0], b'2');
     }
 }
 
