@@ -14,7 +14,7 @@ impl CancelHandle {
         lock(&self.0).cancel();
     }
 
-    /// Returns a handle for the next call.
+    /// Returns a handle for the next calls.
     pub(crate) fn renew(&self) -> wapc_host::CancelHandle {
         let next = wapc_host::CancelHandle::new();
         lock(&self.0).clone_from(&next);

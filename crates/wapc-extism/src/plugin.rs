@@ -81,9 +81,8 @@ impl Plugin {
     ) -> Result<O, Error> {
         let name = name.as_ref();
         let input = convert_input(&input)?.into_owned();
-        let options = self.begin(name, None);
-        let options = options.as_ref().unwrap_or(&self.options);
-        let call = self.host.with(options);
+        self.begin(name, None);
+        let call = self.host.with(&self.options);
         let called = call.call_into_async(name, input, &mut self.output).await;
         match self.end(name, called)? {
             0 => self.convert(),
@@ -150,19 +149,24 @@ impl Plugin {
         context: Option<Arc<dyn Any + Send + Sync>>,
     ) -> Result<i32, Error> {
         let input = convert_input(input)?;
-        let options = self.begin(name, context);
-        let options = options.as_ref().unwrap_or(&self.options);
-        let call = self.host.with(options);
-        let called = call.call_into(name, &input, &mut self.output);
+        Ok(self.call_raw(name, &input, context)?)
+    }
+
+    /// As [`Plugin::call_with_host_context`], for C: returns the code, and leaves the output to [`Plugin::output`].
+    #[doc(hidden)]
+    pub fn call_raw(
+        &mut self,
+        name: &str,
+        input: &[u8],
+        context: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Result<i32, CallError> {
+        self.begin(name, context);
+        let call = self.host.with(&self.options);
+        let called = call.call_into(name, input, &mut self.output);
         self.end(name, called)
     }
 
-    /// Begins a call. Returns its options if they are not the plugin's.
-    fn begin(
-        &mut self,
-        name: &str,
-        context: Option<Arc<dyn Any + Send + Sync>>,
-    ) -> Option<CallOptions> {
+    fn begin(&mut self, name: &str, context: Option<Arc<dyn Any + Send + Sync>>) {
         if self.was_command {
             self.environment.vars().clear();
         }
@@ -174,12 +178,16 @@ impl Plugin {
             *lock(&self.state.host_context) = context;
         }
         self.output.clear();
-        let cancel = self.environment.cancel.get()?;
-        Some(self.options.clone().cancel(&cancel.renew()))
+        // A handle serves until it has cancelled: at rest it would cancel the next call.
+        if let Some(cancel) = self.environment.cancel.get()
+            && (self.options.cancel.as_ref()).is_none_or(wapc_host::CancelHandle::is_cancelled)
+        {
+            self.options.cancel = Some(cancel.renew());
+        }
     }
 
     /// Ends a call. Returns its code.
-    fn end(&mut self, name: &str, called: Result<(), wapc_host::Error>) -> Result<i32, Error> {
+    fn end(&mut self, name: &str, called: Result<(), wapc_host::Error>) -> Result<i32, CallError> {
         if self.has_context {
             self.has_context = false;
             *lock(&self.state.host_context) = None;
@@ -189,7 +197,7 @@ impl Plugin {
             Ok(()) => Ok(code),
             Err(error) => {
                 self.output.clear();
-                Err(CallError::new(error, code, self.exports.contains(name)).into())
+                Err(CallError::new(error, code, self.exports.contains(name)))
             }
         }
     }

@@ -148,6 +148,26 @@ impl HostFunctions {
         self.with::<P, R>(module, name, Body::Async(Box::new(body)))
     }
 
+    /// Adds the function `module.name`, whose types are known at run time only, as in bindings for other
+    /// languages. `function` gets the numbers, and a place for each result. Engines pass at most
+    /// [`HostFunction::MAX_VALUES`] of each.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn dynamic(
+        self,
+        module: &str,
+        name: &str,
+        parameters: Vec<ValueType>,
+        results: Vec<ValueType>,
+        function: impl Fn(&mut FunctionCall<'_>, &[Value], &mut [Value]) -> Result<(), BoxError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> Self {
+        let body = Body::Blocking(Box::new(function));
+        self.with_types(module, name, (parameters, results), body)
+    }
+
     /// Accepts guests that import functions which nobody provides. A guest that calls one is
     /// ended with [`FunctionError::Missing`]. By default such a guest is refused when it is
     /// compiled, with [`ModuleError::UnknownImport`].
@@ -173,7 +193,17 @@ impl HostFunctions {
         self.uses_wapc_memory
     }
 
-    fn with<P: Values, R: Values>(mut self, module: &str, name: &str, body: Body) -> Self {
+    fn with<P: Values, R: Values>(self, module: &str, name: &str, body: Body) -> Self {
+        self.with_types(module, name, (P::types(), R::types()), body)
+    }
+
+    fn with_types(
+        mut self,
+        module: &str,
+        name: &str,
+        (parameters, results): (Vec<ValueType>, Vec<ValueType>),
+        body: Body,
+    ) -> Self {
         if module != "env" && provided(module, name).is_some() {
             self.taken
                 .get_or_insert_with(|| (module.into(), name.into()));
@@ -181,8 +211,8 @@ impl HostFunctions {
         let function = HostFunction {
             module: module.into(),
             name: name.into(),
-            parameters: P::types(),
-            results: R::types(),
+            parameters,
+            results,
             body,
         };
         let functions = self.modules.entry(module.into()).or_default();
