@@ -36,6 +36,8 @@ mod documents {
     struct Typed;
     #[doc = include_str!("../../docs/wasi.md")]
     struct Wasi;
+    #[doc = include_str!("../conformance/dialects/precompiled.md")]
+    struct PrecompiledDialects;
 }
 
 mod capability;
