@@ -46,6 +46,31 @@ pub const COMMAND_C: &[u8] = include_bytes!("../wasm/command_c.wasm");
 /// interruption is measured. It has none of the operations of the others, and is not in [`WASM`].
 pub const WORKLOADS: &[u8] = include_bytes!("../rust/workloads/workloads.wasm");
 
+/// Modules of other dialects, built from Rust, by their names, in alphabetical order: a WASI command, a
+/// plugin that packs buffers into numbers, and a Typst plugin. Each has the operations `echo`, `fail`, `trap`
+/// and `loop`.
+pub const PLUGINS: &[(&str, &[u8])] = &[
+    (
+        "command_rust",
+        include_bytes!("../rust/plugins/command_rust.wasm"),
+    ),
+    (
+        "packed_buffer_rust",
+        include_bytes!("../rust/plugins/packed_buffer_rust.wasm"),
+    ),
+    (
+        "typst_rust",
+        include_bytes!("../rust/plugins/typst_rust.wasm"),
+    ),
+];
+
+/// Returns the module of another dialect of this name, or `None` if [`PLUGINS`] has none.
+pub fn plugin(name: &str) -> Option<&'static [u8]> {
+    let mut plugins = PLUGINS.iter();
+    let found = plugins.find(|(its_name, _)| *its_name == name);
+    found.map(|(_, bytes)| *bytes)
+}
+
 /// Every built guest by its name (the file's, without `.wasm`), in alphabetical order.
 pub const WASM: &[(&str, &[u8])] = &[
     ("command_c", COMMAND_C),

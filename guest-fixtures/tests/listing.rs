@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use guest_fixtures::{WASM, WAT, wasm, wat};
+use guest_fixtures::{PLUGINS, WASM, WAT, plugin, wasm, wat};
 use sha2::{Digest, Sha256};
 
 /// File name and SHA-256 in hexadecimal.
@@ -19,10 +19,16 @@ fn hexadecimal_sha256(bytes: &[u8]) -> String {
 
 #[test]
 fn checksums_are_those_of_the_committed_guests() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("wasm");
+    for (folder, listing) in [("wasm", WASM), ("rust/plugins", PLUGINS)] {
+        assert_checksums(folder, listing);
+    }
+}
+
+fn assert_checksums(folder: &str, listing: &[(&str, &[u8])]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let mut listed = Checksums::new();
     for line in fs::read_to_string(folder.join("SHA256SUMS"))
-        .expect("wasm/SHA256SUMS is there")
+        .expect("SHA256SUMS is there")
         .lines()
     {
         let (checksum, file) = line.split_once("  ").expect("CHECKSUM  FILE");
@@ -30,8 +36,8 @@ fn checksums_are_those_of_the_committed_guests() {
     }
 
     let mut committed = Checksums::new();
-    for entry in fs::read_dir(&folder).expect("wasm/ is there") {
-        let path = entry.expect("wasm/ can be read").path();
+    for entry in fs::read_dir(&folder).expect("the folder is there") {
+        let path = entry.expect("the folder can be read").path();
         if path
             .extension()
             .is_some_and(|extension| extension == "wasm")
@@ -43,7 +49,7 @@ fn checksums_are_those_of_the_committed_guests() {
     }
     assert_eq!(listed, committed);
 
-    let handed_out: Checksums = WASM
+    let handed_out: Checksums = listing
         .iter()
         .map(|(name, bytes)| (format!("{name}.wasm"), hexadecimal_sha256(bytes)))
         .collect();
@@ -58,6 +64,9 @@ fn guests_are_found_by_name() {
     for (name, text) in WAT {
         assert_eq!(wat(name), Some(*text));
     }
+    for (name, bytes) in PLUGINS {
+        assert_eq!(plugin(name), Some(*bytes));
+    }
     assert_eq!(wasm("hello"), None);
     assert_eq!(wat("hello.wat"), None);
 }
@@ -65,5 +74,6 @@ fn guests_are_found_by_name() {
 #[test]
 fn listings_are_sorted() {
     assert!(WASM.is_sorted_by(|a, b| a.0 < b.0));
+    assert!(PLUGINS.is_sorted_by(|a, b| a.0 < b.0));
     assert!(WAT.is_sorted_by(|a, b| a.0 < b.0));
 }

@@ -17,37 +17,46 @@ use wapc_host::{
 
 use crate::{Case, async_calls::on_a_runtime, gallery::Driver};
 
-/// A guest of each dialect: its name, its text, and the outcome of `fail`.
-const GUESTS: [(&str, &str, &str); 6] = [
-    ("command", include_str!("dialects/command.wat"), "exit 3"),
-    (
-        "old_2019",
-        include_str!("dialects/old_2019.wat"),
-        "guest-error failed",
-    ),
-    (
-        "old_2020",
-        include_str!("dialects/old_2020.wat"),
-        "guest-error failed",
-    ),
-    (
-        "packed_buffer",
-        include_str!("dialects/packed_buffer.wat"),
-        "trap unreachable",
-    ),
-    (
-        "extism",
-        include_str!("dialects/extism.wat"),
-        "guest-error failed",
-    ),
-    (
-        "typst",
-        include_str!("dialects/typst.wat"),
-        "guest-error failed",
-    ),
-];
+/// A guest of a dialect.
+#[derive(Clone, Copy)]
+struct Guest {
+    name: &'static str,
+    module: &'static [u8],
+    /// The outcome of `fail`.
+    fails: &'static str,
+}
 
-type Check = fn(&'static Engine, &'static str, &'static str);
+/// Guests of each dialect.
+fn guests() -> Vec<Guest> {
+    let texts: [(_, &[u8], _); 6] = [
+        ("command", include_bytes!("dialects/command.wat"), "exit 3"),
+        ("old_2019", include_bytes!("dialects/old_2019.wat"), FAILED),
+        ("old_2020", include_bytes!("dialects/old_2020.wat"), FAILED),
+        (
+            "packed_buffer",
+            include_bytes!("dialects/packed_buffer.wat"),
+            "trap unreachable",
+        ),
+        ("extism", include_bytes!("dialects/extism.wat"), FAILED),
+        ("typst", include_bytes!("dialects/typst.wat"), FAILED),
+    ];
+    let built = guest_fixtures::PLUGINS.iter().map(|(name, module)| {
+        let of = texts.iter().find(|(dialect, ..)| name.starts_with(dialect));
+        let (_, _, fails) = of.expect("it is of a dialect above");
+        (*name, *module, *fails)
+    });
+    let all = texts.into_iter().chain(built);
+    all.map(|(name, module, fails)| Guest {
+        name,
+        module,
+        fails,
+    })
+    .collect()
+}
+
+const FAILED: &str = "guest-error failed";
+
+type Check = fn(&'static Engine, Guest);
 
 pub(crate) fn cases() -> Vec<Case> {
     let checks: [(&str, &[conformance::Capability], Check); 8] = [
@@ -61,14 +70,14 @@ pub(crate) fn cases() -> Vec<Case> {
         ("tiers", &[], tiers),
     ];
     let mut cases = vec![];
-    for (guest, text, fails) in GUESTS {
+    for guest in guests() {
         for (check_name, needs, check) in checks {
-            let case = Case::new(format!("{guest}::{check_name}"), move |engine| {
+            let case = Case::new(format!("{}::{check_name}", guest.name), move |engine| {
                 let engine = conformance::ENGINES
                     .iter()
                     .chain(conformance::VARIANTS)
                     .find(|known| known.name == engine.name);
-                check(engine.expect("it is in the table"), text, fails);
+                check(engine.expect("it is in the table"), guest);
             });
             cases.push(case.needs(needs));
         }
@@ -81,8 +90,8 @@ fn adapting(engine: &'static Engine, interruption: Interruption) -> Adapting {
     Adapting::new(make_provider, Options::new().validates(true))
 }
 
-fn provider(engine: &'static Engine, text: &str) -> Box<AdaptedProvider> {
-    let provider = adapting(engine, Interruption::default()).load(text.as_bytes());
+fn provider(engine: &'static Engine, module: &[u8]) -> Box<AdaptedProvider> {
+    let provider = adapting(engine, Interruption::default()).load(module);
     Box::new(provider.unwrap_or_else(|error| panic!("{}", chain(&error))))
 }
 
@@ -100,8 +109,8 @@ fn build(builder: HostBuilder) -> WapcHost {
     host.unwrap_or_else(|error| panic!("{}", chain(&error)))
 }
 
-fn host(engine: &'static Engine, text: &str) -> WapcHost {
-    build(WapcHost::builder(provider(engine, text)))
+fn host(engine: &'static Engine, module: &[u8]) -> WapcHost {
+    build(WapcHost::builder(provider(engine, module)))
 }
 
 /// The payload of an operation: a command is told by it what to do.
@@ -122,20 +131,20 @@ fn assert_echoes(host: &WapcHost) {
     assert!(answer.ends_with(b"Echo"), "{answer:?}");
 }
 
-fn outcomes(engine: &'static Engine, text: &str, fails: &str) {
-    let host = host(engine, text);
+fn outcomes(engine: &'static Engine, guest: Guest) {
+    let host = host(engine, guest.module);
     for _ in 0..2 {
         assert_echoes(&host);
-        assert_eq!(outcome(&call(&host, "fail")), fails);
+        assert_eq!(outcome(&call(&host, "fail")), guest.fails);
         assert_echoes(&host);
         assert_eq!(outcome(&call(&host, "trap")), "trap unreachable");
     }
 }
 
-fn async_outcomes(engine: &'static Engine, text: &str, fails: &str) {
+fn async_outcomes(engine: &'static Engine, guest: Guest) {
     for driver in [Driver::Async, Driver::Awaiting] {
         on_a_runtime(async {
-            let builder = WapcHost::builder(provider(engine, text));
+            let builder = WapcHost::builder(provider(engine, guest.module));
             let host = match driver {
                 Driver::Awaiting => builder
                     .build_async(|call: OwnedHostCall| async move {
@@ -148,7 +157,7 @@ fn async_outcomes(engine: &'static Engine, text: &str, fails: &str) {
             };
             for (operation, expected) in [
                 ("echo", None),
-                ("fail", Some(fails)),
+                ("fail", Some(guest.fails)),
                 ("trap", Some("trap unreachable")),
                 ("echo", None),
             ] {
@@ -164,8 +173,8 @@ fn async_outcomes(engine: &'static Engine, text: &str, fails: &str) {
     }
 }
 
-fn time(engine: &'static Engine, text: &str, _: &str) {
-    let host = host(engine, text);
+fn time(engine: &'static Engine, guest: Guest) {
+    let host = host(engine, guest.module);
     let options = CallOptions::default().timeout(SHORT);
     let timed_out = host.with(&options).call("loop", payload("loop"));
     assert!(
@@ -189,8 +198,8 @@ fn time(engine: &'static Engine, text: &str, _: &str) {
     assert_echoes(&host);
 }
 
-fn fuel(engine: &'static Engine, text: &str, _: &str) {
-    let provider = adapting(engine, Interruption::Fuel).load(text.as_bytes());
+fn fuel(engine: &'static Engine, guest: Guest) {
+    let provider = adapting(engine, Interruption::Fuel).load(guest.module);
     let provider = provider.unwrap_or_else(|error| panic!("{}", chain(&error)));
     let limits = Limits::default().timeout(None).start_timeout(None);
     let builder = WapcHost::builder(Box::new(provider));
@@ -200,20 +209,20 @@ fn fuel(engine: &'static Engine, text: &str, _: &str) {
     assert_echoes(&host);
 }
 
-fn swaps(engine: &'static Engine, text: &str, _: &str) {
-    let host = host(engine, text);
+fn swaps(engine: &'static Engine, guest: Guest) {
+    let host = host(engine, guest.module);
     assert_echoes(&host);
     let release = wat("release_1").expect("there is such a guest");
     host.replace_module(release.as_bytes())
         .unwrap_or_else(|error| panic!("{}", chain(&error)));
     let answer = host.call("version", b"");
     assert!(answer.is_ok_and(|answer| !answer.ends_with(b"Echo")));
-    for (_, other, _) in GUESTS {
-        host.replace_module(other.as_bytes())
+    for other in guests() {
+        host.replace_module(other.module)
             .unwrap_or_else(|error| panic!("{}", chain(&error)));
         assert_echoes(&host);
     }
-    host.replace_module(text.as_bytes())
+    host.replace_module(guest.module)
         .unwrap_or_else(|error| panic!("{}", chain(&error)));
     assert!(
         host.replace_module(b"(module (func (export \"_start\")))")
@@ -225,35 +234,35 @@ fn swaps(engine: &'static Engine, text: &str, _: &str) {
     assert_echoes(&host);
 }
 
-fn pool(engine: &'static Engine, text: &str, fails: &str) {
-    let host = build(WapcHost::builder(provider(engine, text)).max_instances(4));
+fn pool(engine: &'static Engine, guest: Guest) {
+    let host = build(WapcHost::builder(provider(engine, guest.module)).max_instances(4));
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for _ in 0..20 {
                     assert_echoes(&host);
-                    assert_eq!(outcome(&call(&host, "fail")), fails);
+                    assert_eq!(outcome(&call(&host, "fail")), guest.fails);
                 }
             });
         }
     });
 }
 
-fn fresh(engine: &'static Engine, text: &str, fails: &str) {
-    let host = build(WapcHost::builder(provider(engine, text)).reuse(Reuse::Fresh));
+fn fresh(engine: &'static Engine, guest: Guest) {
+    let host = build(WapcHost::builder(provider(engine, guest.module)).reuse(Reuse::Fresh));
     for _ in 0..3 {
         assert_echoes(&host);
-        assert_eq!(outcome(&call(&host, "fail")), fails);
+        assert_eq!(outcome(&call(&host, "fail")), guest.fails);
     }
 }
 
-fn tiers(engine: &'static Engine, text: &'static str, _: &str) {
+fn tiers(engine: &'static Engine, guest: Guest) {
     let load = move |module: &[u8]| -> Result<Box<dyn WebAssemblyEngineProvider>, _> {
         Ok(Box::new(
             adapting(engine, Interruption::default()).load(module)?,
         ))
     };
-    let builder = WapcHost::tiered(text.as_bytes(), Tiers::new(load, load));
+    let builder = WapcHost::tiered(guest.module, Tiers::new(load, load));
     let host = build(builder.unwrap_or_else(|error| panic!("{}", chain(&error))));
     while matches!(host.stats().tier, Tier::Baseline) {
         assert_echoes(&host);

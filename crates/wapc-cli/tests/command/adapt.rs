@@ -146,3 +146,39 @@ fn files_of_the_module_are_there_for_it() {
         assert_eq!(called.stdout, b"hello", "{engine}");
     }
 }
+
+#[test]
+fn a_guest_of_2019_and_an_actor_are_called() {
+    let guest = |module: &str, host_call: &str| {
+        format!(
+            r#"(module
+                (import "{module}" "__host_call" (func (param {host_call}) (result i32)))
+                (import "{module}" "__guest_request" (func $request (param i32 i32)))
+                (import "{module}" "__guest_response" (func $respond (param i32 i32)))
+                (memory (export "memory") 1)
+                (func (export "__guest_call") (param i32 i32) (result i32)
+                    (call $request (i32.const 0) (i32.const 100))
+                    (call $respond (i32.const 100) (local.get 1))
+                    (i32.const 1)))"#
+        )
+    };
+    let four = "i32 i32 i32 i32";
+    let cases = [
+        ("old.wat", guest("wapc", four), "an earlier waPC protocol"),
+        (
+            "actor.wat",
+            guest("wasmbus", &format!("{four} {four}")),
+            "a waPC guest: it imports from `wasmbus`",
+        ),
+    ];
+    for (name, text, said) in cases {
+        let module = file("adapt", name, text);
+        for engine in engines() {
+            let module = module.to_str().unwrap();
+            let call = ["call", module, "op", "-v", "--data", "hello"];
+            let called = wapc([&call[..], &["--engine", engine]].concat());
+            assert_eq!((called.code, &*called.stdout), (0, &b"hello"[..]));
+            assert!(called.stderr.contains(said), "{}", called.stderr);
+        }
+    }
+}
