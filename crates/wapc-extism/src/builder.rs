@@ -61,6 +61,7 @@ pub struct PluginBuilder {
     functions: Vec<Function>,
     wasi: bool,
     fuel: Option<u64>,
+    initialization_fuel: Option<u64>,
     log_level: Option<LogLevel>,
     log: Option<Arc<LogSink>>,
     allows_headers: bool,
@@ -90,6 +91,7 @@ impl PluginBuilder {
             functions: Vec::new(),
             wasi: false,
             fuel: None,
+            initialization_fuel: None,
             log_level: None,
             log: None,
             allows_headers: false,
@@ -125,6 +127,14 @@ impl PluginBuilder {
     #[must_use]
     pub const fn with_fuel_limit(mut self, fuel: u64) -> Self {
         self.fuel = Some(fuel);
+        self
+    }
+
+    /// Sets the fuel of the constructors and start sections of each instance, beside that of each call, without which it
+    /// is refused. By default they have as much as a call.
+    #[must_use]
+    pub const fn with_initialization_fuel_limit(mut self, fuel: u64) -> Self {
+        self.initialization_fuel = Some(fuel);
         self
     }
 
@@ -198,6 +208,7 @@ impl PluginBuilder {
     /// - [`Error::Module`], [`Error::UnknownImport`], [`Error::OtherType`]: the modules cannot be linked.
     /// - [`Error::AllowedHost`]: a pattern of the manifest.
     /// - [`Error::Memory`]: the modules begin with more memory than the manifest allows.
+    /// - [`Error::InitializationFuel`]: fuel for constructors, and none for calls.
     /// - [`Error::Build`]: the engine refuses the result, or there is no engine.
     pub fn compile(self) -> Result<CompiledPlugin, Error> {
         let http = match &self.http_client {
@@ -239,7 +250,12 @@ impl PluginBuilder {
         if let Some(timeout) = self.manifest.timeout() {
             limits = limits.timeout(timeout);
         }
-        limits.fuel = self.fuel.or(limits.fuel);
+        let fuel = self.fuel.or(limits.fuel);
+        if self.initialization_fuel.is_some() && fuel.is_none() {
+            return Err(Error::InitializationFuel);
+        }
+        // Calls have their own by their options.
+        limits.fuel = self.initialization_fuel.or(fuel);
         let settings = EngineSettings {
             wasi: directories(self.manifest.allowed_paths.as_ref()),
             interruption: match limits.fuel {
@@ -255,6 +271,7 @@ impl PluginBuilder {
             linking,
             exports: Arc::new(plugin.exports),
             limits,
+            fuel,
             http,
             builder: Arc::new(self),
         })
@@ -308,6 +325,7 @@ pub struct CompiledPlugin {
     linking: Arc<Linking>,
     exports: Arc<BTreeSet<String>>,
     limits: Limits,
+    fuel: Option<u64>,
     http: HttpClient,
     builder: Arc<PluginBuilder>,
 }
@@ -356,7 +374,12 @@ impl CompiledPlugin {
             host = settle(host);
         }
         let host = host.build_with(Answers(environment.clone()))?;
-        Ok(Plugin::of(host, environment, self.exports.clone()))
+        Ok(Plugin::of(
+            host,
+            environment,
+            self.exports.clone(),
+            self.fuel,
+        ))
     }
 }
 

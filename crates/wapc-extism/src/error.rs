@@ -46,6 +46,9 @@ pub enum Error {
         /// The limit.
         limit: u32,
     },
+    /// A limit of fuel for constructors without one for calls.
+    #[error("an initialization fuel limit requires a call fuel limit")]
+    InitializationFuel,
     /// The engine has refused the plugin, or it has failed to start.
     #[error("unable to start the plugin")]
     Build(#[source] Box<wapc_host::Error>),

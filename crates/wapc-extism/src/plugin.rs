@@ -37,13 +37,16 @@ impl Plugin {
         host: WapcHost,
         environment: Arc<Environment>,
         exports: Arc<BTreeSet<String>>,
+        fuel: Option<u64>,
     ) -> Self {
         let state = Arc::new(CallState::new(environment.clone()));
+        let mut options = CallOptions::default().context(state.clone());
+        options.fuel = fuel;
         Self {
             host,
             environment,
             exports,
-            options: CallOptions::default().context(state.clone()),
+            options,
             state,
             has_context: false,
             output: Vec::new(),

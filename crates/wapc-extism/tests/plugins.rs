@@ -565,6 +565,46 @@ fn constructors_run_first_and_within_their_time() {
     }
 }
 
+#[test]
+fn constructors_have_fuel_of_their_own() {
+    let loops = "(func $loop (local $i i32)
+        (loop (br_if 0 (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 100000)))))";
+    let run = r#"(func (export "run") (call $loop))"#;
+    for engine in engines() {
+        let with = |module: &str, call: Option<u64>, initialization: Option<u64>| {
+            let mut builder = builder(&engine, Manifest::new([module.as_bytes()]));
+            if let Some(fuel) = call {
+                builder = builder.with_fuel_limit(fuel);
+            }
+            if let Some(fuel) = initialization {
+                builder = builder.with_initialization_fuel_limit(fuel);
+            }
+            builder.build()
+        };
+        // Reactors, start sections, and constructors.
+        for begin in [
+            r#"(func (export "_initialize") (call $loop))"#,
+            r#"(func $begin (call $loop)) (start $begin)"#,
+            r#"(func (export "__wasm_call_ctors") (call $loop))"#,
+        ] {
+            let module = format!("(module {loops} {begin} {run})");
+            let refused = with(&module, Some(100_000_000), Some(100)).unwrap_err();
+            let report = wapc_host::error::Report::new(&refused).to_string();
+            assert!(report.contains("100 units of fuel"), "{report}");
+            // Enough for it, and not for a call; and the other way round.
+            let mut plugin = with(&module, Some(100), Some(100_000_000)).unwrap();
+            assert_eq!(failure(&mut plugin, "run", "").1, "plugin ran out of fuel");
+            let mut plugin = with(&module, Some(100_000_000), None).unwrap();
+            plugin.call::<_, ()>("run", "").unwrap();
+        }
+        let refused = with("(module)", None, Some(1)).unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "an initialization fuel limit requires a call fuel limit"
+        );
+    }
+}
+
 /// A server on the loopback that answers by the path.
 fn serve(answer: impl Fn(&str) -> String + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -639,5 +679,68 @@ fn http_is_for_hosts_that_are_allowed() {
             failure(&mut plugin, "get", &of("/")),
             denied("http://a.test/")
         );
+    }
+}
+
+#[test]
+fn requests_have_a_method_and_a_body_and_modules_come_by_url() {
+    for engine in engines() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/x", listener.local_addr().unwrap());
+        let plugin = module(&format!(
+            r#"(func (export "post") (call $out (call $http (call $input) {A})))"#
+        ));
+        let served = plugin.clone();
+        let server = thread::spawn(move || {
+            // The module, and then what the plugin sends.
+            let mut requests = Vec::new();
+            for answer in [&*served, b"hello"] {
+                let mut stream = listener.accept().unwrap().0;
+                let (mut request, mut byte) = (Vec::new(), [0]);
+                let ends = [&b"\r\n\r\n"[..], b"aaaaaaaa"];
+                while !request.ends_with(ends[requests.len()]) {
+                    stream.read_exact(&mut byte).unwrap();
+                    request.push(byte[0]);
+                }
+                let length = answer.len();
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                );
+                stream
+                    .write_all(&[head.as_bytes(), answer].concat())
+                    .unwrap();
+                requests.push(String::from_utf8(request).unwrap());
+            }
+            requests
+        });
+        let client = || HttpClient::new(AllowedHosts::new(["127.0.0.1"]).unwrap());
+        let mut plugin = builder(&engine, Manifest::new([Wasm::url(&url)]))
+            .with_source_client(client())
+            .with_http_client(client())
+            .build()
+            .unwrap();
+        let request = format!(r#"{{"url": "{url}", "method": "POST", "headers": {{"a": "b"}}}}"#);
+        assert_eq!(plugin.call::<_, String>("post", request).unwrap(), "hello");
+        let requests = server.join().unwrap();
+        assert!(requests[0].starts_with("GET /x"), "{requests:?}");
+        assert!(requests[1].starts_with("POST /x"), "{requests:?}");
+        assert!(
+            requests[1].to_lowercase().contains("content-length: 8"),
+            "{requests:?}"
+        );
+    }
+}
+
+#[test]
+fn variables_beyond_their_limit_end_the_call() {
+    let text = r#"(func (export "set") (call $var_set (call $input) (call $input)))"#;
+    for engine in engines() {
+        let mut manifest = Manifest::new([module(text)]);
+        manifest.memory = manifest.memory.with_max_var_bytes(1);
+        let mut plugin = builder(&engine, manifest).build().unwrap();
+        let full = (-1, "Variable store is full".into());
+        assert_eq!(failure(&mut plugin, "set", &"A".repeat(1024)), full);
+        // An empty block removes the variable, which takes no room.
+        plugin.call::<_, ()>("set", "").unwrap();
     }
 }
