@@ -97,6 +97,13 @@ pub struct CallArguments {
     #[arg(long, value_enum, default_value_t)]
     pub engine: Engine,
 
+    /// Compile the module whatever its size and however long it takes
+    ///
+    /// By default a module of more than 128 MiB is refused, and one that may take more than a minute to
+    /// compile.
+    #[arg(long)]
+    pub trusted: bool,
+
     /// Compile the guest, and do not keep its machine code: see `wapc help cache`
     #[arg(long)]
     pub no_cache: bool,

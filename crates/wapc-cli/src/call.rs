@@ -4,22 +4,23 @@ use std::io::{self, IsTerminal};
 
 use wapc_dialects::{AdaptError, Adapted, Settings, adapt};
 use wapc_extism::Manifest;
-use wapc_host::{HostFunctions, Limits, WapcHost, module::read_at_most, wasi::Capture};
+use wapc_host::{Limits, WapcHost, module::read_at_most, wasi::Capture};
 
 use crate::{
     adapt,
     arguments::{CallArguments, PayloadArguments},
+    engine::GuestSettings,
     error::{CommandError, Subject},
     grants, guest_log,
     host_responses::HostResponses,
-    max_module_bytes,
     plugin::{self, Modules},
     read_file, tell, write_output,
 };
 
 /// Calls the guest and writes its response to standard output.
 pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
-    let module = read_file(&arguments.module, Subject::Module, max_module_bytes())?;
+    let limits = grants::module_limits(arguments);
+    let module = read_file(&arguments.module, Subject::Module, limits.max_bytes)?;
     let payload = payload(&arguments.payload)?;
 
     guest_log::start();
@@ -61,10 +62,10 @@ pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
         .engine
         .provider(
             guest,
-            wasi,
-            HostFunctions::new(),
-            grants::interruption(arguments.timeout.0, arguments.fuel),
-            !arguments.no_cache,
+            GuestSettings {
+                wasi,
+                ..grants::settings(arguments, arguments.timeout.0)
+            },
         )
         .map_err(refused)?;
     let response = WapcHost::builder(provider)

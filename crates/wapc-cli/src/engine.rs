@@ -8,7 +8,8 @@ use provider_wasmi::WasmiEngineProvider;
 #[cfg(feature = "wasmtime")]
 use provider_wasmtime::WasmtimeEngineProvider;
 use wapc_host::{
-    HostFunctions, Interruption, WasiSettings, WebAssemblyEngineProvider, error::ModuleError,
+    HostFunctions, Interruption, ModuleLimits, WasiSettings, WebAssemblyEngineProvider,
+    error::ModuleError,
 };
 
 /// An engine that this command was built with; the default is the first.
@@ -23,6 +24,34 @@ pub enum Engine {
     #[cfg(feature = "wasmi")]
     #[cfg_attr(not(feature = "wasmtime"), default)]
     Wasmi,
+}
+
+/// The settings of guests, for [`Engine::provider`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GuestSettings {
+    /// What the guest is granted. By default nothing.
+    pub wasi: WasiSettings,
+    /// Functions that it may import. By default none.
+    pub functions: HostFunctions,
+    /// The ways in which it can be ended. By default none.
+    pub interruption: Interruption,
+    /// The limits on its module.
+    pub module_limits: ModuleLimits,
+    /// Machine code is looked for in the user's cache, and kept there. By default not.
+    pub keeps_code: bool,
+}
+
+impl Default for GuestSettings {
+    fn default() -> Self {
+        Self {
+            wasi: WasiSettings::new(),
+            functions: HostFunctions::new(),
+            interruption: Interruption::Off,
+            module_limits: ModuleLimits::default(),
+            keeps_code: false,
+        }
+    }
 }
 
 impl Engine {
@@ -45,8 +74,7 @@ impl Engine {
         }
     }
 
-    /// Compiles `module`, binary or text, for guests with these settings. With `keeps_code`, code is
-    /// looked for in the user's cache first and kept there, by an engine that compiles to machine code.
+    /// Compiles `module`, binary or text, for guests with these settings.
     ///
     /// # Errors
     ///
@@ -54,18 +82,25 @@ impl Engine {
     pub fn provider(
         self,
         module: &[u8],
-        wasi: WasiSettings,
-        functions: HostFunctions,
-        interruption: Interruption,
-        keeps_code: bool,
+        settings: GuestSettings,
     ) -> Result<Box<dyn WebAssemblyEngineProvider>, ModuleError> {
+        let GuestSettings {
+            wasi,
+            functions,
+            interruption,
+            module_limits,
+            keeps_code,
+        } = settings;
+        #[cfg(not(feature = "wasmtime"))]
+        let _ = keeps_code;
         Ok(match self {
             #[cfg(feature = "wasmtime")]
             Self::Wasmtime => {
                 let mut builder = WasmtimeEngineProvider::builder()
                     .wasi(wasi)
                     .functions(functions)
-                    .interruption(interruption);
+                    .interruption(interruption)
+                    .module_limits(module_limits);
                 if let Some(cache) = keeps_code.then(cache::open).flatten() {
                     builder = builder.compile_cache(cache);
                 }
@@ -77,6 +112,7 @@ impl Engine {
                     .wasi(wasi)
                     .functions(functions)
                     .interruption(interruption)
+                    .module_limits(module_limits)
                     .build(module)?,
             ),
         })

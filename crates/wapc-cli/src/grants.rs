@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use wapc_host::{
-    Interruption, Limits, WasiSettings,
+    Interruption, Limits, ModuleLimits, WasiSettings,
     wasi::{Capture, Stdout},
 };
 
-use crate::arguments::CallArguments;
+use crate::{arguments::CallArguments, engine::GuestSettings};
 
 /// Returns the limits of the guest.
 pub(crate) fn limits(arguments: &CallArguments) -> Limits {
@@ -19,8 +19,26 @@ pub(crate) fn limits(arguments: &CallArguments) -> Limits {
         .fuel(arguments.fuel)
 }
 
+/// Returns the limits of the guest's module.
+pub(crate) fn module_limits(arguments: &CallArguments) -> ModuleLimits {
+    match arguments.trusted {
+        true => ModuleLimits::unlimited(),
+        false => ModuleLimits::default(),
+    }
+}
+
+/// Returns the guest's settings, without grants.
+pub(crate) fn settings(arguments: &CallArguments, timeout: Option<Duration>) -> GuestSettings {
+    GuestSettings {
+        interruption: interruption(timeout, arguments.fuel),
+        module_limits: module_limits(arguments),
+        keeps_code: !arguments.no_cache,
+        ..GuestSettings::default()
+    }
+}
+
 /// Returns the cheapest interruption that enforces the limits.
-pub(crate) const fn interruption(timeout: Option<Duration>, fuel: Option<u64>) -> Interruption {
+const fn interruption(timeout: Option<Duration>, fuel: Option<u64>) -> Interruption {
     match (timeout, fuel) {
         (None, None) => Interruption::Off,
         (Some(_), None) => Interruption::Kill,

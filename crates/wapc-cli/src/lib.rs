@@ -56,7 +56,7 @@ use wapc_host::{ModuleLimits, module::read_at_most};
 use crate::arguments::Command;
 pub use crate::{
     arguments::Arguments,
-    engine::Engine,
+    engine::{Engine, GuestSettings},
     error::{CommandError, ExitStatus, Subject},
 };
 

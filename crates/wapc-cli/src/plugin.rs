@@ -15,6 +15,7 @@ use wapc_net::{AllowedHosts, HttpClient};
 
 use crate::{
     arguments::{CallArguments, PluginArguments},
+    engine::GuestSettings,
     error::CommandError,
     grants,
     host_responses::HostResponses,
@@ -129,14 +130,16 @@ pub(crate) fn call(
         .map(|function| answered(function, responses))
         .collect();
     let timeout = manifest.timeout().or(arguments.timeout.0);
-    let interruption = grants::interruption(timeout, arguments.fuel);
-    let (engine, keeps_code) = (arguments.engine, !arguments.no_cache);
-    let granted = grants::wasi(arguments, output);
+    let granted = GuestSettings {
+        wasi: grants::wasi(arguments, output),
+        ..grants::settings(arguments, timeout)
+    };
+    let engine = arguments.engine;
     let engine = Engine::new(move |module, settings| {
-        let mut wasi = granted.clone();
-        wasi.dirs.extend(settings.wasi.dirs.iter().cloned());
-        let functions = settings.functions.clone();
-        Ok(engine.provider(module, wasi, functions, interruption, keeps_code)?)
+        let mut granted = granted.clone();
+        granted.wasi.dirs.extend(settings.wasi.dirs.iter().cloned());
+        granted.functions = settings.functions.clone();
+        Ok(engine.provider(module, granted)?)
     });
     let builder = PluginBuilder::of(manifest)
         .with_engine(engine)

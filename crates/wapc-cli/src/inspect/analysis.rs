@@ -3,7 +3,6 @@
 use std::{borrow::Cow, error::Error as StdError, iter, sync::Arc};
 
 use wapc_host::{
-    HostFunctions, Interruption, WasiSettings,
     error::{ModuleError, StartFunction},
     module::{self, GuestShape},
 };
@@ -18,7 +17,7 @@ use super::{
     },
     sections::Sections,
 };
-use crate::engine::Engine;
+use crate::engine::{Engine, GuestSettings};
 
 impl Report {
     pub(super) fn analyze(bytes: &[u8]) -> Result<Self, ModuleError> {
@@ -184,13 +183,7 @@ impl Verdict {
         Self {
             engine: engine.name(),
             refusal: engine
-                .provider(
-                    module,
-                    WasiSettings::new(),
-                    HostFunctions::new(),
-                    Interruption::Off,
-                    false,
-                )
+                .provider(module, GuestSettings::default())
                 .err()
                 .map(|error| with_causes(&error)),
         }
