@@ -12,7 +12,7 @@ use wapc_host::{
         for_each_import,
     },
     error::ProtocolError,
-    module::{ExternType, ValueType, WAPC_MEMORY},
+    module::{ExternType, ValueType, WAPC_MEMORY, wasi_memory},
 };
 use wapc_wasi::{NoReturn, Wasi, for_each_function, for_each_waiting_function};
 use wasmi::{Caller, Error, Extern, Linker, Memory, Module, ValType};
@@ -160,6 +160,7 @@ pub(crate) fn linker(module: &Module, wasi: bool) -> Result<Linker<Data>, Error>
     for_each_import!(link!(linker));
     linker.allow_shadowing(true);
     link_host_call(&mut linker)?;
+    link_wasi_memory(&mut linker)?;
     for_each_env_import!(link_env!(linker));
     if wasi {
         for_each_function!(link_wasi!(linker));
@@ -193,6 +194,25 @@ fn link_host_call(linker: &mut Linker<Data>) -> Result<(), Error> {
                     }
                     Err(stop) => Err(trap(stop)),
                 }
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// Links `__wasi_memory`, by which a guest of several memories chooses the one that WASI's functions use.
+fn link_wasi_memory(linker: &mut Linker<Data>) -> Result<(), Error> {
+    for module in IMPORT_MODULES {
+        linker.func_wrap(
+            module,
+            "__wasi_memory",
+            |mut caller: Caller<'_, Data>, number: i32| {
+                let export = caller.get_export(&wasi_memory(number));
+                let Some(memory) = export.and_then(Extern::into_memory) else {
+                    return 0;
+                };
+                caller.data_mut().memory = Some(memory);
+                1
             },
         )?;
     }

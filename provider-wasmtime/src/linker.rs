@@ -6,7 +6,7 @@ use wapc_host::{
     ModuleState,
     engine::{IMPORT_MODULES, for_each_env_import, for_each_import},
     error::ProtocolError,
-    module::{ExternType, ValueType, WAPC_MEMORY},
+    module::{ExternType, ValueType, WAPC_MEMORY, wasi_memory},
 };
 #[cfg(feature = "async")]
 use wapc_wasi::for_each_waiting_function;
@@ -121,10 +121,36 @@ pub(crate) fn linker(module: &Module, with_wasi: bool) -> wasmtime::Result<Linke
     let mut linker = Linker::new(module.engine());
     for_each_import!(link!(linker, imported));
     for_each_env_import!(link_env!(linker, imported));
+    for module in IMPORT_MODULES {
+        if imported(module, "__wasi_memory") {
+            link_wasi_memory(&mut linker, module, with_wasi)?;
+        }
+    }
     if with_wasi {
         for_each_function!(link_wasi!(linker, imported));
     }
     Ok(linker)
+}
+
+/// Links `__wasi_memory`, by which a guest of several memories chooses the one that WASI's functions use.
+/// A WASI of the program's own uses `memory`.
+fn link_wasi_memory(
+    linker: &mut Linker<Data>,
+    module: &str,
+    with_wasi: bool,
+) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        module,
+        "__wasi_memory",
+        move |mut caller: Caller<'_, Data>, number: i32| {
+            let export = caller.get_export(&wasi_memory(number));
+            let memory = export.and_then(Extern::into_memory).filter(|_| with_wasi);
+            let Some(memory) = memory else { return 0 };
+            caller.data_mut().memory = Some(memory);
+            1
+        },
+    )?;
+    Ok(())
 }
 
 /// Links the functions of [`wapc_wasi::for_each_waiting_function`].

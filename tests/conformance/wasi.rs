@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::Arc};
 
-use conformance::{Engine, answer, chain};
+use conformance::{Capability::AnyModule, Engine, answer, chain};
 use guest_fixtures::{HELLO_RUST_WASI, REACTOR_C, wat};
 use tempfile::TempDir;
 use wapc_host::{
@@ -29,6 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("within_a_runtime", within_a_runtime),
         Case::new("unstable_names", unstable_names),
         Case::new("tinygo", tinygo),
+        Case::new("one_of_several_memories", one_of_several_memories).needs(&[AnyModule]),
         Case::new("settings_live_through_a_swap", settings_live_through_a_swap),
     ]
 }
@@ -219,4 +220,29 @@ fn settings_live_through_a_swap(engine: &Engine) {
     let host = host(engine, REACTOR_C, WasiSettings::new().env("NAME", "value"));
     host.replace_module(REACTOR_C).expect("a good module");
     assert_eq!(ok(&host, "env", b"NAME"), b"value");
+}
+
+/// A guest chooses the memory that WASI's functions use, and one that it does not have is refused.
+fn one_of_several_memories(engine: &Engine) {
+    let guest = br#"(module
+        (import "wapc" "__wasi_memory" (func $use (param i32) (result i32)))
+        (import "wapc" "__guest_response" (func $respond (param i32 i32)))
+        (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (memory $other (export "wasi:memory:1") 1)
+        (global (export "wasi:memory:2") i32 (i32.const 0))
+        (func (export "__guest_call") (param i32 i32) (result i32)
+            (i32.store8 (i32.const 0) (call $use (i32.const 1)))
+            (drop (call $random (i32.const 8) (i32.const 16)))
+            (i32.store8 (i32.const 1) (call $use (i32.const 2)))
+            (i32.store8 (i32.const 2) (call $use (i32.const -1)))
+            (i32.store8 (i32.const 3) (i64.ne (i64.const 0) (i64.load $other (i32.const 8))))
+            (i32.store8 (i32.const 4) (i64.ne (i64.const 0) (i64.load (i32.const 8))))
+            (i32.store8 (i32.const 5) (call $use (i32.const 0)))
+            (drop (call $random (i32.const 8) (i32.const 16)))
+            (i32.store8 (i32.const 6) (i64.ne (i64.const 0) (i64.load (i32.const 8))))
+            (call $respond (i32.const 0) (i32.const 7))
+            (i32.const 1)))"#;
+    let host = host(engine, guest, WasiSettings::new());
+    assert_eq!(ok(&host, "any", b""), [1, 0, 0, 1, 0, 1, 1]);
 }

@@ -23,7 +23,7 @@ use wasmparser::{Validator, WasmFeatures};
 pub use self::{
     dialect::Dialect,
     imports::provided,
-    shape::{GuestShape, StartFunction, WAPC_MEMORY},
+    shape::{GuestShape, StartFunction, WAPC_MEMORY, wasi_memory},
     types::{ExternType, ValueType},
 };
 use crate::limits::module::ModuleLimitError;

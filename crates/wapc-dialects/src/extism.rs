@@ -26,7 +26,7 @@
 //! (`$new`, `$free`); it leaves its results where the arguments were.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     fmt::Write as _,
     sync::LazyLock,
 };
@@ -147,9 +147,9 @@ impl Plugins {
     }
 
     /// Links modules (binary or text) by their names. The one called `main` is the plugin, and the others
-    /// provide what it and they import from their names. Each keeps its own memory. Of WASI a library
-    /// has `proc_exit` alone: other functions answer "not supported" (52), because they would use the memory of
-    /// the plugin. A library that is a command keeps its state from call to call as any other.
+    /// provide what it and they import from their names. Each keeps its own memory, which WASI's functions use
+    /// where it calls them; if it exports none, they answer "not supported" (52). A library that is a command keeps its
+    /// state from call to call as any other.
     ///
     /// # Errors
     ///
@@ -209,6 +209,12 @@ impl Plugins {
         match ids.first() {
             Some((_, main)) if has_memory => linker.export(*main, "memory", "memory"),
             _ => linker.export(kernel, "$memory", "memory"),
+        }
+        for number in &glue.library_memories {
+            if let Some((_, id)) = ids.get(*number) {
+                let number = i32::try_from(*number).unwrap_or(i32::MAX);
+                linker.export(*id, "memory", &module::wasi_memory(number));
+            }
         }
         linker.export(kernel, "$memory", "wapc:memory");
         linker.export(kernel, "__guest_call", "__guest_call");
@@ -271,7 +277,10 @@ struct Glue {
     callables: Vec<String>,
     wasi_functions: BTreeSet<String>,
     exits: bool,
-    unsupported: BTreeSet<String>,
+    /// The units whose memories WASI's functions use, by their numbers, and those functions in the kernel, by their
+    /// names.
+    library_memories: BTreeSet<usize>,
+    wasi_of_libraries: BTreeMap<String, String>,
     /// Parts of the kernel in the text format.
     imports: String,
     functions: String,
@@ -360,7 +369,7 @@ impl Glue {
                         }
                         // Bound to nothing, it is the host's.
                         _ if number == 0 => continue,
-                        _ => Binding::Kernel(self.add_unsupported(name, ty)?),
+                        _ => Binding::Kernel(self.add_wasi_of_library(number, unit, name, ty)?),
                     }
                 }
                 (_, Some(ty)) => Binding::Kernel(self.add_host_function(module, name, ty)?),
@@ -386,21 +395,58 @@ impl Glue {
         at
     }
 
-    /// A function of WASI that answers that it is not supported.
-    fn add_unsupported(&mut self, name: &str, ty: &FuncType) -> Result<String, AdaptError> {
-        let export = format!("$wasi {name}");
-        if self.unsupported.insert(name.to_owned()) {
-            let (quoted, signature) = (quoted(export.as_bytes()), signature(name, ty)?);
+    /// A function of WASI for a library: it uses the library's memory, or answers that it is not supported.
+    fn add_wasi_of_library(
+        &mut self,
+        number: usize,
+        unit: &Unit<'_>,
+        name: &str,
+        ty: &FuncType,
+    ) -> Result<String, AdaptError> {
+        let export = format!("$wasi {number} {name}");
+        let (quoted_export, signature) = (quoted(export.as_bytes()), signature(name, ty)?);
+        if ty.results() != [ValType::I32] || !exports_memory(unit) {
             let errno = if ty.results().is_empty() {
                 ""
             } else {
-                "(i32.const 52)"
+                NOT_SUPPORTED
             };
             _ = writeln!(
                 self.functions,
-                "(func (export {quoted}) {signature} {errno})"
+                "(func (export {quoted_export}) {signature} {errno})"
             );
+            return Ok(export);
         }
+        if self.library_memories.is_empty() {
+            self.imports += "(import \"wapc\" \"__wasi_memory\" (func $wasi_memory (param i32) (result i32)))\n";
+        }
+        self.library_memories.insert(number);
+        let wasi = self.wasi_of_libraries.len();
+        let function = match self.wasi_of_libraries.entry(name.to_owned()) {
+            Entry::Occupied(function) => function.get().clone(),
+            Entry::Vacant(entry) => {
+                let function = format!("$wasi{wasi}");
+                let name = quoted(name.as_bytes());
+                _ = writeln!(
+                    self.imports,
+                    "(import \"{WASI}\" {name} (func {function} {signature}))"
+                );
+                entry.insert(function).clone()
+            }
+        };
+        let mut arguments = String::new();
+        for index in 0..ty.params().len() {
+            _ = write!(arguments, "(local.get {index})");
+        }
+        _ = writeln!(
+            self.functions,
+            "(func (export {quoted_export}) {signature} (local $errno i32)
+                (if (i32.eqz (call $wasi_memory (i32.const {number})))
+                  (then (return {NOT_SUPPORTED})))
+                (local.set $errno (call {function} {arguments}))
+                (drop (call $wasi_memory (i32.const 0)))
+                (local.get $errno))"
+        );
         Ok(export)
     }
 
@@ -700,6 +746,9 @@ const EXIT: &str = r#"
             (i32.wrap_i64 (global.get $output)) (i32.wrap_i64 (global.get $output_bytes)))))))))
     (call $host_exit (local.get $code)))
 "#;
+
+/// WASI's error number for it, `nosys`.
+const NOT_SUPPORTED: &str = "(i32.const 52)";
 
 /// Tells the host the number that an export has returned. Returns whether the call goes on.
 const TELL_CODE: &str = "

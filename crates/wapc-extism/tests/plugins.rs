@@ -483,6 +483,47 @@ fn modules_are_linked_by_name_and_shadow_the_hosts() {
     }
 }
 
+#[test]
+fn wasi_uses_the_memory_of_the_library_that_calls_it() {
+    // Each fills 64 bytes of its own memory with random ones, and says whether they are no zeros any more.
+    let unit = |imports: &str, functions: &str| {
+        let text = format!(
+            r#"(module {imports}
+            (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+            (memory (export "memory") 1)
+            (func $is_filled (export "is_filled") (result i32)
+                (i64.ne (i64.const 0) (i64.or (i64.load (i32.const 0)) (i64.load (i32.const 8)))))
+            (func $fill (export "fill") (if (call $random (i32.const 0) (i32.const 64)) (then (unreachable))))
+            {functions})"#
+        );
+        Wasm::data(text.into_bytes())
+    };
+    let imports = r#"
+        (import "a" "fill" (func $fill_a)) (import "a" "is_filled" (func $a (result i32)))
+        (import "b" "fill" (func $fill_b)) (import "b" "is_filled" (func $b (result i32)))"#;
+    let functions = r#"
+        (func (export "none") (result i32) (call $are (i32.const 0)))
+        (func (export "second") (result i32) (call $fill_b) (call $are (i32.const 2)))
+        (func (export "all") (result i32)
+            (call $fill) (call $fill_a) (call $fill_b) (call $are (i32.const 7)))
+        (func $are (param i32) (result i32) (i32.ne (local.get 0) (i32.or (i32.or
+            (call $a) (i32.shl (call $b) (i32.const 1))) (i32.shl (call $is_filled) (i32.const 2)))))"#;
+    for engine in engines() {
+        let modules = [
+            unit("", "").with_name("a"),
+            unit("", "").with_name("b"),
+            unit(imports, functions).with_name("main"),
+        ];
+        let builder = builder(&engine, Manifest::new(modules)).with_wasi(true);
+        for name in ["none", "second", "all"] {
+            let mut plugin = builder.clone().build().unwrap();
+            plugin.call::<_, ()>(name, "").unwrap();
+            let mut plugin = builder.clone().build().unwrap();
+            pollster::block_on(plugin.call_async::<_, ()>(name, "")).unwrap();
+        }
+    }
+}
+
 /// `EXTISM_SWAPS=1000 cargo test --test plugins -- swaps` runs it in full.
 #[test]
 fn the_host_below_swaps_plugins_under_load() {

@@ -62,6 +62,8 @@ const WAPC_FUNCTIONS: &[(&str, &str)] = &[
     ("__host_error_len", ">i"),
     ("__host_response", "i"),
     ("__host_response_len", ">i"),
+    // Of ours: see `wasi_memory`.
+    ("__wasi_memory", "i>i"),
 ];
 
 /// The functions that AssemblyScript's and Emscripten's compilers import. Sources:

@@ -1,5 +1,7 @@
 //! The shape of a guest: its imports and exports, checked.
 
+use std::borrow::Cow;
+
 use thiserror::Error as ThisError;
 
 use super::{
@@ -15,6 +17,25 @@ use crate::text::clip_name;
 ///
 /// It keeps what a guest says to its host out of the reach of the code that the guest wraps.
 pub const WAPC_MEMORY: &str = "wapc:memory";
+
+/// Returns the name of the export that WASI's functions use after a guest has called
+/// `wapc.__wasi_memory` with this number. 0 is `memory`, with which a guest begins.
+///
+/// A guest that is linked of several modules has a memory for each. The function answers 1, or 0 if
+/// there is no such memory, and WASI's functions then use the one that they used. For engines.
+///
+/// ```
+/// use wapc_host::module::wasi_memory;
+///
+/// assert_eq!((&*wasi_memory(0), &*wasi_memory(2)), ("memory", "wasi:memory:2"));
+/// ```
+#[must_use]
+pub fn wasi_memory(number: i32) -> Cow<'static, str> {
+    match number {
+        0 => Cow::Borrowed("memory"),
+        number => Cow::Owned(format!("wasi:memory:{number}")),
+    }
+}
 
 /// The imports and exports of a guest module, checked.
 ///
