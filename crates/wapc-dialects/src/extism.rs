@@ -148,8 +148,9 @@ impl Plugins {
 
     /// Links modules (binary or text) by their names. The one called `main` is the plugin, and the others
     /// provide what it and they import from their names. Each keeps its own memory, which WASI's functions use
-    /// where it calls them; if it exports none, they answer "not supported" (52). A library that is a command keeps its
-    /// state from call to call as any other.
+    /// where it calls them; if it exports none, they answer "not supported" (52). A library that is a command (it exports
+    /// `_start`) is as new in each call, and none of its constructors runs but its start section; others keep their
+    /// state.
     ///
     /// # Errors
     ///
@@ -179,11 +180,17 @@ impl Plugins {
         let kernel = glue.assemble()?;
         let mut linker = Linker::new();
         let mut ids = Vec::new();
-        let mut has_memory = false;
+        let (mut has_memory, mut commands) = (false, Vec::new());
         let initial_pages = units.iter().map(|(_, unit)| unit.initial_pages()).sum();
         for (number, (name, unit)) in units.into_iter().enumerate() {
             has_memory |= number == 0 && exports_memory(&unit);
+            commands.push(number > 0 && is_command(&unit));
             ids.push((name, linker.add(unit)));
+        }
+        for ((_, id), is_command) in ids.iter().zip(commands) {
+            if is_command {
+                linker.renew(*id);
+            }
         }
         let kernel = linker.add(Unit::parse("the kernel", &kernel)?);
         linker.inline(kernel);
@@ -256,6 +263,11 @@ fn exports_memory(unit: &Unit<'_>) -> bool {
         .any(|(name, kind, _)| name == "memory" && kind == ExternalKind::Memory)
 }
 
+fn is_command(unit: &Unit<'_>) -> bool {
+    unit.exports()
+        .any(|(name, kind, _)| name == "_start" && kind == ExternalKind::Func)
+}
+
 /// The thing that an import is bound to.
 enum Binding {
     /// An export of the kernel.
@@ -318,7 +330,9 @@ impl Glue {
         }
         // Libraries begin before the plugin.
         for (number, (_, unit)) in units.iter().enumerate().skip(1) {
-            glue.begin(number, unit);
+            if !is_command(unit) {
+                glue.begin(number, unit);
+            }
         }
         if let Some((_, main)) = units.first() {
             glue.begin(0, main);

@@ -9,17 +9,14 @@ mod error;
 mod inline;
 mod names;
 mod relocate;
+mod renewal;
+mod sections;
 mod spaces;
 mod unit;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use wasm_encoder::{
-    CodeSection, CustomSection, DataCountSection, DataSection, ElementSection, ExportSection,
-    Function, FunctionSection, GlobalSection, ImportSection, Instruction, MemorySection, Module,
-    StartSection, TableSection, TagSection, TypeSection,
-    reencode::{Reencode, utils},
-};
+use wasm_encoder::{Function, Instruction, reencode::Reencode};
 use wasmparser::ExternalKind;
 
 use self::error::Fault;
@@ -29,6 +26,8 @@ use self::{
     inline::{Small, SmallFunctions},
     names::Names,
     relocate::Relocate,
+    renewal::Renewal,
+    sections::Sections,
     spaces::Spaces,
 };
 
@@ -48,6 +47,7 @@ pub(crate) struct Linker<'m> {
     bindings: HashMap<(usize, String, String), (usize, String)>,
     exports: Vec<(usize, String, String)>,
     inlined: HashSet<usize>,
+    renewed: BTreeSet<usize>,
 }
 
 impl<'m> Linker<'m> {
@@ -91,6 +91,12 @@ impl<'m> Linker<'m> {
         self.inlined.insert(unit.0);
     }
 
+    /// Has each call of a function of `unit` by another one find the unit as it is at first, and its start section
+    /// run.
+    pub(crate) fn renew(&mut self, unit: UnitId) {
+        self.renewed.insert(unit.0);
+    }
+
     /// Returns the unit.
     #[must_use]
     pub(crate) fn unit(&self, unit: UnitId) -> Option<&Unit<'m>> {
@@ -108,7 +114,11 @@ impl<'m> Linker<'m> {
     }
 
     fn linked(&self) -> Result<Vec<u8>, Fault> {
-        let spaces = Spaces::new(&self.units, &self.bindings)?;
+        let mut spaces = Spaces::new(&self.units, &self.bindings)?;
+        let mut renewals = Vec::new();
+        for unit in &self.renewed {
+            renewals.push(Renewal::new(*unit, &self.units, &mut spaces)?);
+        }
         let small = self.small_functions(&spaces)?;
         let mut out = Sections::default();
         for (unit, places) in self.units.iter().zip(&spaces.units) {
@@ -117,8 +127,19 @@ impl<'m> Linker<'m> {
                 out.imports.import(import.module, import.name, ty);
             }
         }
-        for (unit, places) in self.units.iter().zip(&spaces.units) {
-            out.add(unit, &small, &mut Relocate { places })?;
+        for (number, (unit, places)) in self.units.iter().zip(&spaces.units).enumerate() {
+            let to = &mut Relocate { places };
+            match self.renewed.contains(&number) {
+                true => renewal::add_segments(unit, to, &mut out)?,
+                false => out.add_segments(unit, to)?,
+            }
+            out.add(unit, &small, to)?;
+        }
+        if !renewals.is_empty() {
+            renewal::add_types(&mut out);
+        }
+        for renewal in &renewals {
+            renewal.add(&self.units, &spaces, &mut out)?;
         }
         for (unit, export, name) in &self.exports {
             let (unit, places) = (self.units.get(*unit), spaces.units.get(*unit));
@@ -170,8 +191,10 @@ impl<'m> Linker<'m> {
     /// Returns the function that runs all start sections, which is made if there are several.
     fn start(&self, spaces: &Spaces<'_>, out: &mut Sections) -> Result<Option<u32>, LinkError> {
         let mut starts = Vec::new();
-        for (unit, places) in self.units.iter().zip(&spaces.units) {
-            if let Some(function) = unit.start {
+        for (number, (unit, places)) in self.units.iter().zip(&spaces.units).enumerate() {
+            if let Some(function) = unit.start
+                && !self.renewed.contains(&number)
+            {
                 starts.push(places.of(ExternalKind::Func, function)?);
             }
         }
@@ -182,7 +205,9 @@ impl<'m> Linker<'m> {
         if let [] | [_] = *starts {
             return Ok(starts.first().copied());
         }
-        out.types.ty().function([], []);
+        if self.renewed.is_empty() {
+            out.types.ty().function([], []);
+        }
         out.functions.function(spaces.types);
         let mut function = Function::new([]);
         for start in starts {
@@ -191,110 +216,6 @@ impl<'m> Linker<'m> {
         function.instruction(&Instruction::End);
         out.code.function(&function);
         Ok(Some(spaces.functions))
-    }
-}
-
-/// The sections of the result.
-#[derive(Default)]
-struct Sections {
-    types: TypeSection,
-    imports: ImportSection,
-    functions: FunctionSection,
-    tables: TableSection,
-    memories: MemorySection,
-    tags: TagSection,
-    globals: GlobalSection,
-    exports: ExportSection,
-    exported: HashSet<String>,
-    elements: ElementSection,
-    code: CodeSection,
-    data: DataSection,
-    /// Functions in which the numbers of labels are others than before.
-    with_new_labels: HashSet<u32>,
-}
-
-impl Sections {
-    /// Adds what a unit defines.
-    fn add(
-        &mut self,
-        unit: &Unit<'_>,
-        small: &SmallFunctions,
-        to: &mut Relocate<'_>,
-    ) -> Result<(), Fault> {
-        if let Some(types) = unit.types.clone() {
-            utils::parse_type_section(to, &mut self.types, types)?;
-        }
-        for ty in &unit.functions {
-            self.functions.function(to.type_index(*ty)?);
-        }
-        if let Some(tables) = unit.tables.clone() {
-            utils::parse_table_section(to, &mut self.tables, tables)?;
-        }
-        if let Some(memories) = unit.memories.clone() {
-            utils::parse_memory_section(to, &mut self.memories, memories)?;
-        }
-        if let Some(tags) = unit.tags.clone() {
-            utils::parse_tag_section(to, &mut self.tags, tags)?;
-        }
-        if let Some(globals) = unit.globals.clone() {
-            utils::parse_global_section(to, &mut self.globals, globals)?;
-        }
-        if let Some(elements) = unit.elements.clone() {
-            utils::parse_element_section(to, &mut self.elements, elements)?;
-        }
-        if let Some(data) = unit.data.clone() {
-            utils::parse_data_section(to, &mut self.data, data)?;
-        }
-        for (function, ty, body) in unit.defined_functions() {
-            let params = ty.map_or(0, |ty| ty.params().len());
-            if code::add_body(&mut self.code, body, params, small, to)? {
-                self.with_new_labels.insert(to.function_index(function)?);
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(self, start: Option<u32>, names: &Names, custom: &[(&str, &[u8])]) -> Vec<u8> {
-        let mut module = Module::new();
-        module
-            .section(&self.types)
-            .section(&self.imports)
-            .section(&self.functions);
-        if !self.tables.is_empty() {
-            module.section(&self.tables);
-        }
-        if !self.memories.is_empty() {
-            module.section(&self.memories);
-        }
-        if !self.tags.is_empty() {
-            module.section(&self.tags);
-        }
-        if !self.globals.is_empty() {
-            module.section(&self.globals);
-        }
-        module.section(&self.exports);
-        if let Some(function_index) = start {
-            module.section(&StartSection { function_index });
-        }
-        if !self.elements.is_empty() {
-            module.section(&self.elements);
-        }
-        if !self.data.is_empty() {
-            let count = self.data.len();
-            module.section(&DataCountSection { count });
-        }
-        module.section(&self.code);
-        if !self.data.is_empty() {
-            module.section(&self.data);
-        }
-        module.section(&names.section());
-        for (name, data) in custom {
-            module.section(&CustomSection {
-                name: (*name).into(),
-                data: (*data).into(),
-            });
-        }
-        module.finish()
     }
 }
 

@@ -524,6 +524,61 @@ fn wasi_uses_the_memory_of_the_library_that_calls_it() {
     }
 }
 
+#[test]
+fn a_library_that_is_a_command_is_as_new_in_each_call() {
+    // Counts in a global, in its memory, and in its table. As a command it finds its memory small in each call.
+    let library = |start: &str| {
+        let grows = match start {
+            "_start" => {
+                "(if (i32.ne (memory.grow (i32.const 1000)) (i32.const 1)) (then (unreachable)))
+                (if (i32.ne (memory.size) (i32.const 1001)) (then (unreachable)))
+                (if (i32.ne (memory.grow (i32.const -1)) (i32.const -1)) (then (unreachable)))
+                (if (i32.load (i32.const 65532000)) (then (unreachable)))
+                (i32.store (i32.const 65532000) (i32.const 1))"
+            }
+            _ => "",
+        };
+        let text = format!(
+            r#"(module
+            (memory 1) (data (i32.const 8) "\01") (table 1 funcref) (elem (i32.const 0) $begin)
+            (global $count (mut i32) (i32.const 0))
+            (func $begin (export "{start}")
+                (global.set $count (i32.add (global.get $count) (i32.const 1)))
+                (i32.store8 (i32.const 8) (i32.mul (i32.load8_u (i32.const 8)) (i32.const 2)))
+                (table.set (i32.const 0) (ref.null func)))
+            (start $begin)
+            (func (export "count") (result i32) {grows}
+                (if (i32.eqz (ref.is_null (table.get (i32.const 0)))) (then (unreachable)))
+                (i32.add (global.get $count) (i32.shl (i32.load8_u (i32.const 8)) (i32.const 8)))))"#
+        );
+        Wasm::data(text.into_bytes()).with_name("library")
+    };
+    let main = |start: &str| {
+        module(&format!(
+            r#"(import "library" "{start}" (func $start))
+            (import "library" "count" (func $count (result i32))) ---
+            (func (export "run")
+                (call $start) (call $start) (call $start) (call $start)
+                (call $out (call $word (i64.extend_i32_u (call $count)))))"#
+        ))
+    };
+    for engine in engines() {
+        for (start, counts) in [
+            ("_start", [0x201; 8]),
+            (
+                "other",
+                [0x2005, 0x0009, 0x000d, 0x11, 0x15, 0x19, 0x1d, 0x21],
+            ),
+        ] {
+            let modules = [library(start), Wasm::data(main(start)).with_name("main")];
+            let mut plugin = builder(&engine, Manifest::new(modules)).build().unwrap();
+            for count in counts {
+                assert_eq!(plugin.call::<_, u64>("run", "").unwrap(), count, "{start}");
+            }
+        }
+    }
+}
+
 /// `EXTISM_SWAPS=1000 cargo test --test plugins -- swaps` runs it in full.
 #[test]
 fn the_host_below_swaps_plugins_under_load() {

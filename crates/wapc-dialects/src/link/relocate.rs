@@ -1,6 +1,9 @@
 //! Gives what a unit refers to its index in the result.
 
-use wasm_encoder::reencode::{Error, Reencode, utils};
+use wasm_encoder::{
+    Instruction,
+    reencode::{Error, Reencode, utils},
+};
 use wasmparser::{ConstExpr, ExternalKind, Operator};
 
 use super::{LinkError, spaces::Places};
@@ -54,6 +57,17 @@ impl Reencode for Relocate<'_> {
 
     fn tag_index(&mut self, tag: u32) -> Result<u32, Error<LinkError>> {
         self.of(ExternalKind::Tag, tag)
+    }
+
+    fn instruction<'a>(
+        &mut self,
+        operator: Operator<'a>,
+    ) -> Result<Instruction<'a>, Error<LinkError>> {
+        match (&operator, self.places.size) {
+            (Operator::MemorySize { .. }, Some(size)) => Ok(Instruction::GlobalGet(size.global)),
+            (Operator::MemoryGrow { .. }, Some(size)) => Ok(Instruction::Call(size.grow)),
+            _ => utils::instruction(self, operator),
+        }
     }
 
     fn const_expr(

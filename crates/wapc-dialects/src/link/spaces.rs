@@ -25,9 +25,10 @@ type Bindings = HashMap<(usize, String, String), (usize, String)>;
 /// In each come first the imports that are left, and then what the units define, in their order.
 pub(super) struct Spaces<'l> {
     pub(super) units: Vec<Places<'l>>,
-    /// The numbers of types and of functions.
+    /// The numbers of types, functions and globals.
     pub(super) types: u32,
     pub(super) functions: u32,
+    globals: u32,
 }
 
 /// The places of what one unit has, by the unit's own indices.
@@ -39,6 +40,15 @@ pub(super) struct Places<'l> {
     spaces: [Vec<Place>; 5],
     /// Nothing but functions has another place than in the unit.
     pub(super) only_functions_move: bool,
+    /// The size that the unit's memory has for the unit, if it is another than the engine's.
+    pub(super) size: Option<Size>,
+}
+
+/// A size of a memory that is kept in a global, and the function that grows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    pub(super) global: u32,
+    pub(super) grow: u32,
 }
 
 /// The place of one thing.
@@ -84,6 +94,7 @@ impl<'l> Spaces<'l> {
                 first_data: 0,
                 spaces,
                 only_functions_move: false,
+                size: None,
             });
         }
         let (mut types, mut elements, mut data) = (0, 0, 0);
@@ -131,12 +142,25 @@ impl<'l> Spaces<'l> {
         for places in &mut places {
             places.only_functions_move = places.stays_but_functions();
         }
-        let [functions, ..] = next;
+        let [functions, _, _, globals, _] = next;
         Ok(Self {
             units: places,
             types,
             functions,
+            globals,
         })
+    }
+}
+
+impl Spaces<'_> {
+    /// Reserves a function of the result's own.
+    pub(super) fn take_function(&mut self) -> Result<u32, LinkError> {
+        take(&mut self.functions, 1)
+    }
+
+    /// Reserves a global of the result's own.
+    pub(super) fn take_global(&mut self) -> Result<u32, LinkError> {
+        take(&mut self.globals, 1)
     }
 }
 
@@ -285,6 +309,13 @@ impl Places<'_> {
     /// Returns whether it is an import that another unit provides.
     pub(super) fn is_bound(&self, kind: ExternalKind, index: u32) -> Result<bool, LinkError> {
         Ok(self.place(kind, index)?.is_bound)
+    }
+
+    /// Returns the places of the functions that the unit imports of others.
+    pub(super) fn bound_functions(&mut self) -> impl Iterator<Item = &mut u32> {
+        let [functions, ..] = &mut self.spaces;
+        let bound = functions.iter_mut().filter(|place| place.is_bound);
+        bound.map(|place| &mut place.index)
     }
 
     pub(super) fn unit(&self) -> &str {

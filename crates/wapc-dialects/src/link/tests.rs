@@ -363,3 +363,61 @@ fn a_function_gets_a_bounded_number_of_small_ones() {
         assert_eq!(calls(&linked.bodies[0]), left);
     }
 }
+
+#[test]
+fn a_renewed_unit_has_a_function_that_begins_it_anew() {
+    let main = wat(r#"(module
+        (import "command" "run" (func $run (param i32) (result i32)))
+        (import "command" "other" (func $other))
+        (func $begin) (start $begin)
+        (func (export "run") (drop (call $run (i32.const 1))) (call $other) (call $other)))"#);
+    let command = r#"(module
+        (type (func (param f64)))
+        (import "host" "value" (global $imported i32))
+        (memory 1) (table 2 funcref) (table $filled 2 funcref (ref.func $start))
+        (global $a (mut i32) (i32.const 7)) (global $b i64 (i64.const 1)) (global $c (mut i32) (global.get $imported))
+        (data (i32.const 8) "abc") (data "passive") (data (i32.const 20) "de")
+        (elem (i32.const 1) $start) (elem declare func $start)
+        (func $start (global.set $a (i32.const 1))) (start $start)
+        (func (export "run") (param i32) (result i32) (call $other) (global.get $a))
+        (func $other (export "other")))"#;
+    let link = |command: &str| {
+        let command = wat(command);
+        let mut linker = Linker::new();
+        let main = linker.add(Unit::parse("main", &main).unwrap());
+        let command = linker.add(Unit::parse("the command", &command).unwrap());
+        linker.renew(command);
+        for name in ["run", "other"] {
+            linker.bind(main, "command", name, command, name);
+        }
+        linker.export(main, "run", "run");
+        linker.link()
+    };
+    let linked = link(command).unwrap();
+    validate(&linked);
+    let linked = Unit::parse("it", &linked).unwrap();
+    // Those of the two, one that renews, and two that call it first.
+    // And the one that grows its memory.
+    assert_eq!(linked.bodies.len(), 2 + 3 + 4);
+    assert_eq!(
+        linked.start,
+        Some(0),
+        "the command's is not run but in each call"
+    );
+    assert_eq!((calls(&linked.bodies[5]), calls(&linked.bodies[7])), (1, 2));
+    // The command's own call of itself is direct.
+    assert_eq!(calls(&linked.bodies[3]), 1);
+    for refused in [
+        command
+            .replace("(memory 1)", "(memory i64 1)")
+            .replace("(i32.const 8) \"abc\"", "\"\"")
+            .replace("(i32.const 20) \"de\"", "\"\""),
+        command.replace(
+            "(func $other (export \"other\"))",
+            "(func $other (export \"other\") (data.drop 1))",
+        ),
+    ] {
+        let refused = link(&refused).unwrap_err();
+        assert!(matches!(refused, LinkError::Unsupported(_)), "{refused}");
+    }
+}

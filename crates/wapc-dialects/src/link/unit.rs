@@ -194,17 +194,16 @@ impl<'m> Unit<'m> {
         functions.map(|((index, ty), body)| (index, self.type_at(*ty), body))
     }
 
+    /// Returns the number of imports of a kind, which is the index of the first that it defines.
+    pub(super) fn imported(&self, kind: ExternalKind) -> u32 {
+        let imports = self.imports.iter().map(|import| import.ty);
+        let number = imports.filter(|ty| is_of_kind(kind, ty)).count();
+        u32::try_from(number).unwrap_or(u32::MAX)
+    }
+
     /// Returns the type of a table, memory, global or tag by its index in the module.
     pub(super) fn entity_type(&self, kind: ExternalKind, index: u32) -> Option<TypeRef> {
-        let is_of_kind = |ty: &TypeRef| {
-            matches!(
-                (kind, ty),
-                (ExternalKind::Table, TypeRef::Table(_))
-                    | (ExternalKind::Memory, TypeRef::Memory(_))
-                    | (ExternalKind::Global, TypeRef::Global(_))
-                    | (ExternalKind::Tag, TypeRef::Tag(_))
-            )
-        };
+        let is_of_kind = |ty: &TypeRef| is_of_kind(kind, ty);
         let mut left = usize::try_from(index).ok()?;
         for import in self.imports.iter().filter(|import| is_of_kind(&import.ty)) {
             if left == 0 {
@@ -237,6 +236,17 @@ impl<'m> Unit<'m> {
         let index = usize::try_from(index).ok()?;
         self.function_types.get(index)?.as_ref()
     }
+}
+
+/// Returns whether an import is a table, memory, global or tag, whichever is asked for.
+fn is_of_kind(kind: ExternalKind, ty: &TypeRef) -> bool {
+    matches!(
+        (kind, ty),
+        (ExternalKind::Table, TypeRef::Table(_))
+            | (ExternalKind::Memory, TypeRef::Memory(_))
+            | (ExternalKind::Global, TypeRef::Global(_))
+            | (ExternalKind::Tag, TypeRef::Tag(_))
+    )
 }
 
 /// The index of the type of an import that is a function.
