@@ -73,7 +73,7 @@ typedef struct WapcFunctionCall WapcFunctionCall;
 typedef struct WapcHost WapcHost;
 
 // The options of a host: its engine, limits, instances and WASI as JSON, the callback, and functions of the program's own.
-// They may be used for several hosts.
+// They may be used for several hosts, also at a time, but not while they are being set.
 typedef struct WapcOptions WapcOptions;
 
 // Options of one call. What is 0 or null is the host's.

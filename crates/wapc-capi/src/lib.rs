@@ -20,7 +20,8 @@
 //! - **Pointers** that a program passes are used until the function returns, and data behind them is copied. Null, lengths
 //!   that nothing can have and text that is not UTF-8 are errors. What the library returns by a pointer is freed by the
 //!   function `…_free` of its type, once.
-//! - **Threads**: each function may be called on any thread, on the same host too. Callbacks run on the thread of the call
+//! - **Threads**: each function may be called on any thread, on the same host too. Options that are being set and a buffer are for one
+//!   thread at a time. Callbacks run on the thread of the call
 //!   that they serve; several may run at a time.
 //! - **Panics** of this library are errors of the kind `WAPC_STATUS_INTERNAL`. A callback must return: it may neither
 //!   `longjmp` nor throw through the library.

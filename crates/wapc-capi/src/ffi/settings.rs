@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The options of a host: its engine, limits, instances and WASI as JSON, the callback, and functions of the program's own.
-/// They may be used for several hosts.
+/// They may be used for several hosts, also at a time, but not while they are being set.
 #[derive(Clone, Default)]
 pub struct WapcOptions {
     pub(crate) options: Options,
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn wapc_options_set_json(
     json: *const c_char,
     error: *mut *mut WapcError,
 ) -> WapcStatus {
-    // SAFETY: options of this library, text and a place of the caller's; each may be null.
+    // SAFETY: options of this library that nobody else uses, text and a place of the caller's; each may be null.
     unsafe {
         finish(error, || {
             let json = text(json, "json")?;
