@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
 use wapc_host::wasi::DirAccess;
 
 #[cfg(feature = "wasmtime")]
@@ -24,6 +25,9 @@ pub struct Arguments {
 #[non_exhaustive]
 pub enum Command {
     /// Call an operation of a guest and print its response
+    ///
+    /// With --field a typed operation is called, whose arguments the guest describes: see `wapc inspect`.
+    /// The response is printed as JSON then.
     ///
     /// A module of another dialect is adapted first; see `wapc adapt`. The payload of a WASI command is
     /// its standard input, and the response is its standard output.
@@ -92,6 +96,12 @@ pub struct CallArguments {
     /// The source of the payload.
     #[command(flatten)]
     pub payload: PayloadArguments,
+
+    /// Print the response of a typed operation as JSON
+    ///
+    /// The guest's descriptor tells how the response is encoded. --field implies this flag.
+    #[arg(long)]
+    pub json: bool,
 
     /// The engine that runs the guest
     #[arg(long, value_enum, default_value_t)]
@@ -242,7 +252,7 @@ pub struct Timeout(pub Option<Duration>);
 pub struct PayloadArguments {
     /// Send this text
     ///
-    /// Without --data, --file and --stdin the payload is read from standard input, unless that is a
+    /// Without --data, --file, --stdin and --field the payload is read from standard input, unless that is a
     /// terminal: then it is empty.
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub data: Option<String>,
@@ -254,6 +264,13 @@ pub struct PayloadArguments {
     /// Send standard input, even if it is a terminal
     #[arg(long)]
     pub stdin: bool,
+
+    /// Send an argument of a typed operation: a text, or a value in JSON
+    ///
+    /// The guest's descriptor tells how it is encoded, and the response is printed as JSON. May be given
+    /// several times; the last value of an argument counts.
+    #[arg(long, value_name = "NAME=TEXT|NAME:=JSON", value_parser = field, allow_hyphen_values = true)]
+    pub field: Vec<(String, Value)>,
 }
 
 /// Arguments of `wapc inspect`.
@@ -299,6 +316,24 @@ fn host_response(text: &str) -> Result<HostResponse, &'static str> {
         call: call.to_owned(),
         value: value.to_owned(),
     })
+}
+
+fn field(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("there is no `=`")?;
+    let (name, value) = match name.strip_suffix(':') {
+        Some(name) => {
+            let json = serde_json::from_str(value);
+            (
+                name,
+                json.map_err(|error| format!("it is not JSON: {error}"))?,
+            )
+        }
+        None => (name, Value::from(value)),
+    };
+    match name {
+        "" => Err("the name is empty".to_owned()),
+        name => Ok((name.to_owned(), value)),
+    }
 }
 
 fn library(text: &str) -> Result<(String, PathBuf), &'static str> {
@@ -467,6 +502,18 @@ mod tests {
         assert_eq!((bytes("65536"), bytes("64KiB")), (Ok(65_536), Ok(65_536)));
         assert!(bytes("64kb").is_err() && bytes("MiB").is_err());
         assert!(bytes("99999999999GiB").is_err());
+    }
+
+    #[test]
+    fn a_field_is_a_text_or_json() {
+        let field_of = |text| field(text).unwrap();
+        assert_eq!(field_of("a=1"), ("a".to_owned(), "1".into()));
+        assert_eq!(field_of("a:=1"), ("a".to_owned(), 1.into()));
+        assert_eq!(field_of("a==:="), ("a".to_owned(), "=:=".into()));
+        assert_eq!(field_of("a="), ("a".to_owned(), "".into()));
+        for wrong in ["a", "=1", ":=1", "a:=", "a:=x"] {
+            assert!(field(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 use wapc_dialects::{AdaptError, Adapted, Settings, adapt};
 use wapc_extism::Manifest;
 use wapc_host::{Limits, WapcHost, module::read_at_most, wasi::Capture};
+use wapc_typed::{Descriptor, Operation};
 
 use crate::{
     adapt,
@@ -21,7 +22,17 @@ use crate::{
 pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
     let limits = grants::module_limits(arguments);
     let module = read_file(&arguments.module, Subject::Module, limits.max_bytes)?;
-    let payload = payload(&arguments.payload)?;
+    let typed = match arguments.json || !arguments.payload.field.is_empty() {
+        true => Some(typed_operation(&module, &arguments.operation)?),
+        false => None,
+    };
+    let payload = match &typed {
+        Some(operation) if !arguments.payload.field.is_empty() => {
+            let fields = arguments.payload.field.iter().cloned().collect();
+            operation.encode(fields).map_err(CommandError::Arguments)?
+        }
+        _ => payload(&arguments.payload)?,
+    };
 
     guest_log::start();
     let output = Capture::default();
@@ -73,7 +84,8 @@ pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
         .build_with(responses.clone())
         .and_then(|host| host.call(&arguments.operation, &payload));
 
-    finish(response.map_err(CommandError::from), &responses, &output)
+    let response = response.map_err(CommandError::from);
+    finish(response, typed.as_ref(), &responses, &output)
 }
 
 /// Calls a plugin.
@@ -93,12 +105,13 @@ fn call_plugin(
         tell(modules.description());
     }
     let response = plugin::call(modules, arguments, payload, responses, output);
-    finish(response, responses, output)
+    finish(response, None, responses, output)
 }
 
-/// Writes the response, and what is to be said beside it.
+/// Writes the response, that of a typed operation as JSON, and what is to be said beside it.
 fn finish(
     response: Result<Vec<u8>, CommandError>,
+    typed: Option<&Operation>,
     responses: &HostResponses,
     output: &Capture,
 ) -> Result<(), CommandError> {
@@ -108,7 +121,32 @@ fn finish(
         Err(error) => error.report(),
     };
     responses.show_unanswered(&shown);
-    write_output(&response?)
+    let response = response?;
+    match typed {
+        Some(operation) => {
+            let json = operation
+                .decode(&response)
+                .map_err(CommandError::Response)?;
+            write_output(format!("{json}\n").as_bytes())
+        }
+        None => write_output(&response),
+    }
+}
+
+/// Returns what the guest's descriptor says of an operation.
+fn typed_operation(module: &[u8], name: &str) -> Result<Operation, CommandError> {
+    let descriptor = Descriptor::read(module).map_err(CommandError::Descriptor)?;
+    match descriptor.operations.iter().find(|it| it.name == name) {
+        Some(operation) => Ok(operation.clone()),
+        None => Err(CommandError::NotTyped {
+            operation: name.to_owned(),
+            typed: descriptor
+                .operations
+                .into_iter()
+                .map(|it| it.name)
+                .collect(),
+        }),
+    }
 }
 
 fn payload(arguments: &PayloadArguments) -> Result<Vec<u8>, CommandError> {

@@ -11,6 +11,8 @@ use wapc_host::{
     error::{EngineError, ModuleError, Report, StopReason},
 };
 
+use wapc_typed::{DescriptorError, ValueError};
+
 use crate::tell;
 
 /// An error of the command.
@@ -70,6 +72,27 @@ pub enum CommandError {
     #[error(transparent)]
     Cache(#[from] CacheError),
 
+    /// The guest's descriptor cannot be read.
+    #[error("the guest's descriptor cannot be read")]
+    Descriptor(#[source] DescriptorError),
+
+    /// The guest does not describe the operation.
+    #[error("the guest does not describe `{operation}`; {}", described(.typed))]
+    NotTyped {
+        /// The operation.
+        operation: String,
+        /// The operations that it describes.
+        typed: Vec<String>,
+    },
+
+    /// The arguments do not fit the guest's descriptor.
+    #[error("the arguments are wrong")]
+    Arguments(#[source] ValueError),
+
+    /// The response does not fit the guest's descriptor.
+    #[error("the response is not what the guest's descriptor says")]
+    Response(#[source] ValueError),
+
     /// The call failed.
     #[error(transparent)]
     Call(#[from] HostError),
@@ -96,9 +119,10 @@ impl CommandError {
             #[cfg(feature = "wasmtime")]
             Self::NoCacheDirectory | Self::Cache(_) => ExitStatus::Unreadable,
             Self::Write(_) => ExitStatus::Failed,
-            Self::Module { .. } => ExitStatus::Refused,
-            Self::NoPlugin { .. } => ExitStatus::Usage,
+            Self::Module { .. } | Self::Descriptor(_) => ExitStatus::Refused,
+            Self::NoPlugin { .. } | Self::NotTyped { .. } | Self::Arguments(_) => ExitStatus::Usage,
             Self::Plugin(error) => plugin_status(error),
+            Self::Response(_) => ExitStatus::Protocol,
             Self::Call(error) => call_status(error),
         }
     }
@@ -117,6 +141,14 @@ impl CommandError {
     /// control characters of guests' text escaped.
     pub(crate) fn report(&self) -> String {
         format!("error: {:#}", Report::new(self))
+    }
+}
+
+/// The operations that a guest describes, for people.
+fn described(operations: &[String]) -> String {
+    match operations {
+        [] => "it has no descriptor, as `wapc_typed::export!` writes one".to_owned(),
+        operations => format!("it describes `{}`", operations.join("`, `")),
     }
 }
 

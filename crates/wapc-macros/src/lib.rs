@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+mod describe;
+mod descriptor;
 mod service;
 
 use proc_macro::TokenStream;
@@ -16,6 +18,8 @@ use proc_macro::TokenStream;
 /// - `GreeterServer::new(implementation)` answers calls by an implementation of the trait. In a guest
 ///   `GreeterServer::<Implementation>::register()` does so, if that has a default.
 /// - `GREETER_OPERATIONS` has the names of the operations.
+/// - `GreeterClient::check(module)` tells whether a guest has each operation, by the descriptor that
+///   `export!` has written into it, and `GreeterClient::probe(module)` does so in a swap.
 ///
 /// Operations are named `namespace.Trait/method`, or as `#[wapc(op = "…")]` on a method says.
 /// Arguments are a map by their names; with `#[wapc(unary)]` the only argument is the payload
@@ -27,6 +31,15 @@ use proc_macro::TokenStream;
 #[proc_macro_attribute]
 pub fn service(attribute: TokenStream, item: TokenStream) -> TokenStream {
     service::expand(attribute.into(), item.into())
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
+}
+
+/// Describes the form of a type on the wire, for the descriptor of a service. `wapc_typed::Describe`
+/// says which attributes of serde it reads.
+#[proc_macro_derive(Describe)]
+pub fn describe(item: TokenStream) -> TokenStream {
+    describe::expand(item.into())
         .unwrap_or_else(|error| error.to_compile_error())
         .into()
 }

@@ -7,6 +7,8 @@ use syn::{
     ReturnType, Signature, TraitItem, Type, parse::Parser, spanned::Spanned,
 };
 
+use crate::descriptor::{Pieces, first_paragraph};
+
 /// A method of the trait.
 struct Method {
     name: Ident,
@@ -52,9 +54,10 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             return Err(Error::new(method.name.span(), message));
         }
     }
+    let descriptor = descriptor(&service, &prefix, &methods);
     let client = client(&service, &methods);
     let server = server(&service, &methods);
-    Ok(quote! { #service #client #server })
+    Ok(quote! { #service #descriptor #client #server })
 }
 
 impl Method {
@@ -166,9 +169,59 @@ impl Method {
     }
 }
 
+/// Writes the constant with the service's descriptor: a line of JSON.
+fn descriptor(service: &ItemTrait, prefix: &str, methods: &[Method]) -> TokenStream {
+    let mut json = Pieces::default();
+    json.text("{\"version\":1,\"service\":").string(prefix);
+    json.text(",\"codec\":\"msgpack\",\"operations\":[");
+    for (number, method) in methods.iter().enumerate() {
+        json.text(if number == 0 { "{" } else { ",{" });
+        json.text("\"op\":").string(&method.operation);
+        let doc = first_paragraph(&method.docs);
+        if !doc.is_empty() {
+            json.text(",\"doc\":").string(&doc);
+        }
+        if method.is_unary {
+            json.text(",\"unary\":true");
+        }
+        json.text(",\"args\":[");
+        for (number, (name, ty)) in method.arguments.iter().enumerate() {
+            json.text(if number == 0 { "{" } else { ",{" });
+            json.text("\"name\":").string(&wire_name(name));
+            json.text(",\"type\":").schema(ty).text("}");
+        }
+        json.text("],\"result\":").schema(&method.result);
+        json.text(",\"error\":").schema(&method.error).text("}");
+    }
+    let rope = json.text("]}\n").rope();
+    let visibility = &service.vis;
+    let constant = constant(&service.ident, "DESCRIPTOR");
+    let about = format!("The descriptor of [`{}`]: a line of JSON.", service.ident);
+    quote! {
+        #[doc = #about]
+        #[allow(dead_code, reason = "a program may use a part of a contract")]
+        #visibility const #constant: &str = {
+            const ROPE: ::wapc_typed::rt::Rope = #rope;
+            const BYTES: [u8; ROPE.length()] = ROPE.bytes();
+            ::wapc_typed::rt::text(&BYTES)
+        };
+    }
+}
+
+/// The name of an argument on the wire, which is that of serde.
+fn wire_name(name: &Ident) -> String {
+    name.to_string().trim_start_matches("r#").to_owned()
+}
+
+/// The name of a service's constant: `GREETER_OPERATIONS`.
+fn constant(service: &Ident, what: &str) -> Ident {
+    format_ident!("{}_{what}", screaming(&service.to_string()))
+}
+
 fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
     let visibility = &service.vis;
     let client = format_ident!("{}Client", service.ident);
+    let descriptor = constant(&service.ident, "DESCRIPTOR");
     let about = format!(
         "A client of [`{}`], over something that can be called.",
         service.ident
@@ -258,6 +311,27 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
             #(#calls)*
             #(#awaited)*
         }
+
+        #[cfg(not(target_arch = "wasm32"))]
+        #[allow(dead_code, reason = "a program may use a part of a contract")]
+        impl #client<()> {
+            /// Checks by a module's descriptor that the guest has each operation of the service, with
+            /// types that fit.
+            ///
+            /// # Errors
+            ///
+            /// `CheckError` with the first operation that it lacks, or if it has no descriptor.
+            #visibility fn check(module: &[u8]) -> ::core::result::Result<(), ::wapc_typed::CheckError> {
+                ::wapc_typed::rt::check(#descriptor, module)
+            }
+
+            /// Returns a probe for a swap to the module: it fails if [`Self::check`] does.
+            #visibility fn probe(
+                module: &[u8],
+            ) -> impl FnOnce(&mut ::wapc_typed::rt::Candidate<'_>) -> ::wapc_typed::rt::Probed + Send {
+                move |_| ::core::result::Result::Ok(Self::check(module)?)
+            }
+        }
     }
 }
 
@@ -265,7 +339,8 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
     let visibility = &service.vis;
     let contract = &service.ident;
     let server = format_ident!("{contract}Server");
-    let constant = format_ident!("{}_OPERATIONS", screaming(&contract.to_string()));
+    let descriptor = constant(contract, "DESCRIPTOR");
+    let constant = constant(contract, "OPERATIONS");
     let about = format!("Answers calls by an implementation of [`{contract}`].");
     let about_operations = format!("The operations of [`{contract}`].");
     let operations: Vec<_> = methods.iter().map(|method| &method.operation).collect();
@@ -330,6 +405,9 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
 
         #[allow(dead_code, reason = "a program may use a part of a contract")]
         impl<T: #contract> #server<T> {
+            /// The descriptor of the service: a line of JSON.
+            #visibility const DESCRIPTOR: &'static str = #descriptor;
+
             /// Creates a server of an implementation.
             #visibility const fn new(service: T) -> Self {
                 Self { service }

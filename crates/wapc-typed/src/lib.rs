@@ -48,33 +48,50 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
+//! [`export!`] makes a guest of a server, and writes its [`Descriptor`] into it: a host checks by
+//! `GreeterClient::check` that a new module has what it calls before it swaps to it.
+//!
 //! Without a trait there are [functions by name](Function) and [payloads by their type](CallAs).
 
 #![forbid(unsafe_code)]
 
 mod call;
 mod codec;
+#[cfg(not(target_arch = "wasm32"))]
+mod compare;
+mod describe;
+#[cfg(not(target_arch = "wasm32"))]
+mod descriptor;
 mod error;
+mod export;
 mod function;
 #[cfg(target_arch = "wasm32")]
 pub mod guest;
 mod payload;
 #[cfg(not(target_arch = "wasm32"))]
 mod router;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod schema;
 mod serve;
+#[cfg(not(target_arch = "wasm32"))]
+mod value;
 
 #[doc(hidden)]
 pub use serde;
-pub use wapc_macros::service;
+pub use wapc_macros::{Describe, service};
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use self::{
     call::CallAsync,
+    compare::CheckError,
+    descriptor::{Descriptor, DescriptorError, Operation},
     router::{AsyncRouter, RoutedCall, Router},
+    value::ValueError,
 };
 pub use self::{
     call::{Call, Failure},
     codec::{Codec, CodecError, JsonCodec, MsgPackCodec},
+    describe::Describe,
     error::CallError,
     function::Function,
     payload::{CallAs, FromPayload, Json, MsgPack, Raw, ToPayload},

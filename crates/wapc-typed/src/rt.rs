@@ -6,8 +6,25 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 #[cfg(not(target_arch = "wasm32"))]
 use crate::CallAsync;
-pub use crate::error::CallError;
 use crate::{Call, Codec, CodecError, Failure, MsgPackCodec};
+pub use crate::{
+    describe::{Known, Rope, Unknown, text},
+    error::CallError,
+};
+
+/// An instance of new code, which a probe may call.
+#[cfg(not(target_arch = "wasm32"))]
+pub type Candidate<'h> = wapc_host::CheckedOut<'h>;
+
+/// The outcome of a probe.
+#[cfg(not(target_arch = "wasm32"))]
+pub type Probed = Result<(), wapc_host::BoxError>;
+
+/// Checks a module against the text of a client's own descriptor.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn check(own: &str, module: &[u8]) -> Result<(), crate::CheckError> {
+    crate::compare::check(own, module)
+}
 
 thread_local! {
     /// The buffer of the last payload, so that a call allocates none.

@@ -6,6 +6,7 @@ use wapc_host::{
     error::{ModuleError, StartFunction},
     module::{self, GuestShape},
 };
+use wapc_typed::{Descriptor, DescriptorError};
 use wasmparser::{ExternalKind, MemoryType, TableType};
 
 use super::{
@@ -60,6 +61,7 @@ impl Report {
                 code_bytes: 0,
             },
             custom_sections: Vec::new(),
+            operations: Vec::new(),
             producers: Vec::new(),
             target_features: Vec::new(),
             has_name_section: false,
@@ -117,6 +119,12 @@ impl Report {
         report.target_features = sections.custom.target_features;
         report.has_name_section = sections.custom.has_names;
         report.notes = sections.custom.notes;
+        match Descriptor::read(binary) {
+            Ok(descriptor) => report.operations = descriptor.operations,
+            // It has been read as a module.
+            Err(DescriptorError::Module(_)) => {}
+            Err(error) => report.notes.push(error.to_string()),
+        }
         Ok(report)
     }
 

@@ -71,6 +71,15 @@ impl Report {
             let name = Printable::line(&export.name).to_string();
             writeln!(f, "  {name:width$}  {}", export.extern_type)?;
         }
+        if !self.operations.is_empty() {
+            heading(f, "typed operations", false)?;
+        }
+        for operation in &self.operations {
+            writeln!(f, "  {}", Printable::line(&operation.to_string()))?;
+            if !operation.doc.is_empty() {
+                writeln!(f, "    {}", Printable::line(&operation.doc))?;
+            }
+        }
         heading(f, "start functions", self.start_functions.is_empty())?;
         for (index, start) in self.start_functions.iter().enumerate() {
             let StartEntry { name, function } = start;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
+use wapc_typed::Operation;
 
 /// A description of a module. Its `Display` is for people,
 /// [`Report::json`] for programs.
@@ -35,6 +36,8 @@ pub struct Report {
     pub functions: Functions,
     /// The custom sections.
     pub custom_sections: Vec<CustomSection>,
+    /// The typed operations that the guest describes.
+    pub operations: Vec<Operation>,
     /// The producers section: the languages and tools that made the module.
     pub producers: Vec<Producer>,
     /// The target features section.

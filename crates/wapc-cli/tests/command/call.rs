@@ -395,3 +395,49 @@ fn a_real_guest_says_hello() {
         }
     }
 }
+
+#[test]
+fn a_typed_operation_takes_fields_and_answers_in_json() {
+    let descriptor = r#"{"version":1,"service":"S","codec":"msgpack","operations":[
+        {"op":"op","args":[{"name":"name","type":"string"},{"name":"count","type":{"option":"u32"}}],
+        "result":{"record":{"name":"Same","fields":[]}},"error":"string"}]}"#;
+    let section = format!("(@custom \"wapc.service\" {descriptor:?})");
+    let module = file("typed", "echo.wat", guest(&section, ECHO));
+    let fields: &[&str] = &["--field", "name=World", "--field", "count:=3"];
+    let answer = "{\"count\":3,\"name\":\"World\"}\n";
+    assert_response(&module, fields, answer);
+    // Bytes of a payload, whose response is printed as JSON.
+    assert_response(&module, &["--json", "--data", "\u{7}"], "7\n");
+    let undescribed = file("typed", "undescribed.wat", guest("", ECHO));
+    let renamed = descriptor.replace(r#""op":"op""#, r#""op":"other""#);
+    let section = format!("(@custom \"wapc.service\" {renamed:?})");
+    let other = file("typed", "other.wat", guest(&section, ECHO));
+    let wrong = file(
+        "typed",
+        "wrong.wat",
+        guest("(@custom \"wapc.service\" \"x\")", ECHO),
+    );
+    #[rustfmt::skip]
+    let table: &[(&Path, &[&str], i32, &str)] = &[
+        (&module,      &["--field", "count:=3"],               2, "needs the argument `name`, a string"),
+        (&module,      &["--field", "name:=1"],                2, "`name` of `op` is a string"),
+        (&module,      &["--field", "name=", "--field", "x="], 2, "no argument `x`; it has name, count"),
+        (&module,      &["--field", "name"],                   2, "there is no `=`"),
+        (&module,      &["--field", "name=", "--data", ""],    2, "cannot be used with"),
+        (&module,      &["--json", "--data", "\u{7f}\u{7f}"],  8, "not what the guest's descriptor says"),
+        (&undescribed, &["--field", "name="],                  2, "it has no descriptor"),
+        (&other,       &["--json"],                            2, "does not describe `op`; it describes `other`"),
+        (&wrong,       &["--json"],                            4, "descriptor cannot be read"),
+    ];
+    for (module, args, code, words) in table {
+        call_on_each_engine(module, args, |engine, outcome| {
+            assert_eq!(outcome.code, *code, "{engine} {args:?}: {}", outcome.stderr);
+            assert!(outcome.stdout.is_empty(), "{engine} {args:?}");
+            assert!(
+                outcome.stderr.contains(words),
+                "{engine}: {}",
+                outcome.stderr
+            );
+        });
+    }
+}

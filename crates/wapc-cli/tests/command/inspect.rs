@@ -62,6 +62,36 @@ fn add_custom_section(binary: &mut Vec<u8>, name: &str, contents: &[u8]) {
     binary.extend(section);
 }
 
+/// The descriptor of one operation.
+const DESCRIPTOR: &str = r#"{"version":1,"service":"greeting.v1.Greeter","codec":"msgpack","operations":[
+    {"op":"greeting.v1.Greeter/hello","doc":"Says hello.\u001b[2J","args":[{"name":"name","type":"string"},
+    {"name":"count","type":{"option":"u32"}}],"result":"string","error":{"other":"GreetError"}}]}"#;
+
+#[test]
+fn typed_operations_are_listed() {
+    let section = format!("(@custom \"wapc.service\" {DESCRIPTOR:?})");
+    let module = file("inspect", "typed.wat", guest(&section, FINE));
+    let text = inspect_text(&module);
+    let listed = "
+typed operations
+  greeting.v1.Greeter/hello(name: string, count: u32?) -> string, or GreetError
+    Says hello.\\u{1b}[2J
+";
+    assert!(text.contains(listed), "{text}");
+    let operation = &inspect_json(&module)["operations"][0];
+    assert_eq!(operation["service"], "greeting.v1.Greeter");
+    assert_eq!(operation["arguments"][1]["type"]["option"], "u32");
+
+    let mut binary = wat::parse_str(guest("", FINE)).unwrap();
+    add_custom_section(&mut binary, "wapc.service", b"{\"version\":1");
+    let text = inspect_text(&file("inspect", "wrong.wasm", &binary));
+    assert!(
+        text.contains("`wapc.service` is not a descriptor"),
+        "{text}"
+    );
+    assert!(!text.contains("typed operations"), "{text}");
+}
+
 fn add_name(bytes: &mut Vec<u8>, name: &str) {
     bytes.push(u8::try_from(name.len()).unwrap());
     bytes.extend(name.as_bytes());
