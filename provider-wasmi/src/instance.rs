@@ -170,6 +170,11 @@ impl GuestInstance for WasmiInstance {
     fn state(&mut self) -> &mut ModuleState {
         &mut self.store.data_mut().state
     }
+
+    fn memory(&mut self) -> Option<&[u8]> {
+        let memory = self.store.data().memory?;
+        Some(memory.data(&self.store))
+    }
 }
 
 /// Instantiates the module. Runs the start section of a module that the user has

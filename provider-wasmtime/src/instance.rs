@@ -433,4 +433,9 @@ impl GuestInstance for WasmtimeInstance {
     fn state(&mut self) -> &mut ModuleState {
         &mut self.store.data_mut().state
     }
+
+    fn memory(&mut self) -> Option<&[u8]> {
+        let memory = self.store.data().memory?;
+        Some(memory.data(&self.store))
+    }
 }

@@ -13,6 +13,7 @@ use crate::{Case, log_lines};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
+        Case::new("memory_is_lent", memory_is_lent),
         Case::new("replace_module", replace_module),
         Case::new("replace_during_a_check_out", replace_during_a_check_out).needs(&[AnyModule]),
         Case::new("panic_in_the_callback", panic_in_the_callback).needs(&[AnyModule]),
@@ -198,4 +199,25 @@ fn host_calls_in_order(engine: &Engine) {
             expected
         );
     }
+}
+
+/// A held instance lends its memory between calls, and none after a call that has lost it.
+fn memory_is_lent(engine: &Engine) {
+    let host = engine.host(wat("echo").expect("there is such a guest").as_bytes());
+    let mut held = host.check_out().expect("an instance");
+    let pages = held.memory().expect("it lives").len();
+    assert!(pages > 0 && pages.is_multiple_of(65536));
+    held.call("echo", b"a rare text").expect("an echo");
+    let memory = held.memory().expect("it lives");
+    assert!(memory.windows(11).any(|bytes| bytes == b"a rare text"));
+    drop(held);
+
+    let host = engine.host(
+        wat("error_then_trap")
+            .expect("there is such a guest")
+            .as_bytes(),
+    );
+    let mut held = host.check_out().expect("an instance");
+    assert!(held.call("any", b"").is_err());
+    assert!(held.memory().is_none());
 }

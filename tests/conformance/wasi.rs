@@ -1,17 +1,28 @@
 //! The access that guests have to the outside world.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+};
 
-use conformance::{Capability::AnyModule, Engine, answer, chain};
+use conformance::{
+    Capability::{AnyModule, Async},
+    Engine, answer, chain,
+};
 use guest_fixtures::{HELLO_RUST_WASI, REACTOR_C, wat};
 use tempfile::TempDir;
 use wapc_host::{
     Error, WapcHost, WasiSettings,
     error::EngineError,
-    wasi::{Capture, DirAccess, Stdin, Stdout},
+    wasi::{AttachedPaths, Capture, DirAccess, Stdin, Stdout},
 };
 
-use crate::Case;
+use crate::{Case, async_calls::on_a_runtime};
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -30,6 +41,9 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("unstable_names", unstable_names),
         Case::new("tinygo", tinygo),
         Case::new("one_of_several_memories", one_of_several_memories).needs(&[AnyModule]),
+        Case::new("attached_paths", attached_paths),
+        Case::new("attached_paths_under_load", attached_paths_under_load),
+        Case::new("attached_paths_async", attached_paths_async).needs(&[Async]),
         Case::new("settings_live_through_a_swap", settings_live_through_a_swap),
     ]
 }
@@ -72,6 +86,116 @@ fn arguments_and_environment(engine: &Engine) {
     assert_eq!(ok(&host, "args", b""), b"guest\ntwo words");
     assert_eq!(ok(&host, "env", b"NAME"), b"value=1");
     assert_eq!(fails(&host, "env", b"HOME"), "not set: HOME");
+}
+
+/// A guest sees a directory from when it is attached until it is removed, whatever runs it by then.
+fn attached_paths(engine: &Engine) {
+    let dir = directory();
+    let paths = AttachedPaths::new();
+    let host = host(
+        engine,
+        REACTOR_C,
+        WasiSettings::new().attached_paths(&paths),
+    );
+    let held = || {
+        let mut held = host.check_out().expect("an instance");
+        held.call("read", b"/work/file")
+    };
+    let attach = |access| {
+        let attached = paths.attach_path(dir.path().join("mapped"), "/work", access);
+        attached.expect("the directory is there");
+    };
+    for access in [DirAccess::ReadOnly, DirAccess::ReadWrite] {
+        fails(&host, "read", b"/work/file");
+        assert!(held().is_err());
+
+        attach(access);
+        assert_eq!(ok(&host, "read", b"/work/file"), b"inside");
+        assert_eq!(held().expect("it is there"), b"inside");
+        match access {
+            DirAccess::ReadWrite => assert_eq!(ok(&host, "write", b"/work/new\nmade"), b""),
+            _ => assert!(!fails(&host, "write", b"/work/new\nmade").is_empty()),
+        }
+        fails(&host, "read", b"/work/../secret");
+        host.replace_module(REACTOR_C).expect("a guest");
+        assert_eq!(ok(&host, "read", b"/work/file"), b"inside");
+
+        assert!(paths.remove_path("/work"));
+        assert_eq!(
+            fails(&host, "read", b"/work/file"),
+            "No such file or directory"
+        );
+        assert!(held().is_err());
+    }
+    let made = fs::read(dir.path().join("mapped/new")).expect("the file is there");
+    assert_eq!(made, b"made");
+}
+
+/// Each answer is the file, or the error of a directory that is not there.
+fn attached_paths_under_load(engine: &Engine) {
+    const ROUNDS: usize = 50;
+
+    let dir = directory();
+    let paths = AttachedPaths::new();
+    let host = host(
+        engine,
+        REACTOR_C,
+        WasiSettings::new().attached_paths(&paths),
+    );
+    let is_over = AtomicBool::new(false);
+    let (read, refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    match host.call("read", b"/work/file") {
+                        Ok(contents) => {
+                            assert_eq!(contents, b"inside");
+                            read.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(Error::Guest { message, .. }) => {
+                            let known = ["No such file or directory", "No such device"];
+                            assert!(known.contains(&&*message), "{message}");
+                            refused.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(error) => panic!("{}", chain(&error)),
+                    }
+                }
+            });
+        }
+        // Each state lasts until somebody has seen it.
+        let wait_for = |counter: &AtomicUsize| {
+            let before = counter.load(Ordering::Relaxed);
+            while counter.load(Ordering::Relaxed) == before {
+                thread::yield_now();
+            }
+        };
+        for _ in 0..ROUNDS {
+            let attached =
+                paths.attach_path(dir.path().join("mapped"), "/work", DirAccess::ReadOnly);
+            attached.expect("the directory is there");
+            wait_for(&read);
+            assert!(paths.remove_path("/work"));
+            wait_for(&refused);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+fn attached_paths_async(engine: &Engine) {
+    let dir = directory();
+    let paths = AttachedPaths::new();
+    let wasi = WasiSettings::new().attached_paths(&paths);
+    let host = host(engine, REACTOR_C, wasi);
+    on_a_runtime(async {
+        let read = || host.call_async("read", b"/work/file".to_vec());
+        assert!(read().await.is_err());
+        let attached = paths.attach_path(dir.path().join("mapped"), "/work", DirAccess::ReadOnly);
+        attached.expect("the directory is there");
+        assert_eq!(read().await.expect("it is there"), b"inside");
+        assert!(paths.remove_path("/work"));
+        assert!(read().await.is_err());
+    });
 }
 
 fn directory() -> TempDir {

@@ -1,7 +1,9 @@
 //! The settings of WASI: arguments, environment, directories, standard streams.
 
+mod attached;
 mod disk;
 
+pub use attached::{AttachError, AttachedPaths, Attachment};
 pub use disk::{DiskAccount, DiskQuota, DiskUsage, FileId};
 
 use std::{path::PathBuf, sync::Arc};
@@ -41,6 +43,8 @@ pub struct WasiSettings {
     pub dirs: Vec<MappedDir>,
     /// Files in memory, which the guest may read.
     pub files: Vec<MemoryFile>,
+    /// Directories that come and go while guests live.
+    pub attached_paths: Option<AttachedPaths>,
     /// Standard input.
     pub stdin: Stdin,
     /// Standard output.
@@ -61,13 +65,15 @@ impl PartialEq for WasiSettings {
                 env,
                 dirs,
                 files,
+                attached_paths,
                 stdin,
                 stdout,
                 stderr,
                 disk_quota,
                 disk_usage: _,
             } = settings.clone();
-            (args, env, dirs, files, stdin, stdout, stderr, disk_quota)
+            let inside = (args, env, dirs, files, attached_paths);
+            (inside, stdin, stdout, stderr, disk_quota)
         };
         grants(self) == grants(other)
     }
@@ -116,7 +122,8 @@ impl WasiSettings {
 
     /// Lets the guest read a file that is in memory, without a directory of the host's.
     ///
-    /// All such files are in a read-only directory `/`, which is there only if there are some.
+    /// All such files are in a read-only directory `/`, which is there only if there are some, or if
+    /// there may be [`attached_paths`](Self::attached_paths).
     /// Its descriptor comes after those of [`dir`](Self::dir), whose longer paths go before it.
     ///
     /// ```
@@ -131,6 +138,14 @@ impl WasiSettings {
             path: path.into(),
             contents: contents.into(),
         });
+        self
+    }
+
+    /// Lets directories be given to guests, and taken away, while they live. [`AttachedPaths`] has an
+    /// example.
+    #[must_use]
+    pub fn attached_paths(mut self, paths: &AttachedPaths) -> Self {
+        self.attached_paths = Some(paths.clone());
         self
     }
 

@@ -107,6 +107,12 @@ pub struct CallArguments {
     #[arg(long, value_enum, default_value_t)]
     pub engine: Engine,
 
+    /// Write the guest's memory to this file after the call
+    ///
+    /// There is none if the call has ended the guest, as it ends a WASI command.
+    #[arg(long, value_name = "PATH")]
+    pub dump_memory: Option<PathBuf>,
+
     /// Compile the module whatever its size and however long it takes
     ///
     /// By default a module of more than 128 MiB is refused, and one that may take more than a minute to

@@ -1,6 +1,10 @@
 //! `wapc call`: calls an operation of a guest.
 
-use std::io::{self, IsTerminal};
+use std::{
+    fs,
+    io::{self, IsTerminal},
+    path::Path,
+};
 
 use wapc_dialects::{AdaptError, Adapted, Settings, adapt};
 use wapc_extism::Manifest;
@@ -79,13 +83,36 @@ pub(crate) fn run(arguments: &CallArguments) -> Result<(), CommandError> {
             },
         )
         .map_err(refused)?;
-    let response = WapcHost::builder(provider)
+    let host = WapcHost::builder(provider)
         .limits(grants::limits(arguments))
-        .build_with(responses.clone())
-        .and_then(|host| host.call(&arguments.operation, &payload));
-
-    let response = response.map_err(CommandError::from);
+        .build_with(responses.clone());
+    let response = match (host, &arguments.dump_memory) {
+        (Err(error), _) => Err(error.into()),
+        (Ok(host), None) => host
+            .call(&arguments.operation, &payload)
+            .map_err(Into::into),
+        (Ok(host), Some(path)) => call_and_dump(&host, &arguments.operation, &payload, path),
+    };
     finish(response, typed.as_ref(), &responses, &output)
+}
+
+/// Calls the guest, and writes its memory to a file afterwards.
+fn call_and_dump(
+    host: &WapcHost,
+    operation: &str,
+    payload: &[u8],
+    path: &Path,
+) -> Result<Vec<u8>, CommandError> {
+    let mut held = host.check_out()?;
+    let response = held.call(operation, payload);
+    match held.memory() {
+        Some(memory) => fs::write(path, memory).map_err(|cause| CommandError::Dump {
+            path: path.to_owned(),
+            cause,
+        })?,
+        None => tell("note: no memory is written, since the guest has ended"),
+    }
+    Ok(response?)
 }
 
 /// Calls a plugin.

@@ -39,6 +39,16 @@ pub enum CommandError {
     #[error("standard output cannot be written")]
     Write(#[source] io::Error),
 
+    /// The guest's memory cannot be written.
+    #[error("the guest's memory cannot be written to `{}`", .path.display())]
+    Dump {
+        /// The file's path.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        cause: io::Error,
+    },
+
     /// The bytes are no module, or the engine cannot run the module as a guest.
     #[error("the module `{}` is refused", .path.display())]
     Module {
@@ -118,7 +128,7 @@ impl CommandError {
             Self::Read { .. } | Self::Stdin(_) => ExitStatus::Unreadable,
             #[cfg(feature = "wasmtime")]
             Self::NoCacheDirectory | Self::Cache(_) => ExitStatus::Unreadable,
-            Self::Write(_) => ExitStatus::Failed,
+            Self::Write(_) | Self::Dump { .. } => ExitStatus::Failed,
             Self::Module { .. } | Self::Descriptor(_) => ExitStatus::Refused,
             Self::NoPlugin { .. } | Self::NotTyped { .. } | Self::Arguments(_) => ExitStatus::Usage,
             Self::Plugin(error) => plugin_status(error),

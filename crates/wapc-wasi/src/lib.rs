@@ -80,8 +80,13 @@ pub use interruptible_wait::InterruptCheck;
 pub use no_return::NoReturn;
 
 use crate::{
-    input::Input, interruptible_wait::InterruptibleWait, mapped_dir::MappedDir,
-    memory_dir::MemoryDir, open_files::OpenFiles, output::Output, sched::Sched,
+    input::Input,
+    interruptible_wait::InterruptibleWait,
+    mapped_dir::MappedDir,
+    memory_dir::{MemoryDir, Tree},
+    open_files::OpenFiles,
+    output::Output,
+    sched::Sched,
 };
 
 /// The WASI context of one instance: its arguments, environment, streams and open
@@ -194,8 +199,9 @@ impl Wasi {
                 .push_preopened_dir(Box::new(dir), &mapped.guest)
                 .map_err(|error| mapped.unusable(error.to_string()))?;
         }
-        if !settings.files.is_empty() {
-            let root = MemoryDir::root(&settings.files, open_files);
+        if !settings.files.is_empty() || settings.attached_paths.is_some() {
+            let tree = Tree::new(settings, open_files, for_functions.clone());
+            let root = MemoryDir::root(tree);
             context
                 .push_preopened_dir(Box::new(root), "/")
                 .map_err(|error| EngineError::Other(error.to_string().into()))?;

@@ -13,7 +13,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use wapc_host::wasi::{DirAccess, DiskAccount, DiskUsage, FileId};
+use wapc_host::wasi::{Attachment, DirAccess, DiskAccount, DiskUsage, FileId};
 use wasi_common::{
     Error, ErrorExt, SystemTimeSpec, WasiDir, WasiFile,
     dir::{OpenResult, ReaddirCursor, ReaddirEntity},
@@ -42,6 +42,8 @@ pub(crate) struct MappedDir {
     usage: Arc<DiskUsage>,
     listing: Listing,
     wait: InterruptibleWait,
+    /// `Some` if it may be taken away.
+    attachment: Option<Attachment>,
     /// `None` for preopened directories, which do not count as open files.
     _open: Option<OpenFile>,
 }
@@ -61,8 +63,21 @@ impl MappedDir {
             open_files,
             usage,
             listing: Listing::default(),
+            attachment: None,
             _open: None,
         }
+    }
+
+    /// Makes it a directory that may be taken away.
+    pub(crate) fn attached(mut self, attachment: Attachment) -> Self {
+        self.attachment = Some(attachment);
+        self
+    }
+
+    /// Returns the directory if it has not been taken away.
+    fn dir(&self) -> Result<&dyn WasiDir, Error> {
+        check_attached(self.attachment.as_ref())?;
+        Ok(&*self.dir)
     }
 
     /// Makes an entry, and counts it if it was made.
@@ -92,7 +107,7 @@ impl MappedDir {
     /// Returns the directory if it may be changed.
     fn writable(&self) -> Result<&dyn WasiDir, Error> {
         match self.access {
-            DirAccess::ReadWrite => Ok(&*self.dir),
+            DirAccess::ReadWrite => self.dir(),
             _ => Err(Error::perm()),
         }
     }
@@ -121,14 +136,14 @@ impl WasiDir for MappedDir {
         write: bool,
         fdflags: FdFlags,
     ) -> Result<OpenResult, Error> {
-        let path = check_path(path)?;
+        let (dir, path) = (self.dir()?, check_path(path)?);
         let changes = OFlags::CREATE | OFlags::EXCLUSIVE | OFlags::TRUNCATE;
         if write || oflags.intersects(changes) || fdflags.contains(FdFlags::APPEND) {
             self.writable()?;
         }
         let open = self.open_files.acquire()?;
         let mut account = self.usage.lock();
-        let before = at_once(self.dir.get_path_filestat(path, symlink_follow)).ok();
+        let before = at_once(dir.get_path_filestat(path, symlink_follow)).ok();
         // Opening a FIFO, or reading from it, could block for ever.
         if let Some(stat) = &before
             && matches!(
@@ -145,11 +160,7 @@ impl WasiDir for MappedDir {
         // `wasi_common` drops `APPEND` if `NONBLOCK` is set. Regular files and
         // directories ignore `NONBLOCK`.
         let fdflags = fdflags.difference(FdFlags::NONBLOCK);
-        let opened =
-            at_once(
-                self.dir
-                    .open_file(symlink_follow, path, oflags, read, write, fdflags),
-            )?;
+        let opened = at_once(dir.open_file(symlink_follow, path, oflags, read, write, fdflags))?;
         account.take(0, u64::from(creates));
         if oflags.contains(OFlags::TRUNCATE)
             && let Some(before) = before
@@ -164,6 +175,7 @@ impl WasiDir for MappedDir {
                 usage: Arc::clone(&self.usage),
                 listing: Listing::default(),
                 wait: self.wait.clone(),
+                attachment: self.attachment.clone(),
                 _open: Some(open),
             })),
             OpenResult::File(file) => {
@@ -174,6 +186,7 @@ impl WasiDir for MappedDir {
                     id,
                     access: self.access,
                     usage: Arc::clone(&self.usage),
+                    attachment: self.attachment.clone(),
                     _open: open,
                 }))
             }
@@ -184,15 +197,15 @@ impl WasiDir for MappedDir {
         &self,
         cursor: ReaddirCursor,
     ) -> Result<Box<dyn Iterator<Item = Result<ReaddirEntity, Error>> + Send>, Error> {
-        self.listing.read(&*self.dir, cursor, &self.wait).await
+        self.listing.read(self.dir()?, cursor, &self.wait).await
     }
 
     async fn read_link(&self, path: &str) -> Result<PathBuf, Error> {
-        self.dir.read_link(check_path(path)?).await
+        self.dir()?.read_link(check_path(path)?).await
     }
 
     async fn get_filestat(&self) -> Result<Filestat, Error> {
-        self.dir.get_filestat().await.map(since_epoch)
+        self.dir()?.get_filestat().await.map(since_epoch)
     }
 
     async fn get_path_filestat(
@@ -200,7 +213,7 @@ impl WasiDir for MappedDir {
         path: &str,
         follow_symlinks: bool,
     ) -> Result<Filestat, Error> {
-        self.dir
+        self.dir()?
             .get_path_filestat(check_path(path)?, follow_symlinks)
             .await
             .map(since_epoch)
@@ -266,15 +279,23 @@ struct MappedFile {
     id: FileId,
     access: DirAccess,
     usage: Arc<DiskUsage>,
+    /// `Some` if its directory may be taken away.
+    attachment: Option<Attachment>,
     _open: OpenFile,
 }
 
 impl MappedFile {
+    /// Returns the file if its directory has not been taken away.
+    fn file(&self) -> Result<&dyn WasiFile, Error> {
+        check_attached(self.attachment.as_ref())?;
+        Ok(&*self.file)
+    }
+
     /// Returns the file if it may be changed. A descriptor opened for reading
     /// would not prevent changes of times and flags.
     fn writable(&self) -> Result<&dyn WasiFile, Error> {
         match self.access {
-            DirAccess::ReadWrite => Ok(&*self.file),
+            DirAccess::ReadWrite => self.file(),
             _ => Err(Error::perm()),
         }
     }
@@ -338,6 +359,14 @@ fn give_back(account: &mut DiskAccount<'_>, removed: Option<Filestat>) {
     }
 }
 
+/// Checks that a directory has not been taken away.
+fn check_attached(attachment: Option<&Attachment>) -> Result<(), Error> {
+    match attachment {
+        Some(attachment) if !attachment.is_attached() => Err(Errno::Nodev.into()),
+        _ => Ok(()),
+    }
+}
+
 /// The error of a guest that has used up its [`DiskQuota`](wapc_host::wasi::DiskQuota).
 fn over_quota() -> Error {
     Errno::Dquot.into()
@@ -359,19 +388,19 @@ impl WasiFile for MappedFile {
     }
 
     async fn datasync(&self) -> Result<(), Error> {
-        self.file.datasync().await
+        self.file()?.datasync().await
     }
 
     async fn sync(&self) -> Result<(), Error> {
-        self.file.sync().await
+        self.file()?.sync().await
     }
 
     async fn get_filetype(&self) -> Result<FileType, Error> {
-        self.file.get_filetype().await
+        self.file()?.get_filetype().await
     }
 
     async fn get_fdflags(&self) -> Result<FdFlags, Error> {
-        self.file.get_fdflags().await
+        self.file()?.get_fdflags().await
     }
 
     async fn set_fdflags(&mut self, flags: FdFlags) -> Result<(), Error> {
@@ -380,11 +409,11 @@ impl WasiFile for MappedFile {
     }
 
     async fn get_filestat(&self) -> Result<Filestat, Error> {
-        self.file.get_filestat().await.map(since_epoch)
+        self.file()?.get_filestat().await.map(since_epoch)
     }
 
     async fn advise(&self, offset: u64, len: u64, advice: Advice) -> Result<(), Error> {
-        self.file.advise(offset, len, advice).await
+        self.file()?.advise(offset, len, advice).await
     }
 
     async fn set_filestat_size(&self, size: u64) -> Result<(), Error> {
@@ -401,7 +430,7 @@ impl WasiFile for MappedFile {
     }
 
     async fn read_vectored<'a>(&self, buffers: &mut [IoSliceMut<'a>]) -> Result<u64, Error> {
-        self.file.read_vectored(&mut clip_mut(buffers)).await
+        self.file()?.read_vectored(&mut clip_mut(buffers)).await
     }
 
     async fn read_vectored_at<'a>(
@@ -409,7 +438,7 @@ impl WasiFile for MappedFile {
         buffers: &mut [IoSliceMut<'a>],
         offset: u64,
     ) -> Result<u64, Error> {
-        self.file
+        self.file()?
             .read_vectored_at(&mut clip_mut(buffers), offset)
             .await
     }
@@ -439,15 +468,15 @@ impl WasiFile for MappedFile {
     }
 
     async fn seek(&self, position: SeekFrom) -> Result<u64, Error> {
-        self.file.seek(position).await
+        self.file()?.seek(position).await
     }
 
     async fn peek(&self, buffer: &mut [u8]) -> Result<u64, Error> {
-        self.file.peek(buffer).await
+        self.file()?.peek(buffer).await
     }
 
     fn num_ready_bytes(&self) -> Result<u64, Error> {
-        self.file.num_ready_bytes()
+        self.file()?.num_ready_bytes()
     }
 }
 

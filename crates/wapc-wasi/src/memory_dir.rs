@@ -1,23 +1,31 @@
-//! A directory whose files are in memory: the host's file system is not touched.
+//! The directory `/` of files in memory, which do not touch the host's file system, and of directories of
+//! the host that come and go.
 
 use std::{
     any::Any,
     collections::BTreeMap,
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     io::{IoSliceMut, SeekFrom},
+    path::PathBuf,
     sync::Arc,
 };
 
 use parking_lot::Mutex;
-use wapc_host::wasi::MemoryFile;
+use wapc_host::{
+    WasiSettings,
+    wasi::{AttachedPaths, Attachment, DiskUsage},
+};
 use wasi_common::{
-    Error, ErrorExt, WasiDir, WasiFile,
+    Error, ErrorExt, SystemTimeSpec, WasiDir, WasiFile,
     dir::{OpenResult, ReaddirCursor, ReaddirEntity},
     file::{Advice, FdFlags, FileType, Filestat, OFlags},
+    sync::{Dir, ambient_authority, dir},
 };
 use wiggle::async_trait;
 
 use crate::{
+    interruptible_wait::InterruptibleWait,
+    mapped_dir::MappedDir,
     open_files::{OpenFile, OpenFiles},
     output::MAX_BYTES_PER_CALL,
 };
@@ -25,12 +33,98 @@ use crate::{
 /// Files by their paths, without a slash in front.
 type Files = BTreeMap<String, Arc<[u8]>>;
 
-/// A directory that can be read.
+/// What an instance sees in its directory `/`.
+pub(crate) struct Tree {
+    files: Files,
+    attached: Option<AttachedPaths>,
+    /// Directories of `attached` that the instance has looked at.
+    opened: Mutex<Vec<(Attachment, Arc<MappedDir>)>>,
+    open_files: OpenFiles,
+    usage: Arc<DiskUsage>,
+    wait: InterruptibleWait,
+}
+
+impl Tree {
+    /// Of two files with one path the last one is there; a file with a path that leads through another
+    /// file cannot be reached.
+    pub(crate) fn new(
+        settings: &WasiSettings,
+        open_files: OpenFiles,
+        wait: InterruptibleWait,
+    ) -> Self {
+        let files = settings.files.iter();
+        Self {
+            files: files
+                .map(|file| (normal(&file.path), Arc::clone(&file.contents)))
+                .collect(),
+            attached: settings.attached_paths.clone(),
+            opened: Mutex::default(),
+            open_files,
+            usage: Arc::clone(settings.disk_usage()),
+            wait,
+        }
+    }
+
+    fn find(&self, path: &str) -> Result<Found, Error> {
+        let path = path.trim_end_matches('/');
+        if let Some(contents) = self.files.get(path) {
+            return Ok(Found::File(Arc::clone(contents)));
+        }
+        let below = match path {
+            "" => return Ok(Found::Dir),
+            path => format!("{path}/"),
+        };
+        let mut others = self.files.range(below.clone()..);
+        let has_file = others
+            .next()
+            .is_some_and(|(other, _)| other.starts_with(&below));
+        let mut attached = self.attached_paths();
+        match has_file || attached.any(|other| other.starts_with(&below)) {
+            true => Ok(Found::Dir),
+            false => Err(Error::not_found()),
+        }
+    }
+
+    /// Returns the guest's paths of attached directories, without a slash in front.
+    fn attached_paths(&self) -> impl Iterator<Item = String> {
+        let attached = self.attached.iter().flat_map(AttachedPaths::attachments);
+        attached.map(|attachment| attachment.dir().guest.trim_start_matches('/').to_owned())
+    }
+
+    /// Returns the attached directory that a path leads into, and the path from there.
+    fn attached<'p>(&self, path: &'p str) -> Result<Option<(Arc<MappedDir>, &'p str)>, Error> {
+        let Some(attached) = &self.attached else {
+            return Ok(None);
+        };
+        let Some((attachment, rest)) = attached.find(path.trim_end_matches('/')) else {
+            return Ok(None);
+        };
+        let rest = if rest.is_empty() { "." } else { rest };
+        let mut opened = self.opened.lock();
+        opened.retain(|(attachment, _)| attachment.is_attached());
+        if let Some((_, dir)) = opened.iter().find(|(other, _)| *other == attachment) {
+            return Ok(Some((Arc::clone(dir), rest)));
+        }
+        let mapped = attachment.dir();
+        let dir = Dir::open_ambient_dir(&mapped.host, ambient_authority())?;
+        let dir = MappedDir::new(
+            Box::new(dir::Dir::from_cap_std(dir)),
+            mapped.access,
+            self.open_files.clone(),
+            Arc::clone(&self.usage),
+            self.wait.clone(),
+        );
+        let dir = Arc::new(dir.attached(attachment.clone()));
+        opened.push((attachment, Arc::clone(&dir)));
+        Ok(Some((dir, rest)))
+    }
+}
+
+/// A directory of a [`Tree`]. Attached directories in it are as they are on the host; the rest can be read.
 pub(crate) struct MemoryDir {
-    files: Arc<Files>,
+    tree: Arc<Tree>,
     /// Its path, empty or with a slash at its end.
     path: String,
-    open_files: OpenFiles,
     /// `None` for the preopened directory, which does not count as an open file.
     _open: Option<OpenFile>,
 }
@@ -42,17 +136,11 @@ enum Found {
 }
 
 impl MemoryDir {
-    /// The root. Of two files with one path the last one is there; a file with a path that leads
-    /// through another file cannot be reached.
-    pub(crate) fn root(files: &[MemoryFile], open_files: OpenFiles) -> Self {
-        let files = files
-            .iter()
-            .map(|file| (normal(&file.path), Arc::clone(&file.contents)))
-            .collect();
+    /// The root.
+    pub(crate) fn root(tree: Tree) -> Self {
         Self {
-            files: Arc::new(files),
+            tree: Arc::new(tree),
             path: String::new(),
-            open_files,
             _open: None,
         }
     }
@@ -75,21 +163,9 @@ impl MemoryDir {
         Ok(format!("{}{}", self.path, parts.join("/")))
     }
 
-    fn find(&self, path: &str) -> Result<Found, Error> {
-        let path = path.trim_end_matches('/');
-        if let Some(contents) = self.files.get(path) {
-            return Ok(Found::File(Arc::clone(contents)));
-        }
-        let below = match path {
-            "" => String::new(),
-            path => format!("{path}/"),
-        };
-        let mut others = self.files.range(below.clone()..);
-        match others.next() {
-            Some((other, _)) if other.starts_with(&below) => Ok(Found::Dir),
-            _ if below.is_empty() => Ok(Found::Dir),
-            _ => Err(Error::not_found()),
-        }
+    /// Returns the attached directory that a change is to be made in, and the path from there.
+    fn changed<'p>(&self, path: &'p str) -> Result<(Arc<MappedDir>, &'p str), Error> {
+        self.tree.attached(path)?.ok_or_else(Error::perm)
     }
 }
 
@@ -129,20 +205,24 @@ impl WasiDir for MemoryDir {
 
     async fn open_file(
         &self,
-        _symlink_follow: bool,
+        symlink_follow: bool,
         path: &str,
         oflags: OFlags,
-        _read: bool,
+        read: bool,
         write: bool,
         fdflags: FdFlags,
     ) -> Result<OpenResult, Error> {
+        let path = self.resolve(path)?;
+        if let Some((dir, path)) = self.tree.attached(&path)? {
+            let opened = dir.open_file(symlink_follow, path, oflags, read, write, fdflags);
+            return opened.await;
+        }
         let changes = OFlags::CREATE | OFlags::EXCLUSIVE | OFlags::TRUNCATE;
         if write || oflags.intersects(changes) || fdflags.contains(FdFlags::APPEND) {
             return Err(Error::perm());
         }
-        let path = self.resolve(path)?;
-        let found = self.find(&path)?;
-        let open = self.open_files.acquire()?;
+        let found = self.tree.find(&path)?;
+        let open = self.tree.open_files.acquire()?;
         Ok(match found {
             Found::File(_) if oflags.contains(OFlags::DIRECTORY) => return Err(Error::not_dir()),
             Found::File(contents) => OpenResult::File(Box::new(OpenedFile {
@@ -152,12 +232,11 @@ impl WasiDir for MemoryDir {
                 _open: open,
             })),
             Found::Dir => OpenResult::Dir(Box::new(Self {
-                files: Arc::clone(&self.files),
+                tree: Arc::clone(&self.tree),
                 path: match path.as_str() {
                     "" => path,
                     path => format!("{}/", path.trim_end_matches('/')),
                 },
-                open_files: self.open_files.clone(),
                 _open: Some(open),
             })),
         })
@@ -168,13 +247,17 @@ impl WasiDir for MemoryDir {
         cursor: ReaddirCursor,
     ) -> Result<Box<dyn Iterator<Item = Result<ReaddirEntity, Error>> + Send>, Error> {
         let mut names = BTreeMap::new();
-        for (path, _) in self.files.range(self.path.clone()..) {
+        let files = self.tree.files.keys().cloned();
+        let files = files.map(|path| (path, FileType::RegularFile));
+        let attached = self.tree.attached_paths();
+        let attached = attached.map(|path| (path, FileType::Directory));
+        for (path, filetype) in files.chain(attached) {
             let Some(below) = path.strip_prefix(&self.path) else {
-                break;
+                continue;
             };
             let (name, filetype) = match below.split_once('/') {
                 Some((dir, _)) => (dir, FileType::Directory),
-                None => (below, FileType::RegularFile),
+                None => (below, filetype),
             };
             names.insert(name.to_owned(), filetype);
         }
@@ -203,10 +286,81 @@ impl WasiDir for MemoryDir {
     async fn get_path_filestat(
         &self,
         path: &str,
-        _follow_symlinks: bool,
+        follow_symlinks: bool,
     ) -> Result<Filestat, Error> {
         let path = self.resolve(path)?;
-        Ok(stat(&path, &self.find(&path)?))
+        match self.tree.attached(&path)? {
+            Some((dir, path)) => dir.get_path_filestat(path, follow_symlinks).await,
+            None => Ok(stat(&path, &self.tree.find(&path)?)),
+        }
+    }
+
+    async fn read_link(&self, path: &str) -> Result<PathBuf, Error> {
+        let path = self.resolve(path)?;
+        match self.tree.attached(&path)? {
+            Some((dir, path)) => dir.read_link(path).await,
+            // There is no link here.
+            None => self.tree.find(&path).and(Err(Error::invalid_argument())),
+        }
+    }
+
+    async fn create_dir(&self, path: &str) -> Result<(), Error> {
+        let path = self.resolve(path)?;
+        let (dir, path) = self.changed(&path)?;
+        dir.create_dir(path).await
+    }
+
+    async fn symlink(&self, target: &str, path: &str) -> Result<(), Error> {
+        let path = self.resolve(path)?;
+        let (dir, path) = self.changed(&path)?;
+        dir.symlink(target, path).await
+    }
+
+    async fn remove_dir(&self, path: &str) -> Result<(), Error> {
+        let path = self.resolve(path)?;
+        let (dir, path) = self.changed(&path)?;
+        dir.remove_dir(path).await
+    }
+
+    async fn unlink_file(&self, path: &str) -> Result<(), Error> {
+        let path = self.resolve(path)?;
+        let (dir, path) = self.changed(&path)?;
+        dir.unlink_file(path).await
+    }
+
+    async fn rename(&self, path: &str, to: &dyn WasiDir, to_path: &str) -> Result<(), Error> {
+        let path = self.resolve(path)?;
+        let (dir, path) = self.changed(&path)?;
+        let Some(to) = to.as_any().downcast_ref::<Self>() else {
+            return dir.rename(path, to, to_path).await;
+        };
+        let to_path = to.resolve(to_path)?;
+        let (to, to_path) = to.changed(&to_path)?;
+        dir.rename(path, &*to, to_path).await
+    }
+
+    async fn hard_link(&self, path: &str, to: &dyn WasiDir, to_path: &str) -> Result<(), Error> {
+        let path = self.resolve(path)?;
+        let (dir, path) = self.changed(&path)?;
+        let Some(to) = to.as_any().downcast_ref::<Self>() else {
+            return dir.hard_link(path, to, to_path).await;
+        };
+        let to_path = to.resolve(to_path)?;
+        let (to, to_path) = to.changed(&to_path)?;
+        dir.hard_link(path, &*to, to_path).await
+    }
+
+    async fn set_times(
+        &self,
+        path: &str,
+        accessed: Option<SystemTimeSpec>,
+        modified: Option<SystemTimeSpec>,
+        follow_symlinks: bool,
+    ) -> Result<(), Error> {
+        let path = self.resolve(path)?;
+        let (dir, path) = self.changed(&path)?;
+        let set = dir.set_times(path, accessed, modified, follow_symlinks);
+        set.await
     }
 }
 

@@ -379,5 +379,6 @@ fn a_listing_is_interrupted() {
     ));
 }
 
+mod attached;
 mod memory_files;
 mod quota;

@@ -80,4 +80,8 @@ impl GuestInstance for ToyInstance {
     fn state(&mut self) -> &mut ModuleState {
         &mut self.data.state
     }
+
+    fn memory(&mut self) -> Option<&[u8]> {
+        Some(&self.data.memory)
+    }
 }

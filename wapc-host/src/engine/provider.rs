@@ -111,6 +111,12 @@ pub trait GuestInstance: Send {
         AsyncCall::Unsupported
     }
 
+    /// Returns the guest's memory, the export `memory`, for programs that look into a guest which they
+    /// hold. The default is `None`.
+    fn memory(&mut self) -> Option<&[u8]> {
+        None
+    }
+
     /// Runs a whole blocking call. Do not implement.
     // A trait method only so that a call costs one virtual call instead of
     // three: the engine's `call` and `state` are inlined here. It saves 18 of

@@ -217,6 +217,13 @@ impl<'h> CheckedOut<'h> {
         self.lease
             .call_with(operation, payload, read, self.options.as_ref())
     }
+
+    /// Lends the guest's memory, the export `memory`, as the last call has left it: for debuggers, and for
+    /// what a guest writes into memory that its host has agreed on. `None` if a call has lost the
+    /// instance, or if the engine lends none.
+    pub fn memory(&mut self) -> Option<&[u8]> {
+        self.lease.memory()
+    }
 }
 
 /// An instance that a caller has reserved for async calls; see
@@ -233,6 +240,11 @@ pub struct CheckedOutAsync<'h> {
 impl<'h> CheckedOutAsync<'h> {
     pub(crate) const fn new(lease: Lease<'h>, options: Option<CallOptions>) -> Self {
         Self { lease, options }
+    }
+
+    /// Lends the guest's memory, like [`CheckedOut::memory`].
+    pub fn memory(&mut self) -> Option<&[u8]> {
+        self.lease.memory()
     }
 }
 

@@ -223,6 +223,14 @@ impl<'h> Lease<'h> {
         self.host.count_error(error)
     }
 
+    /// Returns the memory of the instance, if the previous call has not lost it.
+    pub(super) fn memory(&mut self) -> Option<&[u8]> {
+        match self.is_lost() {
+            true => None,
+            false => self.guard.state.instance.as_mut()?.memory(),
+        }
+    }
+
     /// Returns `true` if the previous call has lost the instance.
     #[inline]
     pub(super) fn is_lost(&self) -> bool {

@@ -441,3 +441,19 @@ fn a_typed_operation_takes_fields_and_answers_in_json() {
         });
     }
 }
+
+#[test]
+fn the_memory_is_written_after_the_call() {
+    let module = file("dump_memory", "guest.wat", guest("", FINE));
+    let dump = directory("dump_memory").join("memory");
+    call_on_each_engine(
+        &module,
+        &["--dump-memory", dump.to_str().unwrap()],
+        |engine, outcome| {
+            assert_eq!(outcome.code, 0, "{engine}: {}", outcome.stderr);
+            let memory = fs::read(&dump).unwrap();
+            assert!(memory.starts_with(b"fineboom"), "{engine}");
+            fs::remove_file(&dump).unwrap();
+        },
+    );
+}
