@@ -124,11 +124,11 @@ impl<'c> CurrentPlugin<'c> {
 
     /// Makes a block of zeros. Returns its handle; 0 for no bytes, and if the plugin gets no memory.
     pub fn memory_alloc(&mut self, length: u64) -> u64 {
+        let top = self.field(field::TOP);
         let handle = self.make_block(length);
-        if handle != 0
-            && handle <= self.field(field::USED)
-            && let Some(block) = self.memory_bytes_mut(handle)
-        {
+        // One that was freed in this call, or that an earlier call has left, has their bytes.
+        let is_used = handle <= top || handle <= self.field(field::USED);
+        if is_used && let Some(block) = self.memory_bytes_mut(handle) {
             block.fill(0);
         }
         handle

@@ -367,3 +367,156 @@ fn functions_have_any_number_of_results() {
         assert_eq!(failure(&mut plugin, "run", "").0, 1);
     }
 }
+
+/// A plugin that does what the function of the host tells it, until that returns 0: it makes a block, frees one, or
+/// returns a length.
+const OBEDIENT: &str = r#"(module
+    (import "extism:host/user" "f" (func $f (param i64 i64) (result i64)))
+    (import "extism:host/env" "alloc" (func $alloc (param i64) (result i64)))
+    (import "extism:host/env" "free" (func $free (param i64)))
+    (import "extism:host/env" "length" (func $length (param i64) (result i64)))
+    (import "extism:host/env" "load_u64" (func $load_u64 (param i64) (result i64)))
+    (func (export "run") (local $command i64) (local $what i64) (local $of i64) (local $result i64)
+        (loop $next
+            (local.set $command (call $f (local.get $result) (i64.const 0)))
+            (if (i64.eqz (local.get $command)) (then (return)))
+            (local.set $what (call $load_u64 (local.get $command)))
+            (local.set $of (call $load_u64 (i64.add (local.get $command) (i64.const 8))))
+            (local.set $result (i64.const 0))
+            (if (i64.eq (local.get $what) (i64.const 0)) (then (local.set $result (call $alloc (local.get $of)))))
+            (if (i64.eq (local.get $what) (i64.const 1)) (then (call $free (local.get $of))))
+            (if (i64.eq (local.get $what) (i64.const 2)) (then (local.set $result (call $length (local.get $of)))))
+            (br $next))))"#;
+
+/// The blocks of a call, made and freed by the plugin and its host in turn.
+struct Blocks {
+    random: u64,
+    /// Handle, length, and the byte that the block is full of.
+    live: Vec<(u64, u64, u8)>,
+    asked: Option<(u64, u64)>,
+    steps: u32,
+}
+
+impl Blocks {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 20) % limit
+    }
+
+    fn size(&mut self) -> u64 {
+        match self.below(8) {
+            0 => 100_000,
+            _ => 1 + self.below(300),
+        }
+    }
+
+    /// Fills a new block, which overlaps none.
+    fn add(&mut self, plugin: &mut CurrentPlugin<'_>, handle: u64, length: u64) {
+        assert_eq!(plugin.memory_length(handle), length);
+        let overlaps =
+            |(other, bytes, _): &(u64, u64, u8)| handle < other + bytes && *other < handle + length;
+        assert!(
+            !self.live.iter().any(overlaps),
+            "{handle} of {length} in {:?}",
+            self.live
+        );
+        let byte = u8::try_from(self.below(256)).unwrap();
+        plugin.memory_bytes_mut(handle).unwrap().fill(byte);
+        self.live.push((handle, length, byte));
+    }
+
+    /// Picks a block, whose bytes are as they were.
+    fn take(&mut self, plugin: &mut CurrentPlugin<'_>) -> Option<u64> {
+        let number = self.below(u64::try_from(self.live.len() + 1).unwrap());
+        let at = usize::try_from(number).unwrap();
+        let (handle, length, byte) = *self.live.get(at)?;
+        let block = plugin.memory_bytes(handle).unwrap();
+        assert_eq!(u64::try_from(block.len()).unwrap(), length);
+        assert!(block.iter().all(|found| *found == byte), "{handle}");
+        self.live.swap_remove(at);
+        Some(handle)
+    }
+
+    fn step(&mut self, plugin: &mut CurrentPlugin<'_>, result: u64) -> Result<u64, BoxError> {
+        match self.asked.take() {
+            Some((0, length)) => self.add(plugin, result, length),
+            Some((1, handle)) => assert_eq!(plugin.memory_bytes(handle), None),
+            Some((_, handle)) => assert_eq!(plugin.memory_length(handle), result),
+            None => {}
+        }
+        self.steps += 1;
+        if self.steps == 1_000 {
+            return Ok(0);
+        }
+        let length = self.size();
+        match self.below(3) {
+            0 => {
+                let handle = plugin.memory_alloc(length);
+                assert!(
+                    plugin
+                        .memory_bytes(handle)
+                        .unwrap()
+                        .iter()
+                        .all(|byte| *byte == 0)
+                );
+                self.add(plugin, handle, length);
+            }
+            1 => {
+                if let Some(handle) = self.take(plugin) {
+                    plugin.memory_free(handle);
+                }
+            }
+            _ => {}
+        }
+        let asked = match self.below(3) {
+            0 => (0, self.size()),
+            1 => (1, self.take(plugin).unwrap_or(4711)),
+            _ => (2, self.live.first().map_or(4712, |block| block.0)),
+        };
+        self.asked = Some(asked);
+        let command: Vec<u8> = [asked.0, asked.1]
+            .into_iter()
+            .flat_map(u64::to_le_bytes)
+            .collect();
+        let handle = plugin.memory_new(command)?;
+        // The command is read before anything is made.
+        plugin.memory_free(handle);
+        Ok(handle)
+    }
+}
+
+#[test]
+fn blocks_of_the_plugin_and_of_its_host_are_apart() {
+    for engine in engines() {
+        let blocks = UserData::new(Blocks {
+            random: 0x9e37_79b9_7f4a_7c15,
+            live: vec![],
+            asked: None,
+            steps: 0,
+        });
+        let function = Function::new(
+            "f",
+            [PTR, PTR],
+            [PTR],
+            blocks.clone(),
+            |plugin, arguments, results, blocks| {
+                let blocks = blocks.get();
+                let command = blocks.lock().unwrap().step(plugin, handle(arguments[0]))?;
+                results[0] = Val::I64(command.cast_signed());
+                Ok(())
+            },
+        );
+        let mut plugin = builder(&engine, OBEDIENT, function).build().unwrap();
+        for _ in 0..5 {
+            plugin.call::<_, ()>("run", "").unwrap();
+            let blocks = blocks.get();
+            let mut blocks = blocks.lock().unwrap();
+            assert_eq!(blocks.steps, 1_000);
+            // A block is of one call.
+            (blocks.steps, blocks.asked) = (0, None);
+            blocks.live.clear();
+        }
+    }
+}
