@@ -13,6 +13,7 @@ use std::{
 use provider_wasmi::WasmiEngineProvider;
 use wapc_dialects::{AdaptError, Plugins};
 use wapc_host::{BoxError, Error, HostCall, HostCallback, WapcHost};
+use wasmparser::{Validator, WasmFeatures};
 
 /// A host that has variables, answers HTTP, and notes what it is asked.
 #[derive(Clone, Default)]
@@ -552,4 +553,65 @@ fn what_cannot_be_had_is_refused() {
     let wapc = r#"(module (import "wapc" "__guest_error" (func (param i32 i32))))"#;
     assert!(link(&[("main", wapc)]).contains("`wapc`"));
     assert!(link(&[("lib", "(module)")]).contains("main"));
+}
+
+#[test]
+fn modules_with_wrong_bytes_are_no_panic() {
+    // A plugin, and a library that is a command and uses WASI.
+    let library = br#"(module
+        (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+        (import "extism:host/user" "f" (func $f (param i64) (result f32)))
+        (memory (export "memory") 1) (table 2 funcref) (global $count (mut i32) (i32.const 0))
+        (data (i32.const 0) "abc") (data "passive") (elem (i32.const 0) $random $f)
+        (func $start (export "_start") (global.set $count (memory.grow (i32.const 1))))
+        (start $start)
+        (func (export "count") (param i32) (result i32)
+            (drop (call $random (i32.const 0) (memory.size))) (global.get $count)))"#;
+    let main = br#"(module
+        (import "lib" "count" (func $count (param i32) (result i32)))
+        (import "extism:host/env" "load_u8" (func $load (param i64) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "run") (result i32) (call $count (call $load (i64.const 8)))))"#;
+    let binary = |text: &[u8]| wapc_host::module::binary(text).unwrap().into_owned();
+    let (library, main) = (binary(library), binary(main));
+    let link = |library: &[u8], main: &[u8]| {
+        let plugins = Plugins::new().imports_functions(true).validates(true);
+        plugins.link(&[("lib", library), ("main", main)])
+    };
+    link(&library, &main).unwrap();
+    let is_valid = |module: &[u8]| {
+        let mut validator = Validator::new_with_features(WasmFeatures::all());
+        validator.validate_all(module).is_ok()
+    };
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |limit: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random >> 33).unwrap() % limit
+    };
+    let (mut linked, mut refused) = (0, 0);
+    for _ in 0..4_000 {
+        let (mut library, mut main) = (library.clone(), main.clone());
+        for _ in 0..=below(2) {
+            let at = below(library.len() + main.len());
+            let byte = u8::try_from(below(256)).unwrap();
+            match at.checked_sub(library.len()) {
+                None => library[at] = byte,
+                Some(at) => main[at] = byte,
+            }
+        }
+        match link(&library, &main) {
+            Ok(_) => linked += 1,
+            // Valid modules give a valid guest.
+            Err(error @ AdaptError::Invalid { .. }) if is_valid(&library) && is_valid(&main) => {
+                panic!("{error}");
+            }
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(
+        linked > 100 && refused > 1_000,
+        "{linked} linked, {refused} refused"
+    );
 }

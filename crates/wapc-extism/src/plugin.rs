@@ -71,8 +71,9 @@ impl Plugin {
         }
     }
 
-    /// As [`Plugin::call`], without blocking the thread while the plugin waits or computes for long. Functions of the host
-    /// run on the thread that polls.
+    /// As [`Plugin::call`], without blocking the thread while the plugin computes for long, waits in WASI, or awaits a
+    /// function of the host ([`Function::new_async`](crate::Function::new_async)). Other functions, and the plugin's HTTP
+    /// requests, run on the thread that polls.
     ///
     /// # Errors
     ///
