@@ -5,6 +5,7 @@
 //!
 //! - `WAPC_ENGINE` in the environment chooses the engine, `wasmtime` or `wasmi`, for plugins that are made afterwards. The
 //!   default is the first that is built in. Of the original's variables, `EXTISM_ENABLE_WASI_OUTPUT` counts.
+//! - Compiled code is kept only if `WAPC_CACHE` names a directory for it, which nobody else may write to.
 //! - Null, text that is not UTF-8, types that functions cannot have, calls of a plugin within its own callback, and panics
 //!   are answered: by null, -1 or a text. None ends the process.
 //! - A plugin that is freed while it is called lives until the call has returned.

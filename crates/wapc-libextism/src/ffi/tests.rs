@@ -373,6 +373,30 @@ fn a_plugin_that_cannot_be_made_says_why() {
     );
 }
 
+#[cfg(feature = "wasmtime")]
+#[test]
+fn compiled_code_is_kept_where_the_environment_says() {
+    let _engine = on("wasmtime");
+    let directory =
+        std::env::temp_dir().join(format!("wapc-libextism-cache-{}", std::process::id()));
+    let file = directory.with_extension("file");
+    std::fs::write(&file, "").unwrap();
+    // SAFETY: the tests of this crate that read or write the environment hold the lock.
+    let keep_in = |path: &std::path::Path| unsafe { std::env::set_var("WAPC_CACHE", path) };
+    keep_in(&directory);
+    for _ in 0..2 {
+        assert_eq!(shouting().call(c"ask", b"x").1, b"X");
+    }
+    assert!(directory.is_dir());
+    keep_in(&file);
+    let error = plugin_of(b"(module)", &[]).err().unwrap();
+    assert!(error.contains("WAPC_CACHE: "), "{error}");
+    // SAFETY: as above.
+    unsafe { std::env::remove_var("WAPC_CACHE") };
+    std::fs::remove_file(file).unwrap();
+    _ = std::fs::remove_dir_all(directory);
+}
+
 #[test]
 fn compiled_plugins_make_plugins_that_share_nothing() {
     for engine in ENGINES {
