@@ -69,8 +69,10 @@ pub enum LinkError {
         export: String,
     },
 
-    /// An import is bound, by way of others, to itself.
-    #[error("`{module}.{name}`, which {unit} imports, is bound to itself")]
+    /// An import is bound, by way of others, to itself, or through more than a thousand others.
+    #[error(
+        "`{module}.{name}`, which {unit} imports, is bound to itself, or through too many others"
+    )]
     Circular {
         /// The unit that imports.
         unit: String,

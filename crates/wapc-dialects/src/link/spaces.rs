@@ -18,6 +18,9 @@ const KINDS: [ExternalKind; 5] = [
     ExternalKind::Tag,
 ];
 
+/// The imports that a thing may pass through on its way from its definition to its use.
+const MAX_PASSES: usize = 1_000;
+
 type Bindings = HashMap<(usize, String, String), (usize, String)>;
 
 /// The index spaces of the result.
@@ -187,9 +190,8 @@ impl<'r> Resolver<'r, '_> {
         mut export: &'r str,
     ) -> Result<u32, LinkError> {
         let importer = self.units.get(number).ok_or(LinkError::NoUnit)?;
-        // Each step passes another import, or goes round in circles.
-        let steps: usize = self.units.iter().map(|unit| unit.imports.len()).sum();
-        for _ in 0..=steps {
+        // Each step passes another import, or goes round in circles. Nobody has built a longer chain.
+        for _ in 0..MAX_PASSES {
             let unit = self.units.get(provider).ok_or(LinkError::NoUnit)?;
             let places = self.places.get(provider).ok_or(LinkError::NoUnit)?;
             let found = unit
@@ -210,7 +212,9 @@ impl<'r> Resolver<'r, '_> {
             if !places.place(found.kind, found.index)?.is_bound {
                 return places.of(found.kind, found.index);
             }
-            let passed = nth_import(unit, found.kind, found.index).ok_or(LinkError::NoUnit)?;
+            let passed = unit
+                .import_at(found.kind, found.index)
+                .ok_or(LinkError::NoUnit)?;
             let key = (provider, passed.module.to_owned(), passed.name.to_owned());
             let (next, of) = self.bindings.get(&key).ok_or(LinkError::NoUnit)?;
             (provider, export) = (*next, of);
@@ -223,7 +227,7 @@ impl<'r> Resolver<'r, '_> {
     }
 
     /// Returns `true` if the export is of the import's kind and type, so that the code of the
-    /// importer is valid with it. Sizes of memories and tables are not compared.
+    /// importer is valid with it, and finds what it asks for when it begins.
     fn fits(
         &self,
         importer: &Unit<'_>,
@@ -241,12 +245,20 @@ impl<'r> Resolver<'r, '_> {
                 wanted.memory64 == found.memory64
                     && wanted.shared == found.shared
                     && wanted.page_size_log2 == found.page_size_log2
+                    && contains(
+                        (wanted.initial, wanted.maximum),
+                        (found.initial, found.maximum),
+                    )
             }
             (TypeRef::Table(wanted), Some(TypeRef::Table(found))) => {
                 is_plain_type(&ValType::Ref(wanted.element_type))
                     && wanted.element_type == found.element_type
                     && wanted.table64 == found.table64
                     && wanted.shared == found.shared
+                    && contains(
+                        (wanted.initial, wanted.maximum),
+                        (found.initial, found.maximum),
+                    )
             }
             (TypeRef::Global(wanted), Some(TypeRef::Global(found))) => {
                 is_plain_type(&wanted.content_type) && wanted == found
@@ -261,6 +273,18 @@ impl<'r> Resolver<'r, '_> {
             ),
         }
     }
+}
+
+/// Returns `true` if a size is within the limits of an import: minimum and maximum.
+///
+/// <https://webassembly.github.io/spec/core/valid/matching.html#limits>
+fn contains(wanted: (u64, Option<u64>), found: (u64, Option<u64>)) -> bool {
+    let most = match (wanted.1, found.1) {
+        (None, _) => true,
+        (Some(wanted), Some(found)) => found <= wanted,
+        (Some(_), None) => false,
+    };
+    found.0 >= wanted.0 && most
 }
 
 /// Returns `true` if the types are there, equal, and mean the same in each module.
@@ -278,14 +302,6 @@ fn is_plain_type(ty: &ValType) -> bool {
         ValType::Ref(ty) => ty.is_func_ref() || ty.is_extern_ref(),
         _ => true,
     }
-}
-
-fn nth_import<'u>(unit: &'u Unit<'_>, kind: ExternalKind, index: u32) -> Option<&'u Import<'u>> {
-    let mut imports = unit
-        .imports
-        .iter()
-        .filter(|import| KINDS.get(kind_of(import.ty)) == Some(&kind));
-    imports.nth(usize::try_from(index).ok()?)
 }
 
 impl Places<'_> {

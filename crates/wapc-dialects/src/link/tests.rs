@@ -175,7 +175,7 @@ fn an_import_is_passed_on_and_never_in_circles() {
     let circle = link(&[("main", main), ("a", &passes("b")), ("b", &passes("a"))]);
     assert_eq!(
         circle.unwrap_err().to_string(),
-        "`a.f`, which main imports, is bound to itself"
+        "`a.f`, which main imports, is bound to itself, or through too many others"
     );
 }
 
@@ -242,6 +242,13 @@ fn bytes_of_any_kind_are_no_panic() {
 fn what_is_bound_must_be_of_the_type_that_its_user_expects() {
     for (kind, wanted, found) in [
         ("memory", "(memory 1)", "(memory (export \"x\") i64 1)"),
+        ("minimum", "(memory 2)", "(memory (export \"x\") 1)"),
+        ("maximum", "(memory 1 2)", "(memory (export \"x\") 1)"),
+        (
+            "maximum of a table",
+            "(table 1 2 funcref)",
+            "(table (export \"x\") 1 3 funcref)",
+        ),
         (
             "global",
             "(global i64)",

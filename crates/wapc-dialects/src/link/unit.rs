@@ -24,6 +24,10 @@ pub(crate) struct Unit<'m> {
     pub(super) imports: Vec<Import<'m>>,
     /// The types of the functions that the module imports.
     imported_functions: Vec<u32>,
+    /// The positions of its imports, by the index spaces: functions, tables, memories, globals, tags.
+    imports_by_kind: [Vec<usize>; 5],
+    /// The types of tables, memories, globals and tags: of those that it imports, and then of its own.
+    entity_types: [Vec<TypeRef>; 4],
     /// The types of the functions that it defines.
     pub(super) functions: Vec<u32>,
     pub(super) tables: Option<TableSectionReader<'m>>,
@@ -53,6 +57,8 @@ impl<'m> Unit<'m> {
             function_types: vec![],
             imports: vec![],
             imported_functions: vec![],
+            imports_by_kind: Default::default(),
+            entity_types: Default::default(),
             functions: vec![],
             tables: None,
             memories: None,
@@ -125,6 +131,38 @@ impl<'m> Unit<'m> {
                 _ => {}
             }
         }
+        self.read_entity_types()
+    }
+
+    fn read_entity_types(&mut self) -> Result<(), BinaryReaderError> {
+        let [functions, of_tables, of_memories, of_globals, of_tags] = &mut self.imports_by_kind;
+        let [tables, memories, globals, tags] = &mut self.entity_types;
+        for (at, import) in self.imports.iter().enumerate() {
+            let (positions, types) = match import.ty {
+                TypeRef::Func(_) | TypeRef::FuncExact(_) => {
+                    functions.push(at);
+                    continue;
+                }
+                TypeRef::Table(_) => (&mut *of_tables, &mut *tables),
+                TypeRef::Memory(_) => (&mut *of_memories, &mut *memories),
+                TypeRef::Global(_) => (&mut *of_globals, &mut *globals),
+                TypeRef::Tag(_) => (&mut *of_tags, &mut *tags),
+            };
+            positions.push(at);
+            types.push(import.ty);
+        }
+        for table in self.tables.clone().into_iter().flatten() {
+            tables.push(TypeRef::Table(table?.ty));
+        }
+        for memory in self.memories.clone().into_iter().flatten() {
+            memories.push(TypeRef::Memory(memory?));
+        }
+        for global in self.globals.clone().into_iter().flatten() {
+            globals.push(TypeRef::Global(global?.ty));
+        }
+        for tag in self.tags.clone().into_iter().flatten() {
+            tags.push(TypeRef::Tag(tag?));
+        }
         Ok(())
     }
 
@@ -194,59 +232,48 @@ impl<'m> Unit<'m> {
         functions.map(|((index, ty), body)| (index, self.type_at(*ty), body))
     }
 
+    /// Returns the import that has this index in the module.
+    pub(super) fn import_at(&self, kind: ExternalKind, index: u32) -> Option<&Import<'m>> {
+        let imports = self.imports_of(kind)?;
+        let at = imports.get(usize::try_from(index).ok()?)?;
+        self.imports.get(*at)
+    }
+
+    fn imports_of(&self, kind: ExternalKind) -> Option<&[usize]> {
+        let [functions, tables, memories, globals, tags] = &self.imports_by_kind;
+        Some(match kind {
+            ExternalKind::Func => functions,
+            ExternalKind::Table => tables,
+            ExternalKind::Memory => memories,
+            ExternalKind::Global => globals,
+            ExternalKind::Tag => tags,
+            _ => return None,
+        })
+    }
+
     /// Returns the number of imports of a kind, which is the index of the first that it defines.
     pub(super) fn imported(&self, kind: ExternalKind) -> u32 {
-        let imports = self.imports.iter().map(|import| import.ty);
-        let number = imports.filter(|ty| is_of_kind(kind, ty)).count();
-        u32::try_from(number).unwrap_or(u32::MAX)
+        let imports = self.imports_of(kind).unwrap_or_default();
+        u32::try_from(imports.len()).unwrap_or(u32::MAX)
     }
 
     /// Returns the type of a table, memory, global or tag by its index in the module.
     pub(super) fn entity_type(&self, kind: ExternalKind, index: u32) -> Option<TypeRef> {
-        let is_of_kind = |ty: &TypeRef| is_of_kind(kind, ty);
-        let mut left = usize::try_from(index).ok()?;
-        for import in self.imports.iter().filter(|import| is_of_kind(&import.ty)) {
-            if left == 0 {
-                return Some(import.ty);
-            }
-            left -= 1;
-        }
-        match kind {
-            ExternalKind::Table => {
-                let table = self.tables.clone()?.into_iter().nth(left)?.ok()?;
-                Some(TypeRef::Table(table.ty))
-            }
-            ExternalKind::Memory => {
-                let memory = self.memories.clone()?.into_iter().nth(left)?.ok()?;
-                Some(TypeRef::Memory(memory))
-            }
-            ExternalKind::Global => {
-                let global = self.globals.clone()?.into_iter().nth(left)?.ok()?;
-                Some(TypeRef::Global(global.ty))
-            }
-            ExternalKind::Tag => {
-                let tag = self.tags.clone()?.into_iter().nth(left)?.ok()?;
-                Some(TypeRef::Tag(tag))
-            }
-            _ => None,
-        }
+        let [tables, memories, globals, tags] = &self.entity_types;
+        let types = match kind {
+            ExternalKind::Table => tables,
+            ExternalKind::Memory => memories,
+            ExternalKind::Global => globals,
+            ExternalKind::Tag => tags,
+            _ => return None,
+        };
+        types.get(usize::try_from(index).ok()?).copied()
     }
 
     pub(super) fn type_at(&self, index: u32) -> Option<&FuncType> {
         let index = usize::try_from(index).ok()?;
         self.function_types.get(index)?.as_ref()
     }
-}
-
-/// Returns whether an import is a table, memory, global or tag, whichever is asked for.
-fn is_of_kind(kind: ExternalKind, ty: &TypeRef) -> bool {
-    matches!(
-        (kind, ty),
-        (ExternalKind::Table, TypeRef::Table(_))
-            | (ExternalKind::Memory, TypeRef::Memory(_))
-            | (ExternalKind::Global, TypeRef::Global(_))
-            | (ExternalKind::Tag, TypeRef::Tag(_))
-    )
 }
 
 /// The index of the type of an import that is a function.
