@@ -664,6 +664,12 @@ impl Glue {
             let at = self.add_names(&[ENV, name]);
             words.push((word, format!("(i32.const {at}) (i32.const {})", name.len())));
         }
+        for (word, of) in HANDLES {
+            let text = format!("invalid handle offset for {of}: ");
+            let at = self.names.len();
+            self.names.extend(text.as_bytes());
+            words.push((word, format!("(i32.const {at}) (i32.const {})", text.len())));
+        }
         let text_at = self.names.len();
         self.names.extend(RETURNED.as_bytes());
         let report_code = match self.plugins.reports_codes {
@@ -746,6 +752,17 @@ const ASKED: [(&str, &str); 10] = [
     ("LOG_INFO", "log_info"),
     ("LOG_WARN", "log_warn"),
     ("LOG_ERROR", "log_error"),
+];
+
+/// The blocks that functions of the environment take: the word for the place and the length of the text for a wrong
+/// handle, and the block's name in it.
+const HANDLES: [(&str, &str); 6] = [
+    ("OF_CONFIG_KEY", "config key"),
+    ("OF_VAR_KEY", "var key"),
+    ("OF_VAR_VALUE", "var value"),
+    ("OF_REQUEST", "http request"),
+    ("OF_BODY", "http request body"),
+    ("OF_LOG", "log message"),
 ];
 
 /// `proc_exit`: with code 0 and no error, the output is the response. Of other codes the host is told

@@ -402,7 +402,7 @@ fn variables_configuration_and_http_are_the_hosts() {
             b""
         )
         .unwrap_err(),
-        "trap "
+        "trap invalid handle offset for config key: 4711"
     );
 }
 

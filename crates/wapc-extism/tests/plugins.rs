@@ -139,6 +139,38 @@ fn ends_of_calls_have_extisms_codes_and_texts() {
 }
 
 #[test]
+fn wrong_handles_are_named() {
+    let text = format!(
+        r#"(func (export "config") (drop (call $config_get (i64.const 4711))))
+        (func (export "var") (drop (call $var_get (i64.const -1))))
+        (func (export "set") (call $var_set (i64.const 1) {A}))
+        (func (export "value") (call $var_set {A} (i64.const 7)))
+        (func (export "request") (drop (call $http (i64.const 5) (i64.const 0))))
+        (func (export "body") (drop (call $http {A} (i64.const 5))))
+        (func (export "log") (call $log_warn (i64.const 9)))
+        (func (export "below") (call $log_info (i64.const 9)))"#
+    );
+    for engine in engines() {
+        let builder = builder(&engine, Manifest::new([module(&text)]));
+        let mut plugin = builder.with_log_level(LogLevel::Warn).build().unwrap();
+        for (name, what) in [
+            ("config", "config key: 4711"),
+            ("var", "var key: 18446744073709551615"),
+            ("set", "var key: 1"),
+            ("value", "var value: 7"),
+            ("request", "http request: 5"),
+            ("body", "http request body: 5"),
+            ("log", "log message: 9"),
+        ] {
+            let expected = (-1, format!("invalid handle offset for {what}"));
+            assert_eq!(failure(&mut plugin, name, ""), expected);
+        }
+        // A line that is not asked for is not looked at.
+        plugin.call::<_, ()>("below", "").unwrap();
+    }
+}
+
+#[test]
 fn wasi_is_refused_unless_it_is_allowed() {
     let text = r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i32))))"#;
     for engine in engines() {

@@ -333,19 +333,46 @@
     (call $guest_error (i32.wrap_i64 (local.get $key)) (i32.wrap_i64 (call $length (local.get $key))))
     (unreachable))
 
-  ;; Calls a function of the environment with two blocks, and frees them.
-  (func $ask_env (param $from i32) (param $operation i32) (param $key i64) (param $value i64)
+  ;; Calls a function of the environment with two blocks, each with the text for a wrong handle, and frees
+  ;; them.
+  (func $ask_env (param $from i32) (param $operation i32)
+    (param $of_key i32) (param $key_text i32) (param $key i64)
+    (param $of_value i32) (param $value_text i32) (param $value i64)
     (call $ask (local.get $from) (i32.const 15) (i32.const 0) (local.get $operation)
-      (local.get $key) (call $bytes_of (local.get $key))
-      (i32.wrap_i64 (local.get $value)) (call $bytes_of (local.get $value)))
+      (local.get $key)
+      (call $bytes_of (local.get $of_key) (local.get $key_text) (local.get $key))
+      (i32.wrap_i64 (local.get $value))
+      (call $bytes_of (local.get $of_value) (local.get $value_text) (local.get $value)))
     (call $free (local.get $key))
     (call $free (local.get $value)))
 
   ;; Returns the length of a block for the host; 0 is an empty one, everything else must be live.
-  (func $bytes_of (param $handle i64) (result i32)
+  (func $bytes_of (param $from i32) (param $text i32) (param $handle i64) (result i32)
     (if (i64.eqz (local.get $handle)) (then (return (i32.const 0))))
-    (if (i32.eqz (call $is_live (local.get $handle))) (then (unreachable)))
+    (if (i32.eqz (call $is_live (local.get $handle)))
+      (then (call $refuse_handle (local.get $from) (local.get $text) (local.get $handle))))
     (i32.wrap_i64 (call $length (local.get $handle))))
+
+  ;; Ends the plugin's call with a text and a number.
+  (func $refuse_handle (param $from i32) (param $text i32) (param $number i64)
+    (local $rest i64) (local $at i32) (local $end i32)
+    (memory.init $names (i32.const OPERATION_AT) (local.get $from) (local.get $text))
+    (local.set $end (i32.add (i32.const OPERATION_AT) (local.get $text)))
+    (local.set $rest (local.get $number))
+    (loop $digit
+      (local.set $end (i32.add (local.get $end) (i32.const 1)))
+      (local.set $rest (i64.div_u (local.get $rest) (i64.const 10)))
+      (br_if $digit (i32.eqz (i64.eqz (local.get $rest)))))
+    (local.set $at (local.get $end))
+    (loop $digit
+      (local.set $at (i32.sub (local.get $at) (i32.const 1)))
+      (i32.store8 (local.get $at)
+        (i32.add (i32.const 48) (i32.wrap_i64 (i64.rem_u (local.get $number) (i64.const 10)))))
+      (local.set $number (i64.div_u (local.get $number) (i64.const 10)))
+      (br_if $digit (i32.eqz (i64.eqz (local.get $number)))))
+    (call $guest_error (i32.const OPERATION_AT)
+      (i32.sub (local.get $end) (i32.const OPERATION_AT)))
+    (unreachable))
 
   ;; Returns the host's answer as a block, or 0 if it is empty.
   (func $take (result i64)
@@ -355,22 +382,22 @@
     (local.get $handle))
 
   (func (export "config_get") (param $key i64) (result i64)
-    (call $ask_env CONFIG_GET (local.get $key) (i64.const 0))
+    (call $ask_env CONFIG_GET OF_CONFIG_KEY (local.get $key) OF_VAR_KEY (i64.const 0))
     (call $take))
   (func (export "var_get") (param $key i64) (result i64)
-    (call $ask_env VAR_GET (local.get $key) (i64.const 0))
+    (call $ask_env VAR_GET OF_VAR_KEY (local.get $key) OF_VAR_VALUE (i64.const 0))
     (call $take))
   (func (export "var_set") (param $key i64) (param $value i64)
     (if (i64.eqz (local.get $value))
-      (then (call $ask_env VAR_DELETE (local.get $key) (i64.const 0)))
-      (else (call $ask_env VAR_SET (local.get $key) (local.get $value)))))
+      (then (call $ask_env VAR_DELETE OF_VAR_KEY (local.get $key) OF_VAR_VALUE (i64.const 0)))
+      (else (call $ask_env VAR_SET OF_VAR_KEY (local.get $key) OF_VAR_VALUE (local.get $value)))))
 
   ;; The answer has the status and the length of the headers, 4 bytes each, the headers and the body.
   (func (export "http_request") (param $request i64) (param $body i64) (result i64)
     (local $all i32) (local $headers i32)
     (global.set $status (i32.const 0))
     (global.set $headers (i64.const 0))
-    (call $ask_env HTTP_REQUEST (local.get $request) (local.get $body))
+    (call $ask_env HTTP_REQUEST OF_REQUEST (local.get $request) OF_BODY (local.get $body))
     (if (i32.lt_u (call $answer_bytes) (i32.const 8)) (then (unreachable)))
     (local.set $all (i32.wrap_i64 (call $take)))
     (global.set $status (i32.load align=1 (local.get $all)))
@@ -405,7 +432,8 @@
       (then
         (call $free (local.get $text))
         (return)))
-    (call $ask_env (local.get $from) (local.get $operation) (i64.const 0) (local.get $text)))
+    (call $ask_env (local.get $from) (local.get $operation)
+      OF_VAR_KEY (i64.const 0) OF_LOG (local.get $text)))
 
   ;; Functions of the host. The arguments are put together above all blocks: the place of the next block
   ;; and the mark of a block at 0, with which the host makes blocks of its own; then each argument; then,
