@@ -1,6 +1,6 @@
 //! Encodings of values.
 
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// An encoding of values as bytes.
@@ -39,50 +39,13 @@ impl CodecError {
     }
 }
 
-/// MessagePack, with the names of fields: the encoding of waPC's official guests. Fields may be
-/// added to a struct that has defaults for them.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum MsgPackCodec {}
-
 /// JSON.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum JsonCodec {}
 
 /// Deeper values are refused: each level takes some of the stack.
-const MAX_DEPTH: usize = 128;
-
-impl Codec for MsgPackCodec {
-    const NAME: &'static str = "msgpack";
-
-    fn encode<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        rmp_serde::encode::write_named(out, value).map_err(CodecError::new)
-    }
-
-    fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, CodecError> {
-        let mut decoder = rmp_serde::Deserializer::from_read_ref(bytes);
-        decoder.set_max_depth(MAX_DEPTH);
-        let value =
-            T::deserialize(&mut decoder).map_err(|error| CodecError::new(without_values(error)))?;
-        // At the end of the bytes not even the first byte of another value can be read.
-        match IgnoredAny::deserialize(&mut decoder) {
-            Err(rmp_serde::decode::Error::InvalidMarkerRead(_)) => Ok(value),
-            _ => Err(CodecError::new("there are bytes behind the value")),
-        }
-    }
-}
-
-/// Returns the text of an error. Those of serde quote the value that they did not expect.
-fn without_values(error: rmp_serde::decode::Error) -> String {
-    use rmp_serde::decode::Error;
-    match error {
-        Error::Syntax(text) | Error::Uncategorized(text) => unquoted(&text),
-        // A marker holds small numbers and lengths.
-        Error::TypeMismatch(_) => "a value of another type was expected".to_owned(),
-        other => other.to_string(),
-    }
-}
+pub(crate) const MAX_DEPTH: usize = 128;
 
 /// Leaves out what serde quotes: it is part of the payload. What was expected is of the type.
 fn unquoted(text: &str) -> String {
@@ -128,6 +91,7 @@ mod tests {
     use serde::{Deserialize, Serialize};
 
     use super::*;
+    use crate::MsgPackCodec;
 
     #[derive(Serialize, Deserialize, Debug, PartialEq)]
     struct Record {

@@ -67,6 +67,7 @@ mod export;
 mod function;
 #[cfg(target_arch = "wasm32")]
 pub mod guest;
+mod msgpack;
 mod payload;
 #[cfg(not(target_arch = "wasm32"))]
 mod router;
@@ -90,10 +91,11 @@ pub use self::{
 };
 pub use self::{
     call::{Call, Failure},
-    codec::{Codec, CodecError, JsonCodec, MsgPackCodec},
+    codec::{Codec, CodecError, JsonCodec},
     describe::Describe,
     error::CallError,
     function::Function,
+    msgpack::MsgPackCodec,
     payload::{CallAs, FromPayload, Json, MsgPack, Raw, ToPayload},
     serve::{Serve, ServeError},
 };

@@ -124,6 +124,6 @@ pub fn error_text<E: Serialize>(error: E) -> String {
 
 /// Returns the service's own error, if the text is one.
 pub fn own_error<E: DeserializeOwned>(text: &str) -> Option<E> {
-    let own: OnTheWire<E> = serde_json::from_str(text).ok()?;
+    let own: OnTheWire<E> = crate::msgpack::from_json(text, &mut Vec::new())?;
     Some(own.error)
 }

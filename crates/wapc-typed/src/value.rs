@@ -204,7 +204,7 @@ fn number(value: &Value, least: i64, most: i64) -> bool {
 }
 
 /// Any value of an encoding that has types, as JSON.
-struct AnyValue(Value);
+pub(crate) struct AnyValue(pub(crate) Value);
 
 impl<'de> Deserialize<'de> for AnyValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -132,7 +132,7 @@ fn generated(random: &mut Random) -> Vec<u8> {
 }
 
 /// Changes, inserts and removes some bytes.
-fn mutated(mut bytes: Vec<u8>, random: &mut Random) -> Vec<u8> {
+pub(crate) fn mutated(mut bytes: Vec<u8>, random: &mut Random) -> Vec<u8> {
     for _ in 0..random.below(6) {
         let place = random.below(bytes.len());
         let length = random.below(24).min(bytes.len() - place);

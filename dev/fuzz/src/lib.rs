@@ -1,5 +1,5 @@
-//! Seeded fuzzing on stable Rust: of the host, of both engines and of
-//! `wapc inspect`.
+//! Seeded fuzzing on stable Rust: of the host, of both engines, of
+//! `wapc inspect` and of typed calls.
 //!
 //! ```console
 //! $ cargo run --release -p fuzz -- conversations --executions 1000000
@@ -13,6 +13,7 @@
 //! - [`bombs`]: modules that cost a compiler much, measured.
 //! - [`guests`]: generated guests, compared between the engines.
 //! - [`inspect`]: arbitrary bytes, which must have a report or be refused.
+//! - [`typed`]: bad payloads, errors and descriptors of typed calls.
 //! - [`runner`]: runs executions on all processors, and catches their panics.
 
 #![forbid(unsafe_code)]
@@ -25,3 +26,4 @@ mod log_lines;
 pub mod random;
 pub mod runner;
 mod study;
+pub mod typed;

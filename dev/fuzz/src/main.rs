@@ -10,6 +10,7 @@ use fuzz::{
     guests::Guests,
     inspect,
     runner::{Execute, Run},
+    typed,
 };
 
 /// Seeded fuzzing of the waPC host.
@@ -53,6 +54,8 @@ enum Target {
     Guests,
     /// Arbitrary bytes, through the reports of `wapc inspect`
     Inspect,
+    /// Bad payloads, errors and descriptors of typed calls
+    Typed,
     /// Modules that cost a compiler much: prints what each family costs
     Bombs,
 }
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
             })
         }
         Target::Inspect => Box::new(|seed, tally| inspect::execute(&arguments.out, seed, tally)),
+        Target::Typed => Box::new(typed::execute),
         Target::Bombs => return bombs(&arguments),
     };
     let mut run = Run::new(arguments.seed, arguments.executions);

@@ -7,6 +7,7 @@ use fuzz::{
     guests::Guests,
     inspect,
     runner::{Execute, Run},
+    typed,
 };
 
 #[test]
@@ -25,6 +26,11 @@ fn arbitrary_bytes_have_a_report_or_are_refused() {
     is_clean(500, &|seed, tally| {
         inspect::execute(Path::new(OUT), seed, tally)
     });
+}
+
+#[test]
+fn bad_payloads_and_descriptors_are_refused() {
+    is_clean(5000, &typed::execute);
 }
 
 const OUT: &str = env!("CARGO_TARGET_TMPDIR");
