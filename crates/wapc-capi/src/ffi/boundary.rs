@@ -31,6 +31,8 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
 pub enum BadArgument {
     /// A null pointer.
     Null(&'static str),
+    /// An address that no value of the type can have.
+    Misaligned(&'static str),
     /// A length above what a program can have.
     TooLong(&'static str),
     /// Text that is not UTF-8.
@@ -43,6 +45,7 @@ impl fmt::Display for BadArgument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Null(name) => write!(f, "the argument `{name}` is null"),
+            Self::Misaligned(name) => write!(f, "the argument `{name}` is misaligned"),
             Self::TooLong(name) => write!(f, "the length of the argument `{name}` is too large"),
             Self::NotUtf8(name) => write!(f, "the argument `{name}` is not UTF-8"),
             Self::Unknown(name) => write!(f, "the argument `{name}` has a value that is unknown"),
@@ -56,7 +59,7 @@ impl std::error::Error for BadArgument {}
 ///
 /// # Errors
 ///
-/// [`BadArgument::Null`], [`BadArgument::TooLong`].
+/// [`BadArgument::Null`], [`BadArgument::Misaligned`], [`BadArgument::TooLong`].
 ///
 /// # Safety
 ///
@@ -72,10 +75,13 @@ pub unsafe fn slice<'a, T>(
     if data.is_null() {
         return Err(BadArgument::Null(name));
     }
+    if !data.is_aligned() {
+        return Err(BadArgument::Misaligned(name));
+    }
     if length > isize::MAX.unsigned_abs() / size_of::<T>().max(1) {
         return Err(BadArgument::TooLong(name));
     }
-    // SAFETY: not null, not above `isize::MAX` bytes; the rest is the caller's promise.
+    // SAFETY: not null, aligned, not above `isize::MAX` bytes; the rest is the caller's promise.
     Ok(unsafe { slice::from_raw_parts(data, length) })
 }
 
@@ -239,6 +245,10 @@ mod tests {
             assert_eq!(
                 slice(words.as_ptr(), usize::MAX / 4, "x"),
                 Err(BadArgument::TooLong("x"))
+            );
+            assert_eq!(
+                slice(words.as_ptr().byte_add(1), 1, "x"),
+                Err(BadArgument::Misaligned("x"))
             );
             assert_eq!(text(ptr::null(), "x"), Err(BadArgument::Null("x")));
             assert_eq!(text(c"a".as_ptr(), "x"), Ok("a"));

@@ -125,6 +125,7 @@ pub unsafe extern "C" fn wapc_host_call_into(
             let call = Call::new(host, operation, payload, payload_length, options)?;
             let buffer = UserPointer(buffer.cast());
             let read = |response: &[u8]| {
+                // The closure takes the whole, which may go to another thread, and not its field.
                 let UserPointer(buffer) = { buffer };
                 if !response.is_empty() && response.len() <= capacity {
                     // The lengths fit; guest memory is no memory of the caller's.
@@ -168,6 +169,7 @@ pub unsafe extern "C" fn wapc_host_call_with(
             let user_data = UserPointer(user_data);
             // The program's function with what the header says.
             let read = |response: &[u8]| {
+                // The closure takes the whole, which may go to another thread, and not its field.
                 let UserPointer(user_data) = { user_data };
                 reader(user_data, response.as_ptr(), response.len());
             };

@@ -90,6 +90,7 @@ pub unsafe extern "C" fn wapc_host_replace(
             if let Some(probe) = probe {
                 let user_data = UserPointer(user_data);
                 swap = swap.probe(move |instance| {
+                    // The closure takes the whole, which may go to another thread, and not its field.
                     let user_data = user_data;
                     let mut candidate = WapcCandidate { instance };
                     // The program's function with what the header says; the candidate outlives the call.
