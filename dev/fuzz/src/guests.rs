@@ -2,8 +2,8 @@
 //!
 //! One execution is one module of wasm-smith's, with the imports and exports
 //! of a waPC guest, called three times on each engine, on wasmtime with and without
-//! the checks of guests that can be killed, and on wasmi as it is and linked with another
-//! module. It compares the outcomes of
+//! the checks of guests that can be killed, and on wasmi. Linked with another module it is
+//! called on wasmi too, and every other one on wasmtime with the checks. It compares the outcomes of
 //! starts and calls, the responses, the guest's host calls and log lines and, of a
 //! softened module, its memory and globals. [`Guests`] lists the exceptions.
 
@@ -156,16 +156,24 @@ impl Guests {
         let mut wasmtime = events_of(wasmtime, &limits);
         let mut wasmi = events_of(wasmi, &limits);
         // A call that is not made takes no fuel.
-        let linked = linked(module, !plan.is_metered()).and_then(|module| {
-            WasmiEngineProvider::builder()
-                .engines(NonZeroUsize::MIN)
-                .interruption(interruption)
-                .build(&module)
-                .map(|provider| Box::new(provider) as _)
-        });
+        let linked_module = linked(module, !plan.is_metered());
+        let linked_module = match &linked_module {
+            Ok(linked) => linked,
+            Err(error) => return Compared::Different(format!("linking failed: {error}")),
+        };
+        let linked = WasmiEngineProvider::builder()
+            .engines(NonZeroUsize::MIN)
+            .interruption(interruption)
+            .build(linked_module)
+            .map(|provider| Box::new(provider) as _);
         let linked = events_of(linked, &limits);
         let killable = (!plan.is_metered()).then(|| {
             let builder = WasmtimeEngineProvider::builder().interruption(Interruption::Kill);
+            // Every other one is linked as well.
+            let module = match module.len() % 2 {
+                0 => linked_module,
+                _ => module,
+            };
             let provider = builder
                 .build(module)
                 .map(|provider| Box::new(provider) as _);
