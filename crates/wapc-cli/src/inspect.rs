@@ -115,6 +115,7 @@ impl Report {
         match adapt(bytes, &Options::new()) {
             Ok(adapted) if adapted.is_transformed() => {
                 self.adapted = adapted.summary();
+                self.adapted_needs = adapted.needs().unwrap_or_default();
                 self.refusals.clear();
                 Some(adapted)
             }

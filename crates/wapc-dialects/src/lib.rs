@@ -106,6 +106,51 @@ impl<'m> Adapted<'m> {
         self.is_transformed
     }
 
+    /// Returns what the guest asks of its host beyond the protocol of waPC, and so what another waPC host
+    /// must have to run it: nothing, or some of "a second memory", "functions of the program's own" and
+    /// "an exit after the response".
+    ///
+    /// ```
+    /// use wapc_dialects::{Options, adapt};
+    ///
+    /// let command = br#"(module (memory (export "memory") 1) (func (export "_start")))"#;
+    /// let needs = adapt(command, &Options::new())?.needs()?;
+    /// assert_eq!(needs, ["a second memory", "an exit after the response"]);
+    /// # Ok::<(), wapc_dialects::AdaptError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`AdaptError::Link`] if the guest cannot be decoded, which would be a defect of this crate, or a
+    /// module that is not valid.
+    pub fn needs(&self) -> Result<Vec<&'static str>, AdaptError> {
+        const OF_WAPC: [&str; 5] = [
+            "wapc",
+            "wasmbus",
+            "env",
+            "wasi_snapshot_preview1",
+            "wasi_unstable",
+        ];
+        let guest = Unit::parse("the guest", &self.binary)?;
+        let mut needs = vec![];
+        if guest
+            .exports()
+            .any(|(name, ..)| name == module::WAPC_MEMORY)
+        {
+            needs.push("a second memory");
+        }
+        let mut imports = guest.imports();
+        if imports
+            .any(|(from, name, _)| !OF_WAPC.contains(&from) || from == "env" && name != "abort")
+        {
+            needs.push("functions of the program's own");
+        }
+        if self.is_transformed && self.from.format == Format::Foreign(Dialect::WasiCommand) {
+            needs.push("an exit after the response");
+        }
+        Ok(needs)
+    }
+
     /// Returns what operation, payload and response are for the module, in a sentence; `None` for
     /// a module that was not of another dialect.
     #[must_use]

@@ -34,6 +34,7 @@ impl Report {
                 file_bytes: bytes.len(),
                 module_bytes: bytes.len(),
                 adapted: None,
+                adapted_needs: vec![],
                 refusals: vec![error.to_string()],
                 ..Self::empty()
             }),
@@ -67,6 +68,7 @@ impl Report {
             has_name_section: false,
             languages: Vec::new(),
             adapted: None,
+            adapted_needs: vec![],
             refusals: Vec::new(),
             engines: Vec::new(),
             notes: Vec::new(),

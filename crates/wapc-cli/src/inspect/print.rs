@@ -145,6 +145,10 @@ impl Report {
     fn verdicts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(adapted) = self.adapted {
             writeln!(f, "\nadapted to a waPC guest by `wapc call`\n  {adapted}")?;
+            match &*self.adapted_needs {
+                [] => writeln!(f, "  other waPC hosts run the result of `wapc adapt`")?,
+                needs => writeln!(f, "  another waPC host needs: {}", needs.join(", "))?,
+            }
         }
         if !self.refusals.is_empty() {
             writeln!(f, "\nrefused by every engine")?;

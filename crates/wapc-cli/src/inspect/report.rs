@@ -48,6 +48,9 @@ pub struct Report {
     pub languages: Vec<Language>,
     /// The effect of adapting a module of another dialect, which `wapc call` does by itself.
     pub adapted: Option<&'static str>,
+    /// What another waPC host must have to run the adapted module. Empty if it needs nothing more, or if
+    /// the module is not adapted.
+    pub adapted_needs: Vec<&'static str>,
     /// The reasons for which every engine refuses the module; empty for a guest, and for a
     /// module that can be adapted. An
     /// invalid module has one reason.

@@ -108,6 +108,7 @@ fn inspect_says_what_adapting_does() {
     for expected in [
         "a WASI command, not a waPC guest\n",
         "adapted to a waPC guest by `wapc call`\n  the payload is its standard input",
+        "another waPC host needs: a second memory, an exit after the response\n",
         "accepts it, adapted\n",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
