@@ -109,6 +109,22 @@ fn async_service() {
     );
 }
 
+#[test]
+fn policy_engine() {
+    prints(
+        "policy_engine",
+        &[],
+        "\
+policy 7 denies: ann is on leave
+policy 13 has no answer: operation `policy.v1.Policy/decide` did not end within 500ms
+18 of 20 policies allow it
+not swapped: the guest does not have the operation `policy.v1.Policy/decide`
+policy 0 allows it after the swap: false
+0 calls failed meanwhile
+",
+    );
+}
+
 /// Runs an example and compares its output with `pattern`, in which `#` matches any
 /// number.
 fn prints(example: &str, arguments: &[&str], pattern: &str) {

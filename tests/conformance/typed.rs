@@ -1,9 +1,12 @@
 //! Typed calls of guests, and guests that call a router.
 
-use conformance::{Capability::Async, Engine, chain};
-use guest_fixtures::wat;
+use conformance::{
+    Capability::{AnyModule, Async, Wasi},
+    Engine, chain,
+};
+use guest_fixtures::{WASM, wat};
 use wapc_host::{WapcHost, WasiSettings};
-use wapc_typed::{CallAs, CallError, Function, Json, Router};
+use wapc_typed::{CallAs, CallError, Function, Json, Raw, Router, service};
 
 use crate::{Case, async_calls::on_a_runtime};
 
@@ -12,6 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
         Case::new("functions", functions),
         Case::new("functions_async", functions_async).needs(&[Async]),
         Case::new("router", router),
+        Case::new("old_guests", old_guests).needs(&[AnyModule, Wasi]),
     ]
 }
 
@@ -65,4 +69,79 @@ fn router(engine: &Engine) {
         .call_as::<Json<u32>>("any", &Json(41))
         .expect("an answer");
     assert_eq!(answer, 42);
+}
+
+/// The operations of guests that were written without this crate.
+#[service]
+trait Guest {
+    #[wapc(op = "hello", unary)]
+    fn hello(&self, name: Raw<String>) -> Result<Raw<String>, String>;
+
+    #[wapc(op = "echo", unary)]
+    fn echo(&self, value: (u32, String)) -> Result<(u32, String), String>;
+
+    #[wapc(op = "fail", unary)]
+    fn fail(&self, text: Raw<String>) -> Result<(), String>;
+
+    #[wapc(op = "ping_host", unary)]
+    fn ping_host(&self, number: Option<u32>) -> Result<u32, String>;
+
+    #[wapc(op = "missing", unary)]
+    fn missing(&self, nothing: ()) -> Result<(), String>;
+}
+
+/// What they call.
+#[service]
+trait Pinged {
+    #[wapc(op = "op", unary)]
+    fn op(&self, number: Option<u32>) -> Result<u32, String>;
+}
+
+struct Host;
+
+impl Pinged for Host {
+    fn op(&self, number: Option<u32>) -> Result<u32, String> {
+        number
+            .map(|number| number + 1)
+            .ok_or_else(|| "none".to_owned())
+    }
+}
+
+/// Guests of the official kits and of other languages are called and served as they are.
+fn old_guests(engine: &Engine) {
+    let tinygo = guest("tinygo").as_bytes();
+    for (name, module) in WASM.iter().copied().chain([("tinygo", tinygo)]) {
+        let provider = engine.provider(module, WasiSettings::new());
+        let provider = provider.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let router = Router::new().service("bind", PingedServer::new(Host));
+        let host = WapcHost::builder(provider)
+            .limits(engine.enforceable(wapc_host::Limits::default()))
+            .build_with(router);
+        let host = host.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let client = GuestClient::over(&host);
+        let Raw(greeting) = client.hello(Raw("World".to_owned())).expect(name);
+        assert_eq!(greeting, "Hello, World.", "{name}");
+        let sent = (u32::MAX, "ü".to_owned());
+        assert_eq!(client.echo(sent.clone()).expect(name), sent, "{name}");
+        match (client.missing(()), name) {
+            (
+                Err(CallError::UnknownOperation { .. }),
+                "hello_rust" | "hello_rust_wasi" | "hello_as",
+            ) => {}
+            (Err(CallError::Service(text)), _) => assert!(text.contains("unknown"), "{text}"),
+            (other, _) => panic!("{name}: {other:?}"),
+        }
+        if name == "tinygo" {
+            continue;
+        }
+        match client.fail(Raw("reason".to_owned())) {
+            Err(CallError::Service(text)) => assert!(text.contains("reason"), "{name}: {text}"),
+            other => panic!("{name}: {other:?}"),
+        }
+        assert_eq!(client.ping_host(Some(41)).expect(name), 42, "{name}");
+        match client.ping_host(None) {
+            Err(CallError::Service(text)) => assert!(text.contains("none"), "{name}: {text}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
 }

@@ -40,11 +40,19 @@ impl Pieces {
     /// Appends the schema of a type, or its name if it has none.
     pub(crate) fn schema(&mut self, ty: &Type) -> &mut Self {
         // So that an option of a type without a schema is known to be one.
-        for (wrapper, kind) in [("Option", "option"), ("Vec", "list")] {
+        for (wrapper, kind) in [
+            ("Option", "option"),
+            ("Vec", "list"),
+            ("Raw", "raw"),
+            ("Json", "json"),
+        ] {
             if let Some(inner) = argument_of(ty, wrapper) {
                 let begin = format!("{{\"{kind}\":");
                 return self.text(&begin).schema(inner).text("}");
             }
+        }
+        if let Some(inner) = argument_of(ty, "MsgPack") {
+            return self.schema(inner);
         }
         self.flush();
         let name = ty.to_token_stream().to_string().replace(' ', "");

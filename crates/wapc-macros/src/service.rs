@@ -134,6 +134,12 @@ impl Method {
         if method.is_unary && method.arguments.len() != 1 {
             return refuse(signature.span(), "a unary method has one argument");
         }
+        if let Some((_, ty)) = method.arguments.iter().find(|(_, ty)| is_payload(ty))
+            && !method.is_unary
+        {
+            let message = "a whole payload is the argument of a unary method";
+            return refuse(ty.span(), message);
+        }
         Ok(method)
     }
 
@@ -142,7 +148,10 @@ impl Method {
         let names: Vec<_> = self.arguments.iter().map(|(name, _)| name).collect();
         let types: Vec<_> = self.arguments.iter().map(|(_, ty)| ty).collect();
         if self.is_unary {
-            return quote! { #(::wapc_typed::rt::encode(&#names, out))* };
+            return match types.iter().all(|ty| is_payload(ty)) {
+                true => quote! { #(::wapc_typed::ToPayload::to_payload(&#names, out))* },
+                false => quote! { #(::wapc_typed::rt::encode(&#names, out))* },
+            };
         }
         quote! {{
             #[derive(::wapc_typed::serde::Serialize)]
@@ -158,6 +167,15 @@ impl Method {
             };
             ::wapc_typed::rt::encode(&arguments, out)
         }}
+    }
+
+    /// Writes the function that decodes the result.
+    fn decode_result(&self) -> TokenStream {
+        let result = &self.result;
+        match is_payload(result) {
+            true => quote! { <#result as ::wapc_typed::FromPayload>::from_payload },
+            false => quote! { |response| ::wapc_typed::rt::decode::<#result>(response) },
+        }
     }
 
     /// Writes an expression for the service's own error in a text.
@@ -237,6 +255,7 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
         } = method;
         let (names, types): (Vec<_>, Vec<_>) = method.arguments.iter().cloned().unzip();
         let (encode, own_error) = (method.encode(), method.own_error());
+        let decode = method.decode_result();
         quote! {
             #(#docs)*
             #visibility fn #name(
@@ -250,7 +269,7 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
                     &self.caller,
                     #operation,
                     |out| #encode,
-                    |response| ::wapc_typed::rt::decode::<#result>(response),
+                    #decode,
                     #own_error,
                 )
             }
@@ -268,6 +287,7 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
         let twin = format_ident!("{name}_async");
         let (names, types): (Vec<_>, Vec<_>) = method.arguments.iter().cloned().unzip();
         let (encode, own_error) = (method.encode(), method.own_error());
+        let decode = method.decode_result();
         quote! {
             #(#docs)*
             #[cfg(not(target_arch = "wasm32"))]
@@ -287,7 +307,7 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
                     &self.caller,
                     #operation,
                     encoded.map(|()| payload),
-                    |response| ::wapc_typed::rt::decode::<#result>(response),
+                    #decode,
                     #own_error,
                 )
                 .await
@@ -345,10 +365,14 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
     let about_operations = format!("The operations of [`{contract}`].");
     let operations: Vec<_> = methods.iter().map(|method| &method.operation).collect();
     let arms = methods.iter().map(|method| {
-        let Method { name, operation, error, .. } = method;
+        let Method { name, operation, result, error, .. } = method;
         let names: Vec<_> = method.arguments.iter().map(|(name, _)| name).collect();
         let types: Vec<_> = method.arguments.iter().map(|(_, ty)| ty).collect();
+        let is_payload_itself = method.is_unary && types.iter().all(|ty| is_payload(ty));
         let decode = match method.is_unary {
+            true if is_payload_itself => quote! {
+                #(let #names: #types = ::wapc_typed::FromPayload::from_payload(payload).map_err(undecoded)?;)*
+            },
             true => quote! { #(let #names: #types = ::wapc_typed::rt::decode(payload).map_err(undecoded)?;)* },
             false => quote! {
                 #[derive(::wapc_typed::serde::Deserialize)]
@@ -368,13 +392,17 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
             true => quote! { error },
             false => quote! { ::wapc_typed::rt::error_text(error) },
         };
+        let encode = match is_payload(result) {
+            true => quote! { ::wapc_typed::ToPayload::to_payload(&result, response) },
+            false => quote! { ::wapc_typed::rt::encode(&result, response) },
+        };
         quote! {
             #operation => {
                 let undecoded = |source| ::wapc_typed::ServeError::decode(operation, source);
                 #decode
                 match #contract::#name(&self.service, #(#names),*) {
                     ::core::result::Result::Ok(result) => {
-                        ::wapc_typed::rt::encode(&result, response)
+                        #encode
                             .map_err(|source| ::wapc_typed::ServeError::encode(operation, source))
                     }
                     ::core::result::Result::Err(error) => {
@@ -465,6 +493,15 @@ fn of_result(output: &ReturnType) -> Option<(Type, Type)> {
     }
 }
 
+/// Whether a type says itself how it is a payload.
+fn is_payload(ty: &Type) -> bool {
+    let Type::Path(path) = ty else {
+        return false;
+    };
+    let last = path.path.segments.last().map(|last| last.ident.to_string());
+    matches!(last.as_deref(), Some("Raw" | "Json" | "MsgPack"))
+}
+
 fn is_string(ty: &Type) -> bool {
     let text = ty.to_token_stream().to_string().replace(' ', "");
     matches!(
@@ -532,6 +569,10 @@ mod tests {
             (
                 "trait T { #[wapc(unary)] fn f(&self) -> Result<(), String>; }",
                 "a unary method has one argument",
+            ),
+            (
+                "trait T { fn f(&self, a: Raw<String>) -> Result<(), String>; }",
+                "the argument of a unary method",
             ),
             (
                 "trait T { #[wapc(name = \"x\")] fn f(&self) -> Result<(), String>; }",

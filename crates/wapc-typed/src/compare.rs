@@ -141,6 +141,13 @@ fn counts<A, B>(sent: &[A], expected: &[B]) -> String {
 /// fields and forms are known by their place alone.
 fn fits(sent: &Type, expected: &Type, by_name: bool) -> Result<(), Difference> {
     match (sent, expected) {
+        // Text and bytes are the same then.
+        (Type::Raw(_), Type::Raw(_)) => Ok(()),
+        (Type::Json(sent), Type::Json(expected)) => fits(sent, expected, true),
+        (Type::Raw(_) | Type::Json(_), _) | (_, Type::Raw(_) | Type::Json(_)) => Err((
+            String::new(),
+            format!("`{sent}` is sent, `{expected}` expected"),
+        )),
         (Type::Other(_), _) | (_, Type::Other(_)) => Ok(()),
         (Type::Option(sent), Type::Option(expected)) => fits(sent, expected, by_name),
         (sent, Type::Option(expected)) if by_name => match sent {

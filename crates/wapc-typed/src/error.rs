@@ -55,6 +55,9 @@ pub enum CallError<E = Infallible> {
 /// and new sides understand each other.
 pub(crate) const UNKNOWN: &str = "No handler registered for function ";
 
+/// That of `@wapc/as-guest`.
+const UNKNOWN_TO_ASSEMBLYSCRIPT: &str = "Could not find function ";
+
 impl<E> CallError<E> {
     /// The error for the text that the other side has failed with.
     pub(crate) fn of_text(
@@ -63,10 +66,11 @@ impl<E> CallError<E> {
         own: impl FnOnce(&str) -> Option<E>,
     ) -> Self {
         // `wapc-guest` puts a text of its own in front.
-        if text
-            .split_once(UNKNOWN)
-            .is_some_and(|(_, rest)| rest.trim_matches('"') == operation)
-        {
+        let is_unknown = [UNKNOWN, UNKNOWN_TO_ASSEMBLYSCRIPT].iter().any(|words| {
+            text.split_once(words)
+                .is_some_and(|(_, rest)| rest.trim_matches('"') == operation)
+        });
+        if is_unknown {
             return Self::UnknownOperation {
                 operation: operation.to_owned(),
             };

@@ -76,6 +76,15 @@ impl FromPayload for Raw<Vec<u8>> {
     }
 }
 
+impl FromPayload for Raw<String> {
+    fn from_payload(payload: &[u8]) -> Result<Self, CodecError> {
+        match str::from_utf8(payload) {
+            Ok(text) => Ok(Self(text.to_owned())),
+            Err(_) => Err(CodecError::new("a text that is not UTF-8")),
+        }
+    }
+}
+
 /// Calls with payloads by their type, without a trait.
 ///
 /// ```

@@ -58,6 +58,10 @@ pub enum Type {
     Record(Record),
     /// One of several forms.
     Enum(Enum),
+    /// A whole payload that is text or bytes as they are.
+    Raw(Box<Self>),
+    /// A whole payload in JSON.
+    Json(Box<Self>),
     /// A type of which the descriptor has the name alone.
     Other(String),
 }
@@ -142,6 +146,8 @@ impl fmt::Display for Type {
             Self::Enum(Enum { name, variants }) => {
                 write!(f, "{name} {{ {} }}", Listed(variants, " | "))
             }
+            Self::Raw(ty) => write!(f, "raw {ty}"),
+            Self::Json(ty) => write!(f, "{ty} in JSON"),
             Self::Other(name) => f.write_str(name),
         }
     }

@@ -116,9 +116,13 @@ impl Operation {
             _ => Value::Object(arguments),
         };
         let mut out = Vec::new();
-        let encoded = match self.codec.as_str() {
-            MsgPackCodec::NAME => MsgPackCodec::encode(&payload, &mut out),
-            JsonCodec::NAME => JsonCodec::encode(&payload, &mut out),
+        let ty = self.arguments.first().filter(|_| self.is_unary);
+        let encoded = match (ty.map(|it| &it.ty), self.codec.as_str()) {
+            (Some(Type::Raw(_)), _) => raw(&payload, &mut out),
+            (Some(Type::Json(_)), _) | (_, JsonCodec::NAME) => {
+                JsonCodec::encode(&payload, &mut out)
+            }
+            (_, MsgPackCodec::NAME) => MsgPackCodec::encode(&payload, &mut out),
             _ => return Err(self.unknown_codec()),
         };
         encoded.map_err(|source| ValueError::Payload {
@@ -128,15 +132,20 @@ impl Operation {
         Ok(out)
     }
 
-    /// Decodes a response as JSON. Bytes become a list of numbers, and keys of maps text.
+    /// Decodes a response as JSON. Bytes become a list of numbers, or text if the whole response is,
+    /// and keys of maps text.
     ///
     /// # Errors
     ///
     /// [`ValueError`] if the response is not of the operation's encoding.
     pub fn decode(&self, response: &[u8]) -> Result<Value, ValueError> {
-        let decoded = match self.codec.as_str() {
-            MsgPackCodec::NAME => MsgPackCodec::decode(response),
-            JsonCodec::NAME => JsonCodec::decode(response),
+        let decoded = match (&self.result, self.codec.as_str()) {
+            (Type::Raw(_), _) => Ok(AnyValue(match str::from_utf8(response) {
+                Ok(text) => text.into(),
+                Err(_) => response.into(),
+            })),
+            (Type::Json(_), _) | (_, JsonCodec::NAME) => JsonCodec::decode(response),
+            (_, MsgPackCodec::NAME) => MsgPackCodec::decode(response),
             _ => return Err(self.unknown_codec()),
         };
         let AnyValue(value) = decoded.map_err(|source| ValueError::Payload {
@@ -154,6 +163,23 @@ impl Operation {
     }
 }
 
+/// Appends a text, or a list of bytes, as it is.
+fn raw(value: &Value, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    match value {
+        Value::String(text) => out.extend_from_slice(text.as_bytes()),
+        Value::Array(bytes) => {
+            let byte = |byte: &Value| byte.as_u64().and_then(|byte| u8::try_from(byte).ok());
+            out.extend(bytes.iter().filter_map(byte));
+        }
+        _ => {
+            return Err(CodecError::new(
+                "a raw payload is a text or a list of bytes",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Returns `true` if the value is of the type, as far as JSON tells.
 fn fits(value: &Value, ty: &Type) -> bool {
     match (ty, value) {
@@ -161,7 +187,9 @@ fn fits(value: &Value, ty: &Type) -> bool {
             true
         }
         (Type::Unit | Type::Option(_), Value::Null) => true,
-        (Type::Option(ty), value) => fits(value, ty),
+        (Type::Raw(_), Value::String(_)) => true,
+        (Type::Raw(_), Value::Array(bytes)) => bytes.iter().all(|it| fits(it, &Type::U8)),
+        (Type::Option(ty) | Type::Json(ty), value) => fits(value, ty),
         (Type::F32 | Type::F64, Value::Number(_)) => true,
         (Type::U64, Value::Number(number)) => number.is_u64(),
         (Type::I64, Value::Number(number)) => number.is_i64(),

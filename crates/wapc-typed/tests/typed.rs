@@ -15,7 +15,9 @@ use wapc_host::{
     engine::scripted::{ScriptedGuest, ScriptedProvider},
     error::EngineError,
 };
-use wapc_typed::{CallAs, CallError, Function, Json, MsgPack, Raw, Router, Serve, service};
+use wapc_typed::{
+    CallAs, CallError, Descriptor, Function, Json, MsgPack, Raw, Router, Serve, service,
+};
 
 #[derive(Serialize, Deserialize, Debug, PartialEq)]
 enum StoreError {
@@ -271,4 +273,56 @@ fn a_trait_is_mocked_without_a_host() {
             .sum()
     }
     assert_eq!(sum(&One), 1);
+}
+
+#[service]
+trait Old {
+    #[wapc(op = "hello", unary)]
+    fn hello(&self, name: Raw<String>) -> Result<Raw<String>, String>;
+    #[wapc(op = "sum", unary)]
+    fn sum(&self, numbers: Json<Vec<u8>>) -> Result<MsgPack<u32>, String>;
+}
+
+impl Old for One {
+    fn hello(&self, Raw(name): Raw<String>) -> Result<Raw<String>, String> {
+        Ok(Raw(format!("Hello, {name}.")))
+    }
+
+    fn sum(&self, Json(numbers): Json<Vec<u8>>) -> Result<MsgPack<u32>, String> {
+        Ok(MsgPack(numbers.into_iter().map(u32::from).sum()))
+    }
+}
+
+#[test]
+fn a_method_may_have_whole_payloads() {
+    let guest = ScriptedProvider::new(|guest, op_length, msg_length| {
+        let (operation, payload) = guest.request(op_length, msg_length)?;
+        match (operation.as_str(), payload.as_slice()) {
+            ("hello", b"World") | ("sum", b"[1,2]") => {}
+            other => panic!("{other:?}"),
+        }
+        let mut response = vec![];
+        OldServer::new(One)
+            .serve(&operation, &payload, &mut response)
+            .unwrap();
+        guest.respond(&response)
+    });
+    let host = guest.host().unwrap();
+    let client = OldClient::over(&host);
+    assert_eq!(
+        client.hello(Raw("World".to_owned())).unwrap().0,
+        "Hello, World."
+    );
+    assert_eq!(client.sum(Json(vec![1, 2])).unwrap().0, 3);
+
+    let descriptor = Descriptor::parse(OLD_DESCRIPTOR.as_bytes()).unwrap();
+    descriptor.check(&descriptor).unwrap();
+    let hello = descriptor.operation("hello").unwrap();
+    assert_eq!(
+        hello.to_string(),
+        "hello(name: raw string) -> raw string, or string"
+    );
+    let fields = serde_json::Map::from_iter([("name".to_owned(), "World".into())]);
+    assert_eq!(hello.encode(fields).unwrap(), b"World");
+    assert_eq!(hello.decode(b"Hello").unwrap(), "Hello");
 }
