@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use wapc_host::{BoxError, HostCall, HostCallback};
+use wapc_host::{BoxError, HostCall, HostCallback, error::Report};
 use wapc_net::{HttpError, HttpLimits};
 
 use crate::{
@@ -30,17 +30,19 @@ impl Answers {
             .0
             .http
             .send(&sent, &limits)
-            .map_err(|error| match error {
-                HttpError::Url { url } => format!("Invalid URL: {url}").into(),
-                HttpError::HostNotAllowed { url, .. } => {
-                    format!("HTTP request to {url} is not allowed").into()
+            .map_err(|error| -> BoxError {
+                match error {
+                    HttpError::Url { url } => format!("Invalid URL: {url}").into(),
+                    HttpError::HostNotAllowed { url, .. } => {
+                        format!("HTTP request to {url} is not allowed").into()
+                    }
+                    HttpError::TooLarge { limit } => format!(
+                        "HTTP response exceeds the configured maximum number of bytes: {limit}"
+                    )
+                    .into(),
+                    HttpError::TimedOut { .. } => "timeout".into(),
+                    other => Report::new(&other).to_string().into(),
                 }
-                HttpError::TooLarge { limit } => {
-                    format!("HTTP response exceeds the configured maximum number of bytes: {limit}")
-                        .into()
-                }
-                HttpError::TimedOut { .. } => "timeout".into(),
-                other => BoxError::from(other),
             })?;
         let headers = match self.0.allows_headers.load(Relaxed) {
             true => serde_json::to_vec(&answer.headers)?,
