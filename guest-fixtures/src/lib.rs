@@ -46,6 +46,10 @@ pub const COMMAND_C: &[u8] = include_bytes!("../wasm/command_c.wasm");
 /// interruption is measured. It has none of the operations of the others, and is not in [`WASM`].
 pub const WORKLOADS: &[u8] = include_bytes!("../rust/workloads/workloads.wasm");
 
+/// A guest in Rust on `wapc-typed`, with a descriptor: it serves a trait and calls another. It has none
+/// of the operations of the others, and is not in [`WASM`].
+pub const TYPED: &[u8] = include_bytes!("../rust/typed/typed.wasm");
+
 /// Modules of other dialects, built from Rust, by their names, in alphabetical order: a WASI command, a
 /// plugin that packs buffers into numbers, and a Typst plugin. Each has the operations `echo`, `fail`, `trap`
 /// and `loop`.

@@ -1,5 +1,7 @@
 //! Typed calls of guests, and guests that call a router.
 
+mod contract;
+
 use conformance::{
     Capability::{AnyModule, Async, Wasi},
     Engine, chain,
@@ -11,12 +13,14 @@ use wapc_typed::{CallAs, CallError, Function, Json, Raw, Router, service};
 use crate::{Case, async_calls::on_a_runtime};
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![
+    let mut cases = vec![
         Case::new("functions", functions),
         Case::new("functions_async", functions_async).needs(&[Async]),
         Case::new("router", router),
         Case::new("old_guests", old_guests).needs(&[AnyModule, Wasi]),
-    ]
+    ];
+    cases.extend(contract::cases());
+    cases
 }
 
 const ECHO: Function<(u32, String), (u32, String)> = Function::named("echo");

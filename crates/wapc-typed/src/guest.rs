@@ -26,6 +26,8 @@ impl<'n> Host<'n> {
     }
 }
 
+const PREFIX: &str = "Host error: ";
+
 impl Call for Host<'_> {
     fn call_bytes<R: Send>(
         &self,
@@ -35,7 +37,14 @@ impl Call for Host<'_> {
     ) -> Result<R, Failure> {
         match wapc_guest::host_call(self.binding, self.namespace, operation, payload) {
             Ok(response) => Ok(read(&response)),
-            Err(error) => Err(Failure::Text(error.to_string())),
+            Err(error) => {
+                let mut text = error.to_string();
+                // `wapc-guest` puts a word of its own in front of the host's.
+                if text.starts_with(PREFIX) {
+                    text.drain(..PREFIX.len());
+                }
+                Err(Failure::Text(text))
+            }
         }
     }
 }

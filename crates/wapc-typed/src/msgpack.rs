@@ -35,7 +35,7 @@ impl Codec for MsgPackCodec {
     }
 
     fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, CodecError> {
-        let mut deserializer = Deserializer::new(bytes);
+        let mut deserializer = Deserializer::<false>::new(bytes);
         let decoded = T::deserialize(&mut deserializer).and_then(|value| {
             deserializer.end()?;
             Ok(value)

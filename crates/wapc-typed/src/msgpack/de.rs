@@ -9,13 +9,13 @@ use serde::{
 use super::{error::Error, marker};
 use crate::codec::MAX_DEPTH;
 
-pub(super) struct Deserializer<'de> {
+/// With `JSON` the value was JSON, and may have numbers with a fraction as text. Their parser is in a
+/// guest only for such types then.
+pub(super) struct Deserializer<'de, const JSON: bool = false> {
     rest: &'de [u8],
     length: usize,
     /// The levels that the value may have below this one.
     depth: usize,
-    /// `true` for a value that was JSON.
-    is_human_readable: bool,
 }
 
 /// A value whose contents have not been read.
@@ -38,21 +38,12 @@ fn ended() -> Error {
     Error::new("the value ends too early")
 }
 
-impl<'de> Deserializer<'de> {
+impl<'de, const JSON: bool> Deserializer<'de, JSON> {
     pub(super) const fn new(bytes: &'de [u8]) -> Self {
         Self {
             rest: bytes,
             length: bytes.len(),
             depth: MAX_DEPTH,
-            is_human_readable: false,
-        }
-    }
-
-    /// A deserializer of a value that was JSON.
-    pub(super) const fn human_readable(bytes: &'de [u8]) -> Self {
-        Self {
-            is_human_readable: true,
-            ..Self::new(bytes)
         }
     }
 
@@ -135,7 +126,7 @@ impl<'de> Deserializer<'de> {
                 Head::List(self.size(2 << (marker - marker::ARRAY16))?)
             }
             marker::MAP16..=marker::MAP32 => Head::Map(self.size(2 << (marker - marker::MAP16))?),
-            marker::EXT8 if self.is_human_readable => {
+            marker::EXT8 if JSON => {
                 let length = self.size(1)?;
                 // The type, which is that of decimals.
                 self.byte()?;
@@ -245,11 +236,11 @@ macro_rules! whole_numbers {
     };
 }
 
-impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
+impl<'de, const JSON: bool> de::Deserializer<'de> for &mut Deserializer<'de, JSON> {
     type Error = Error;
 
     fn is_human_readable(&self) -> bool {
-        self.is_human_readable
+        JSON
     }
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -259,7 +250,8 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
             Head::Unsigned(number) => visitor.visit_u64(number),
             Head::Signed(number) => visitor.visit_i64(number),
             Head::Float(number) => visitor.visit_f64(number),
-            Head::Decimal(digits) => visitor.visit_f64(decimal(digits)?),
+            Head::Decimal(digits) if JSON => visitor.visit_f64(decimal(digits)?),
+            Head::Decimal(_) => Err(Error::new("a number that is none")),
             Head::Text(bytes) => text(bytes, visitor),
             Head::Bytes(bytes) => visitor.visit_borrowed_bytes(bytes),
             Head::List(length) => self.list(length, visitor),
@@ -274,7 +266,7 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.head()? {
             Head::Float(number) => visitor.visit_f64(number),
-            Head::Decimal(digits) => visitor.visit_f64(decimal(digits)?),
+            Head::Decimal(digits) if JSON => visitor.visit_f64(decimal(digits)?),
             Head::Unsigned(number) => visitor.visit_u64(number),
             Head::Signed(number) => visitor.visit_i64(number),
             _ => Err(Error::new(
@@ -431,19 +423,19 @@ impl<'de> de::Deserializer<'de> for &mut Deserializer<'de> {
 }
 
 /// The values of a list or a map.
-struct Values<'d, 'de> {
+struct Values<'d, 'de, const JSON: bool> {
     left: usize,
-    deserializer: &'d mut Deserializer<'de>,
+    deserializer: &'d mut Deserializer<'de, JSON>,
 }
 
-impl Values<'_, '_> {
+impl<const JSON: bool> Values<'_, '_, JSON> {
     /// The number of values that are there, whatever the length claims.
     fn plausible(&self) -> usize {
         self.left.min(self.deserializer.rest.len())
     }
 }
 
-impl<'de> de::SeqAccess<'de> for Values<'_, 'de> {
+impl<'de, const JSON: bool> de::SeqAccess<'de> for Values<'_, 'de, JSON> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
@@ -462,7 +454,7 @@ impl<'de> de::SeqAccess<'de> for Values<'_, 'de> {
     }
 }
 
-impl<'de> de::MapAccess<'de> for Values<'_, 'de> {
+impl<'de, const JSON: bool> de::MapAccess<'de> for Values<'_, 'de, JSON> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(
@@ -482,11 +474,11 @@ impl<'de> de::MapAccess<'de> for Values<'_, 'de> {
 }
 
 /// A form of an enum with contents.
-struct Variant<'d, 'de> {
-    deserializer: &'d mut Deserializer<'de>,
+struct Variant<'d, 'de, const JSON: bool> {
+    deserializer: &'d mut Deserializer<'de, JSON>,
 }
 
-impl<'de> de::EnumAccess<'de> for Variant<'_, 'de> {
+impl<'de, const JSON: bool> de::EnumAccess<'de> for Variant<'_, 'de, JSON> {
     type Error = Error;
     type Variant = Self;
 
@@ -495,7 +487,7 @@ impl<'de> de::EnumAccess<'de> for Variant<'_, 'de> {
     }
 }
 
-impl<'de> de::VariantAccess<'de> for Variant<'_, 'de> {
+impl<'de, const JSON: bool> de::VariantAccess<'de> for Variant<'_, 'de, JSON> {
     type Error = Error;
 
     fn unit_variant(self) -> Result<(), Error> {

@@ -23,7 +23,7 @@ pub(crate) fn from_json<'b, T: serde::Deserialize<'b>>(
         return None;
     }
     let packed: &'b [u8] = packed;
-    let mut deserializer = Deserializer::human_readable(packed);
+    let mut deserializer = Deserializer::<true>::new(packed);
     T::deserialize(&mut deserializer).ok()
 }
 

@@ -1,0 +1,184 @@
+//! A guest that `export!` has made, under its own contract and under those of another day.
+
+use conformance::{
+    Capability::{AnyModule, Async},
+    Engine, chain,
+};
+use guest_fixtures::TYPED;
+use serde::{Deserialize, Serialize};
+use wapc_host::{Error, Limits, WapcHost, WasiSettings};
+use wapc_typed::{CallError, CheckError, Describe, Descriptor, Router, service};
+
+use crate::{Case, async_calls::on_a_runtime};
+
+pub(super) fn cases() -> Vec<Case> {
+    vec![
+        Case::new("contract::guest", guest).needs(&[AnyModule]),
+        Case::new("contract::guest_async", guest_async).needs(&[AnyModule, Async]),
+        Case::new("contract::yesterday", yesterday).needs(&[AnyModule]),
+        Case::new("contract::tomorrow", tomorrow).needs(&[AnyModule]),
+    ]
+}
+
+#[derive(Describe, Serialize, Deserialize, Debug, PartialEq)]
+struct Greeting {
+    text: String,
+    #[serde(default)]
+    count: u32,
+}
+
+#[derive(Describe, Serialize, Deserialize, Debug, PartialEq)]
+enum GreetError {
+    Nobody,
+    Busy { seconds: u32 },
+}
+
+#[service(namespace = "greeting.v1")]
+trait Greeter {
+    fn hello(&self, name: String, count: Option<u32>) -> Result<Greeting, GreetError>;
+    fn sum(&self, numbers: Vec<f64>) -> Result<f64, String>;
+}
+
+#[service(namespace = "names.v1")]
+trait Names {
+    fn full(&self, name: String) -> Result<String, GreetError>;
+}
+
+struct Directory;
+
+impl Names for Directory {
+    fn full(&self, name: String) -> Result<String, GreetError> {
+        match name.as_str() {
+            "busy" => Err(GreetError::Busy { seconds: 7 }),
+            name => Ok(format!("{name} the Great")),
+        }
+    }
+}
+
+fn router() -> Router {
+    Router::new().service("names", NamesServer::new(Directory))
+}
+
+fn host(engine: &Engine) -> WapcHost {
+    let provider = engine.provider(TYPED, WasiSettings::new());
+    let provider = provider.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let limits = engine.enforceable(Limits::default());
+    let host = WapcHost::builder(provider)
+        .limits(limits)
+        .build_with(router());
+    host.unwrap_or_else(|error| panic!("{}", chain(&error)))
+}
+
+fn greeting(count: u32) -> Greeting {
+    let text = "Hello, Ann the Great.".to_owned();
+    Greeting { text, count }
+}
+
+fn guest(engine: &Engine) {
+    GreeterClient::check(TYPED).expect("it fits");
+    let host = host(engine);
+    let client = GreeterClient::over(&host);
+    let hello = |name: &str, count| client.hello(name.to_owned(), count);
+    assert_eq!(hello("Ann", Some(3)).expect("a greeting"), greeting(3));
+    assert_eq!(hello("Ann", None).expect("a greeting"), greeting(1));
+    for (name, expected) in [
+        ("", GreetError::Nobody),
+        ("busy", GreetError::Busy { seconds: 7 }),
+    ] {
+        match hello(name, None) {
+            Err(CallError::Service(error)) => assert_eq!(error, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(client.sum(vec![0.5, 1.0]).expect("a sum"), 1.5);
+    match client.sum(vec![]) {
+        Err(CallError::Service(text)) => assert_eq!(text, "there is nothing to add"),
+        other => panic!("{other:?}"),
+    }
+    host.swap()
+        .probe(GreeterClient::probe(TYPED))
+        .module(TYPED)
+        .expect("a swap");
+}
+
+fn guest_async(engine: &Engine) {
+    let provider = engine.provider(TYPED, WasiSettings::new());
+    let provider = provider.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    on_a_runtime(async {
+        let host = WapcHost::builder(provider)
+            .limits(engine.enforceable(Limits::default()))
+            .build_async_with(router().into_async())
+            .await;
+        let host = host.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let client = GreeterClient::over(&host);
+        let hello = client.hello_async("Ann".to_owned(), Some(2)).await;
+        assert_eq!(hello.expect("a greeting"), greeting(2));
+        let busy = client.hello_async("busy".to_owned(), None).await;
+        assert!(matches!(
+            busy,
+            Err(CallError::Service(GreetError::Busy { seconds: 7 }))
+        ));
+    });
+}
+
+/// A client that knows neither the optional argument, nor a field of the result, nor an operation.
+fn yesterday(engine: &Engine) {
+    #[derive(Describe, Serialize, Deserialize)]
+    struct Greeting {
+        text: String,
+    }
+
+    #[service(namespace = "greeting.v1")]
+    trait Greeter {
+        fn hello(&self, name: String) -> Result<Greeting, GreetError>;
+    }
+
+    GreeterClient::check(TYPED).expect("it fits");
+    let host = host(engine);
+    let hello = GreeterClient::over(&host).hello("Ann".to_owned());
+    assert_eq!(hello.expect("a greeting").text, "Hello, Ann the Great.");
+}
+
+/// A client that knows more than the guest: what may be missing is, and an operation is refused before
+/// the swap.
+fn tomorrow(engine: &Engine) {
+    #[derive(Describe, Serialize, Deserialize)]
+    struct Greeting {
+        text: String,
+        #[serde(default)]
+        language: Option<String>,
+    }
+
+    #[service(namespace = "greeting.v1")]
+    trait Greeter {
+        fn hello(&self, name: String, polite: Option<bool>) -> Result<Greeting, GreetError>;
+        fn goodbye(&self) -> Result<(), String>;
+    }
+
+    let host = host(engine);
+    let client = GreeterClient::over(&host);
+    let hello = client
+        .hello("Ann".to_owned(), Some(true))
+        .expect("a greeting");
+    assert_eq!(
+        (hello.text.as_str(), hello.language),
+        ("Hello, Ann the Great.", None)
+    );
+    assert!(matches!(
+        client.goodbye(),
+        Err(CallError::UnknownOperation { .. })
+    ));
+
+    let refused = host.swap().probe(GreeterClient::probe(TYPED)).module(TYPED);
+    match refused {
+        Err(Error::Probe(cause)) => assert_eq!(
+            cause.to_string(),
+            "the guest does not have the operation `greeting.v1.Greeter/goodbye`"
+        ),
+        other => panic!("{other:?}"),
+    }
+    let descriptor = Descriptor::read(TYPED).expect("a descriptor");
+    let own = Descriptor::parse(GREETER_DESCRIPTOR.as_bytes()).expect("a descriptor");
+    let missing = descriptor.check(&own);
+    assert!(matches!(missing, Err(CheckError::MissingOperation { .. })));
+}
