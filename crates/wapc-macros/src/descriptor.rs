@@ -37,6 +37,14 @@ impl Pieces {
         self
     }
 
+    /// Appends a constant of text, which needs no escapes.
+    pub(crate) fn constant(&mut self, text: TokenStream) -> &mut Self {
+        self.flush();
+        self.pieces
+            .push(quote! { ::wapc_typed::rt::Rope::Text(#text) });
+        self
+    }
+
     /// Appends the schema of a type, or its name if it has none.
     pub(crate) fn schema(&mut self, ty: &Type) -> &mut Self {
         // So that an option of a type without a schema is known to be one.

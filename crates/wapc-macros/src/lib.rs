@@ -23,7 +23,7 @@ use proc_macro::TokenStream;
 ///
 /// Operations are named `namespace.Trait/method`, or as `#[wapc(op = "…")]` on a method says.
 /// Arguments are a map by their names; with `#[wapc(unary)]` the only argument is the payload
-/// itself. All is MessagePack, but for a unary argument or a result of the types `Raw`, `Json` and
+/// itself. All is MessagePack, or as `codec = TYPE` on the trait says, but for a unary argument or a result of the types `Raw`, `Json` and
 /// `MsgPack`, which say how they are encoded. An error of type `String` is sent as it is; another one must be
 /// serialisable, and is sent as JSON.
 ///

@@ -3,8 +3,8 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::{
-    Attribute, Error, FnArg, GenericArgument, Ident, ItemTrait, LitStr, Pat, PathArguments, Result,
-    ReturnType, Signature, TraitItem, Type, parse::Parser, spanned::Spanned,
+    Attribute, Error, FnArg, GenericArgument, Ident, ItemTrait, LitStr, Pat, Path, PathArguments,
+    Result, ReturnType, Signature, TraitItem, Type, parse::Parser, parse_quote, spanned::Spanned,
 };
 
 use crate::descriptor::{Pieces, first_paragraph};
@@ -13,6 +13,7 @@ use crate::descriptor::{Pieces, first_paragraph};
 struct Method {
     name: Ident,
     operation: String,
+    codec: Path,
     is_unary: bool,
     docs: Vec<Attribute>,
     arguments: Vec<(Ident, Type)>,
@@ -22,11 +23,16 @@ struct Method {
 
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let mut namespace = String::new();
+    let mut codec: Path = parse_quote!(::wapc_typed::MsgPackCodec);
     let parser = syn::meta::parser(|meta| {
-        if !meta.path.is_ident("namespace") {
-            return Err(meta.error("the only setting is `namespace = \"…\"`"));
+        if meta.path.is_ident("namespace") {
+            namespace = meta.value()?.parse::<LitStr>()?.value();
+        } else if meta.path.is_ident("codec") {
+            codec = meta.value()?.parse()?;
+        } else {
+            let message = "the settings are `namespace = \"…\"` and `codec = A_TYPE`";
+            return Err(meta.error(message));
         }
-        namespace = meta.value()?.parse::<LitStr>()?.value();
         Ok(())
     });
     parser.parse2(attribute)?;
@@ -45,7 +51,12 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             let message = "a service has methods only";
             return Err(Error::new(item.span(), message));
         };
-        methods.push(Method::parse(&prefix, &method.sig, &mut method.attrs)?);
+        methods.push(Method::parse(
+            &prefix,
+            &codec,
+            &method.sig,
+            &mut method.attrs,
+        )?);
     }
     for (number, method) in methods.iter().enumerate() {
         let mut before = methods.iter().take(number);
@@ -54,14 +65,19 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             return Err(Error::new(method.name.span(), message));
         }
     }
-    let descriptor = descriptor(&service, &prefix, &methods);
+    let descriptor = descriptor(&service, &prefix, &codec, &methods);
     let client = client(&service, &methods);
     let server = server(&service, &methods);
     Ok(quote! { #service #descriptor #client #server })
 }
 
 impl Method {
-    fn parse(prefix: &str, signature: &Signature, attributes: &mut Vec<Attribute>) -> Result<Self> {
+    fn parse(
+        prefix: &str,
+        codec: &Path,
+        signature: &Signature,
+        attributes: &mut Vec<Attribute>,
+    ) -> Result<Self> {
         let refuse = |span: Span, message: &str| Err(Error::new(span, message));
         if !signature.generics.params.is_empty() {
             let message = "a method of a service cannot be generic: what it sends has one form";
@@ -104,6 +120,7 @@ impl Method {
         let mut method = Self {
             name: signature.ident.clone(),
             operation: format!("{prefix}/{}", signature.ident),
+            codec: codec.clone(),
             is_unary: false,
             docs: vec![],
             arguments,
@@ -145,12 +162,13 @@ impl Method {
 
     /// Writes `Ok(())`-shaped code that encodes the arguments into `out`.
     fn encode(&self) -> TokenStream {
+        let codec = &self.codec;
         let names: Vec<_> = self.arguments.iter().map(|(name, _)| name).collect();
         let types: Vec<_> = self.arguments.iter().map(|(_, ty)| ty).collect();
         if self.is_unary {
             return match types.iter().all(|ty| is_payload(ty)) {
                 true => quote! { #(::wapc_typed::ToPayload::to_payload(&#names, out))* },
-                false => quote! { #(::wapc_typed::rt::encode(&#names, out))* },
+                false => quote! { #(<#codec as ::wapc_typed::Codec>::encode(&#names, out))* },
             };
         }
         quote! {{
@@ -165,16 +183,18 @@ impl Method {
                 #(#names: &#names,)*
                 _borrows: ::core::marker::PhantomData,
             };
-            ::wapc_typed::rt::encode(&arguments, out)
+            <#codec as ::wapc_typed::Codec>::encode(&arguments, out)
         }}
     }
 
     /// Writes the function that decodes the result.
     fn decode_result(&self) -> TokenStream {
-        let result = &self.result;
+        let Self { result, codec, .. } = self;
         match is_payload(result) {
             true => quote! { <#result as ::wapc_typed::FromPayload>::from_payload },
-            false => quote! { |response| ::wapc_typed::rt::decode::<#result>(response) },
+            false => {
+                quote! { |response| <#codec as ::wapc_typed::Codec>::decode::<#result>(response) }
+            }
         }
     }
 
@@ -188,10 +208,12 @@ impl Method {
 }
 
 /// Writes the constant with the service's descriptor: a line of JSON.
-fn descriptor(service: &ItemTrait, prefix: &str, methods: &[Method]) -> TokenStream {
+fn descriptor(service: &ItemTrait, prefix: &str, codec: &Path, methods: &[Method]) -> TokenStream {
     let mut json = Pieces::default();
     json.text("{\"version\":1,\"service\":").string(prefix);
-    json.text(",\"codec\":\"msgpack\",\"operations\":[");
+    json.text(",\"codec\":\"")
+        .constant(quote! { <#codec as ::wapc_typed::Codec>::NAME });
+    json.text("\",\"operations\":[");
     for (number, method) in methods.iter().enumerate() {
         json.text(if number == 0 { "{" } else { ",{" });
         json.text("\"op\":").string(&method.operation);
@@ -365,7 +387,7 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
     let about_operations = format!("The operations of [`{contract}`].");
     let operations: Vec<_> = methods.iter().map(|method| &method.operation).collect();
     let arms = methods.iter().map(|method| {
-        let Method { name, operation, result, error, .. } = method;
+        let Method { name, operation, codec, result, error, .. } = method;
         let names: Vec<_> = method.arguments.iter().map(|(name, _)| name).collect();
         let types: Vec<_> = method.arguments.iter().map(|(_, ty)| ty).collect();
         let is_payload_itself = method.is_unary && types.iter().all(|ty| is_payload(ty));
@@ -373,7 +395,7 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
             true if is_payload_itself => quote! {
                 #(let #names: #types = ::wapc_typed::FromPayload::from_payload(payload).map_err(undecoded)?;)*
             },
-            true => quote! { #(let #names: #types = ::wapc_typed::rt::decode(payload).map_err(undecoded)?;)* },
+            true => quote! { #(let #names: #types = <#codec as ::wapc_typed::Codec>::decode(payload).map_err(undecoded)?;)* },
             false => quote! {
                 #[derive(::wapc_typed::serde::Deserialize)]
                 #[serde(crate = "::wapc_typed::serde")]
@@ -383,7 +405,7 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
                 let Arguments { #(#names),* } = match payload.is_empty() {
                     // A call without arguments may have no payload.
                     true => ::wapc_typed::rt::decode(&[0x80]),
-                    false => ::wapc_typed::rt::decode(payload),
+                    false => <#codec as ::wapc_typed::Codec>::decode(payload),
                 }
                 .map_err(undecoded)?;
             },
@@ -394,7 +416,7 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
         };
         let encode = match is_payload(result) {
             true => quote! { ::wapc_typed::ToPayload::to_payload(&result, response) },
-            false => quote! { ::wapc_typed::rt::encode(&result, response) },
+            false => quote! { <#codec as ::wapc_typed::Codec>::encode(&result, response) },
         };
         quote! {
             #operation => {

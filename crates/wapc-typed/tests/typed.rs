@@ -326,3 +326,52 @@ fn a_method_may_have_whole_payloads() {
     assert_eq!(hello.encode(fields).unwrap(), b"World");
     assert_eq!(hello.decode(b"Hello").unwrap(), "Hello");
 }
+
+mod json {
+    use wapc_typed::{JsonCodec, service};
+
+    #[service(codec = JsonCodec)]
+    pub(super) trait Adder {
+        fn add(&self, one: u32, other: u32) -> Result<u32, String>;
+        fn nothing(&self) -> Result<(), String>;
+    }
+}
+
+struct Adds;
+
+impl json::Adder for Adds {
+    fn add(&self, one: u32, other: u32) -> Result<u32, String> {
+        Ok(one + other)
+    }
+
+    fn nothing(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_service_may_be_encoded_as_json() {
+    let guest = ScriptedProvider::new(|guest, op_length, msg_length| {
+        let (operation, payload) = guest.request(op_length, msg_length)?;
+        assert!(payload == br#"{"one":1,"other":2}"# || payload == b"{}");
+        let mut response = vec![];
+        json::AdderServer::new(Adds)
+            .serve(&operation, &payload, &mut response)
+            .unwrap();
+        guest.respond(&response)
+    });
+    let host = guest.host().unwrap();
+    let client = json::AdderClient::over(&host);
+    assert_eq!(client.add(1, 2).unwrap(), 3);
+    client.nothing().unwrap();
+    let descriptor = Descriptor::parse(json::ADDER_DESCRIPTOR.as_bytes()).unwrap();
+    let add = descriptor.operation("Adder/add").unwrap();
+    assert_eq!(add.codec, "json");
+    assert_eq!(add.decode(b"3").unwrap(), 3);
+    let other = json::ADDER_DESCRIPTOR.replace("json", "msgpack");
+    let other = Descriptor::parse(other.as_bytes()).unwrap();
+    assert_eq!(
+        other.check(&descriptor).unwrap_err().to_string(),
+        "the guest's operation `Adder/add` does not fit: the encoding: the caller uses json, the guest msgpack"
+    );
+}
