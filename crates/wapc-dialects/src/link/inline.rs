@@ -10,7 +10,7 @@ use wasmparser::{BlockType, FuncType, FunctionBody, Operator};
 
 use super::{error::Fault, relocate::Relocate};
 
-/// The most operators of a small function.
+/// The most operators of a small function, and the most parameters.
 const MAX_OPERATORS: usize = 20;
 /// The most calls that are replaced in one function, whose code would become too long.
 const MAX_CALLS: usize = 1_000;
@@ -37,7 +37,7 @@ impl Small {
         ty: &FuncType,
         to: &mut Relocate<'_>,
     ) -> Result<Option<Self>, Fault> {
-        if body.get_locals_reader()?.get_count() > 0 {
+        if body.get_locals_reader()?.get_count() > 0 || ty.params().len() > MAX_OPERATORS {
             return Ok(None);
         }
         let params: Result<_, _> = ty.params().iter().map(|ty| to.val_type(*ty)).collect();
