@@ -48,6 +48,7 @@ impl<'de, const JSON: bool> Deserializer<'de, JSON> {
     }
 
     /// Checks that nothing is behind the value.
+    #[inline]
     pub(super) fn end(&self) -> Result<(), Error> {
         match self.rest {
             [] => Ok(()),
@@ -60,18 +61,21 @@ impl<'de, const JSON: bool> Deserializer<'de, JSON> {
         self.length - self.rest.len()
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'de [u8], Error> {
         let (taken, rest) = self.rest.split_at_checked(length).ok_or_else(ended)?;
         self.rest = rest;
         Ok(taken)
     }
 
+    #[inline]
     fn byte(&mut self) -> Result<u8, Error> {
         let (byte, rest) = self.rest.split_first().ok_or_else(ended)?;
         self.rest = rest;
         Ok(*byte)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let (array, rest) = self.rest.split_first_chunk().ok_or_else(ended)?;
         self.rest = rest;
@@ -98,14 +102,22 @@ impl<'de, const JSON: bool> Deserializer<'de, JSON> {
         Ok(Head::Signed(number))
     }
 
+    /// Reads the beginning of a value. Small numbers and short texts are the most.
+    #[inline]
     fn head(&mut self) -> Result<Head<'de>, Error> {
         let marker = self.byte()?;
+        match marker {
+            0..0x80 => Ok(Head::Unsigned(marker.into())),
+            0xa0..0xc0 => Ok(Head::Text(self.take(usize::from(marker & 0x1f))?)),
+            _ => self.other_head(marker),
+        }
+    }
+
+    fn other_head(&mut self, marker: u8) -> Result<Head<'de>, Error> {
         let small = usize::from(marker);
         Ok(match marker {
-            0..0x80 => Head::Unsigned(marker.into()),
             0x80..0x90 => Head::Map(small & 0xf),
             0x90..0xa0 => Head::List(small & 0xf),
-            0xa0..0xc0 => Head::Text(self.take(small & 0x1f)?),
             0xe0.. => Head::Signed(marker.cast_signed().into()),
             marker::NIL => Head::Nil,
             marker::FALSE => Head::Bool(false),
@@ -203,7 +215,13 @@ impl<'de, const JSON: bool> Deserializer<'de, JSON> {
         Ok(())
     }
 
+    #[inline]
     fn whole<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Error> {
+        // Most numbers of a list of bytes.
+        if let [number @ 0..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return visitor.visit_u64((*number).into());
+        }
         match self.head()? {
             Head::Unsigned(number) => visitor.visit_u64(number),
             Head::Signed(number) => visitor.visit_i64(number),
@@ -214,6 +232,7 @@ impl<'de, const JSON: bool> Deserializer<'de, JSON> {
     }
 }
 
+#[inline]
 fn text<'de, V: Visitor<'de>>(bytes: &'de [u8], visitor: V) -> Result<V::Value, Error> {
     match str::from_utf8(bytes) {
         Ok(text) => visitor.visit_borrowed_str(text),

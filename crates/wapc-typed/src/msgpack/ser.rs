@@ -13,10 +13,12 @@ impl<'o> Serializer<'o> {
         Self { out }
     }
 
+    #[inline]
     fn byte(&mut self, byte: u8) {
         self.out.push(byte);
     }
 
+    #[inline]
     fn bytes(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
@@ -37,6 +39,7 @@ impl<'o> Serializer<'o> {
         Ok(())
     }
 
+    #[inline]
     fn text(&mut self, text: &str) -> Result<(), Error> {
         match u8::try_from(text.len()) {
             Ok(length) if length < 32 => self.byte(0xa0 | length),
@@ -49,6 +52,7 @@ impl<'o> Serializer<'o> {
         Ok(())
     }
 
+    #[inline]
     fn list(&mut self, length: usize) -> Result<(), Error> {
         match u8::try_from(length) {
             Ok(length) if length < 16 => {
@@ -59,6 +63,7 @@ impl<'o> Serializer<'o> {
         }
     }
 
+    #[inline]
     fn map(&mut self, length: usize) -> Result<(), Error> {
         match u8::try_from(length) {
             Ok(length) if length < 16 => {
@@ -69,12 +74,17 @@ impl<'o> Serializer<'o> {
         }
     }
 
+    #[inline]
     fn unsigned(&mut self, number: u64) {
+        match u8::try_from(number) {
+            Ok(byte) if byte < 0x80 => self.byte(byte),
+            _ => self.large(number),
+        }
+    }
+
+    fn large(&mut self, number: u64) {
         if let Ok(number) = u8::try_from(number) {
-            if number >= 0x80 {
-                self.byte(marker::U8);
-            }
-            self.byte(number);
+            self.bytes(&[marker::U8, number]);
         } else if let Ok(number) = u16::try_from(number) {
             self.byte(marker::U16);
             self.bytes(&number.to_be_bytes());
@@ -87,6 +97,7 @@ impl<'o> Serializer<'o> {
         }
     }
 
+    #[inline]
     fn signed(&mut self, number: i64) {
         if let Ok(number) = u64::try_from(number) {
             self.unsigned(number);
@@ -108,6 +119,7 @@ impl<'o> Serializer<'o> {
     }
 
     /// Begins a form of an enum that has contents.
+    #[inline]
     fn variant(&mut self, name: &str) -> Result<(), Error> {
         self.map(1)?;
         self.text(name)
