@@ -90,7 +90,7 @@ impl Method {
         let mut inputs = signature.inputs.iter();
         match inputs.next() {
             Some(FnArg::Receiver(receiver))
-                if receiver.reference.is_some() && receiver.mutability.is_none() => {}
+                if matches!(receiver.kind, syn::ReceiverKind::Reference(_, _, None)) => {}
             _ => return refuse(signature.span(), "a method of a service takes `&self`"),
         }
         let mut arguments = Vec::new();
