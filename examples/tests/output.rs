@@ -110,6 +110,21 @@ fn async_service() {
 }
 
 #[test]
+fn editor_plugin() {
+    prints(
+        "editor_plugin",
+        &[],
+        "\
+completions of prin: print, println
+before: the guest's operation `read` failed: No such file or directory
+open: fn main() {}
+closed: the guest's operation `read` failed: No such file or directory
+4 calls on 1 instance
+",
+    );
+}
+
+#[test]
 fn policy_engine() {
     prints(
         "policy_engine",
