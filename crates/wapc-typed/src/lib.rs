@@ -86,7 +86,7 @@ pub use self::{
     call::CallAsync,
     compare::CheckError,
     descriptor::{Descriptor, DescriptorError, Operation},
-    router::{AsyncRouter, RoutedCall, Router},
+    router::{AsyncRouter, OperationTaken, RoutedCall, Router},
     value::ValueError,
 };
 pub use self::{

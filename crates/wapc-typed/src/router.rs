@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
+use thiserror::Error;
 use wapc_host::{AsyncHostCallback, BoxError, BoxFuture, HostCall, HostCallback, OwnedHostCall};
 
 use crate::{Serve, rt};
@@ -46,6 +47,20 @@ pub struct Router {
     fallback: Option<Handler>,
     before: Vec<Before>,
     after: Vec<After>,
+    taken: Option<OperationTaken>,
+}
+
+/// Two services or functions of a [`Router`] have the same operation.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the operation `{binding}/{namespace}/{operation}` was given to a router twice")]
+#[non_exhaustive]
+pub struct OperationTaken {
+    /// The binding.
+    pub binding: String,
+    /// The namespace.
+    pub namespace: String,
+    /// The operation.
+    pub operation: String,
 }
 
 struct Route {
@@ -90,9 +105,8 @@ impl Router {
 
     /// Takes the operations of a service, in any namespace of waPC's.
     ///
-    /// # Panics
-    ///
-    /// If the router has one of the operations under this binding: that is a mistake in the program.
+    /// If the router has one of the operations under this binding, neither answers: see
+    /// [`Router::checked`].
     #[must_use]
     pub fn service(self, binding: &str, service: impl Serve + Send + Sync + 'static) -> Self {
         let service = Arc::new(service);
@@ -107,9 +121,8 @@ impl Router {
     /// Takes an operation by a typed function. Its argument and its result are MessagePack; several
     /// arguments are a tuple.
     ///
-    /// # Panics
-    ///
-    /// If the router has the operation under this binding and namespace.
+    /// If the router has the operation under this binding and namespace, neither answers: see
+    /// [`Router::checked`].
     #[must_use]
     pub fn function<A: DeserializeOwned, R: Serialize>(
         self,
@@ -126,9 +139,8 @@ impl Router {
 
     /// Takes an operation by a function that appends the answer's bytes.
     ///
-    /// # Panics
-    ///
-    /// If the router has the operation under this binding and namespace.
+    /// If the router has the operation under this binding and namespace, neither answers: see
+    /// [`Router::checked`].
     #[must_use]
     pub fn raw(
         self,
@@ -143,9 +155,8 @@ impl Router {
 
     /// Takes an operation by a typed function that is awaited. In a blocking call it fails.
     ///
-    /// # Panics
-    ///
-    /// If the router has the operation under this binding and namespace.
+    /// If the router has the operation under this binding and namespace, neither answers: see
+    /// [`Router::checked`].
     #[must_use]
     pub fn function_async<A, R, F>(
         self,
@@ -180,6 +191,29 @@ impl Router {
         )
     }
 
+    /// Returns the router, if each operation was given once.
+    ///
+    /// ```
+    /// use wapc_typed::Router;
+    ///
+    /// let router = Router::new()
+    ///     .function("math", "", "add", |(a, b): (i32, i32)| Ok(a + b))
+    ///     .function("math", "", "add", |(a, b): (i32, i32)| Ok(b + a));
+    /// let taken = router.checked().unwrap_err();
+    /// assert_eq!(taken.to_string(), "the operation `math//add` was given to a router twice");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`OperationTaken`] names the first one that two services or functions have. Without this check its
+    /// calls fail with the same text.
+    pub fn checked(mut self) -> Result<Self, OperationTaken> {
+        match self.taken.take() {
+            Some(taken) => Err(taken),
+            None => Ok(self),
+        }
+    }
+
     /// Takes all calls that nothing else takes.
     #[must_use]
     pub fn fallback(
@@ -212,18 +246,26 @@ impl Router {
 
     fn route(mut self, binding: &str, namespace: &str, operation: &str, handler: Handler) -> Self {
         let routes = self.routes.entry(operation.into()).or_default();
-        let is_taken = routes
-            .iter()
-            .any(|route| *route.binding == *binding && *route.namespace == *namespace);
-        assert!(
-            !is_taken,
-            "the router has the operation `{operation}` of binding `{binding}` already"
-        );
-        routes.push(Route {
-            binding: binding.into(),
-            namespace: namespace.into(),
-            handler,
-        });
+        let taken = routes
+            .iter_mut()
+            .find(|route| *route.binding == *binding && *route.namespace == *namespace);
+        match taken {
+            Some(route) => {
+                let taken = OperationTaken {
+                    binding: binding.to_owned(),
+                    namespace: namespace.to_owned(),
+                    operation: operation.to_owned(),
+                };
+                let error = taken.to_string();
+                route.handler = Handler::Blocking(Arc::new(move |_, _| Err(error.as_str().into())));
+                self.taken.get_or_insert(taken);
+            }
+            None => routes.push(Route {
+                binding: binding.into(),
+                namespace: namespace.into(),
+                handler,
+            }),
+        }
         self
     }
 

@@ -4,14 +4,17 @@
     reason = "what a test's own functions unwrap fails the test"
 )]
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use serde::{Deserialize, Serialize};
 use wapc_host::{
-    WapcHost,
+    Error, Limits, WapcHost,
     engine::scripted::{ScriptedGuest, ScriptedProvider},
     error::EngineError,
 };
@@ -199,6 +202,65 @@ fn a_router_finds_functions_and_names_those_that_are_near() {
     let host = routed(Router::new().function("bind", "ns", "op", twice));
     let error = wrong.call(&host, &"secret").unwrap_err().to_string();
     assert!(!error.contains("secret"), "{error}");
+}
+
+#[test]
+fn an_operation_that_two_services_have_is_answered_by_neither() {
+    let twice = Router::new()
+        .service("bind", StoreServer::new(One))
+        .service("bind", StoreServer::new(One));
+    let taken = twice.checked().unwrap_err();
+    assert_eq!(taken.binding, "bind");
+    let one = |(): ()| Ok(1);
+    let router = || Router::new().function("bind", "", "op", one);
+    assert!(router().checked().is_ok());
+    let host = routed(router().function("bind", "", "op", one));
+    let refused = host.call("any", b"").unwrap_err().to_string();
+    assert!(refused.contains("was given to a router twice"), "{refused}");
+}
+
+#[test]
+fn a_handler_that_panics_ends_its_call_alone() {
+    let router = Router::new().raw("bind", "", "op", |call, response| {
+        assert_ne!(call.payload, b"panic", "on purpose");
+        response.extend(b"fine");
+        Ok(())
+    });
+    let host = routed(router);
+    let call = AssertUnwindSafe(|| host.call("any", b"panic"));
+    assert!(catch_unwind(call).is_err());
+    assert_eq!(host.call("any", b"").unwrap(), b"fine");
+}
+
+#[test]
+fn an_answer_over_the_limits_is_an_error_on_both_sides() {
+    let limits = Limits::default()
+        .max_inbound_bytes(1000)
+        .max_outbound_bytes(1000);
+    let router = Router::new().raw("bind", "", "op", |_, response| {
+        response.resize(1001, 0);
+        Ok(())
+    });
+    let host = WapcHost::builder(Box::new(asks()))
+        .limits(limits.clone())
+        .build_with(router)
+        .unwrap();
+    let refused = host.call("any", b"").unwrap_err();
+    assert!(matches!(refused, Error::Guest { .. }), "{refused}");
+
+    let long = ScriptedProvider::new(|guest, op_length, msg_length| {
+        guest.request(op_length, msg_length)?;
+        guest.respond(&[0; 1001])
+    });
+    let host = WapcHost::builder(Box::new(long))
+        .limits(limits)
+        .build(|_, _, _, _, _| Ok(vec![]))
+        .unwrap();
+    let ended = StoreClient::over(&host).version();
+    assert!(
+        matches!(ended, Err(CallError::Host(Error::Limit { .. }))),
+        "{ended:?}"
+    );
 }
 
 #[test]

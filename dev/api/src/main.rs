@@ -41,7 +41,7 @@ const LISTED: &[Listed] = &[
     },
     Listed {
         name: "provider-wasmtime",
-        may_show: &["wapc_host", "wasmtime"],
+        may_show: &["wapc_host", "wasmtime", "wasmtime_wasi"],
     },
     Listed {
         name: "provider-wasmi",
@@ -65,15 +65,29 @@ const LISTED: &[Listed] = &[
     },
     Listed {
         name: "wapc-extism",
-        may_show: &["serde_core", "wapc_dialects", "wapc_host", "wapc_net"],
+        may_show: &[
+            "serde_core",
+            "uuid",
+            "wapc_dialects",
+            "wapc_host",
+            "wapc_net",
+        ],
     },
     Listed {
         name: "wapc-typed",
-        may_show: &["serde_core", "wapc_host", "wapc_macros"],
+        may_show: &["serde_core", "serde_json", "wapc_host", "wapc_macros"],
     },
     Listed {
         name: "wapc-cli",
-        may_show: &["clap_builder", "serde_core", "serde_json", "wapc_host"],
+        may_show: &[
+            "clap_builder",
+            "provider_wasmtime",
+            "serde_core",
+            "serde_json",
+            "wapc_extism",
+            "wapc_host",
+            "wapc_typed",
+        ],
     },
 ];
 
