@@ -10,6 +10,7 @@ use std::{
     io::{self, Write},
     panic,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -61,6 +62,7 @@ use wasmtime::{Cache, CacheConfig, Engine, Module};
 /// ```
 #[derive(Clone, Debug)]
 pub struct CompileCache {
+    directory: Arc<Path>,
     cache: Cache,
     max_bytes: u64,
 }
@@ -74,8 +76,14 @@ const UNFINISHED_FOR: Duration = Duration::from_secs(3600);
 /// The last use of an entry is noted this exactly.
 const USE_RESOLUTION: Duration = Duration::from_secs(60);
 
+/// wasmtime's part of the directory. Now and then its thread removes all in it that it does not know.
+const OF_WASMTIME: &str = "wasmtime";
+
 /// Where wasmtime keeps entries, in a folder for each of its versions.
 const MODULES: &str = "modules";
+
+/// How the names of unfinished files begin behind the entry's name. wasmtime's thread leaves those alone.
+const UNFINISHED: &str = "wip-";
 
 /// The length of an entry's name.
 const NAME_LENGTH: usize = 43;
@@ -140,6 +148,9 @@ impl CompileCache {
         };
         let found = make_private(directory).and_then(|is_private| {
             let directory = fs::canonicalize(directory)?;
+            if is_private {
+                make_private(&directory.join(OF_WASMTIME))?;
+            }
             Ok((is_private, directory))
         });
         let (is_private, canonical) = found.map_err(failed)?;
@@ -150,7 +161,7 @@ impl CompileCache {
         }
         let mut config = CacheConfig::new();
         config
-            .with_directory(canonical)
+            .with_directory(canonical.join(OF_WASMTIME))
             // Its thread compresses once more what is used often, and removes what is too much once in
             // an hour. The first would drop the checksum, the second comes too late for a command.
             .with_optimized_compression_usage_counter_threshold(u64::MAX)
@@ -163,6 +174,7 @@ impl CompileCache {
             Err(_) => return Err(failed(io::ErrorKind::WouldBlock.into())),
         };
         Ok(Self {
+            directory: canonical.into(),
             cache,
             max_bytes: DEFAULT_MAX_BYTES,
         })
@@ -179,7 +191,7 @@ impl CompileCache {
     /// Returns the directory.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        self.cache.directory()
+        &self.directory
     }
 
     /// Returns the number of modules whose code was found here, since the cache was opened.
@@ -239,7 +251,8 @@ impl CompileCache {
         let Some(sealed) = with_checksum(fs::read(&path)?, module) else {
             return note_use(&path);
         };
-        let unfinished = path.with_extension(format!("sealing-{}", std::process::id()));
+        let unfinished =
+            path.with_extension(format!("{UNFINISHED}checksum-{}", std::process::id()));
         let written = File::create_new(&unfinished)
             .and_then(|mut file| file.write_all(&sealed))
             .and_then(|()| fs::rename(&unfinished, &path));
@@ -254,7 +267,7 @@ impl CompileCache {
     }
 
     fn find(&self, name: &str) -> io::Result<Option<PathBuf>> {
-        for version in directory(&self.directory().join(MODULES))? {
+        for version in directory(&self.cache.directory().join(MODULES))? {
             let path = version?.path().join(name);
             if path.exists() {
                 return Ok(Some(path));
@@ -285,7 +298,7 @@ impl CompileCache {
     /// left out.
     fn files(&self) -> io::Result<(Vec<CacheEntry>, Vec<CacheEntry>)> {
         let (mut entries, mut unfinished) = (vec![], vec![]);
-        for version in directory(&self.directory().join(MODULES))? {
+        for version in directory(&self.cache.directory().join(MODULES))? {
             for file in directory(&version?.path())? {
                 let file = file?;
                 let Ok(metadata) = file.metadata() else {
@@ -298,11 +311,7 @@ impl CompileCache {
                 }
                 let kind = match path.extension().and_then(|extension| extension.to_str()) {
                     None => &mut entries,
-                    Some(extension)
-                        if extension.starts_with("wip-") || extension.starts_with("sealing-") =>
-                    {
-                        &mut unfinished
-                    }
+                    Some(extension) if extension.starts_with(UNFINISHED) => &mut unfinished,
                     Some(_) => continue,
                 };
                 kind.push(CacheEntry {
