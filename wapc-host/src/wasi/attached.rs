@@ -204,6 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no directories")]
     fn a_path_leads_into_the_innermost_directory() {
         let (paths, here) = (AttachedPaths::new(), std::env::temp_dir());
         for guest in ["/a", "a/./b/"] {
@@ -225,6 +226,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no directories")]
     fn what_cannot_be_attached_says_why() {
         let (paths, here) = (AttachedPaths::new(), std::env::temp_dir());
         let attach = |host: PathBuf, guest| paths.attach_path(host, guest, DirAccess::ReadOnly);
