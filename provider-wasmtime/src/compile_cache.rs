@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File},
     hash::{Hash, Hasher},
-    io::{self, Write},
+    io::{self, Read, Write},
     panic,
     path::{Path, PathBuf},
     sync::Arc,
@@ -148,9 +148,7 @@ impl CompileCache {
         };
         let found = make_private(directory).and_then(|is_private| {
             let directory = fs::canonicalize(directory)?;
-            if is_private {
-                make_private(&directory.join(OF_WASMTIME))?;
-            }
+            let is_private = is_private && make_private(&directory.join(OF_WASMTIME))?;
             Ok((is_private, directory))
         });
         let (is_private, canonical) = found.map_err(failed)?;
@@ -212,8 +210,7 @@ impl CompileCache {
     ///
     /// Any error of reading the directory.
     pub fn entries(&self) -> io::Result<Vec<CacheEntry>> {
-        let (mut entries, _) = self.files()?;
-        entries.sort_by(|a, b| (b.last_used, &b.path).cmp(&(a.last_used, &a.path)));
+        let (entries, _) = self.files()?;
         Ok(entries)
     }
 
@@ -248,8 +245,11 @@ impl CompileCache {
         let Some(path) = self.find(name)? else {
             return Ok(());
         };
-        let Some(sealed) = with_checksum(fs::read(&path)?, module) else {
+        if !lacks_checksum(&path)? {
             return note_use(&path);
+        }
+        let Some(sealed) = with_checksum(fs::read(&path)?, module) else {
+            return Ok(());
         };
         let unfinished =
             path.with_extension(format!("{UNFINISHED}checksum-{}", std::process::id()));
@@ -278,23 +278,23 @@ impl CompileCache {
 
     /// Removes the entries that are too many, and what ended processes have left.
     fn evict(&self) -> io::Result<()> {
+        let (entries, unfinished) = self.files()?;
         let mut bytes = 0_u64;
-        for entry in self.entries()? {
+        for entry in entries {
             bytes = bytes.saturating_add(entry.bytes);
             if bytes > self.max_bytes {
                 remove(&entry)?;
             }
         }
-        let (_, others) = self.files()?;
-        for other in others {
-            if other.last_used.elapsed().unwrap_or_default() > UNFINISHED_FOR {
-                remove(&other)?;
+        for file in unfinished {
+            if file.last_used.elapsed().unwrap_or_default() > UNFINISHED_FOR {
+                remove(&file)?;
             }
         }
         Ok(())
     }
 
-    /// Returns the entries, and the unfinished files. Files that another process removes meanwhile are
+    /// Returns the entries, the one that was used last first, and the unfinished files. Files that another process removes meanwhile are
     /// left out.
     fn files(&self) -> io::Result<(Vec<CacheEntry>, Vec<CacheEntry>)> {
         let (mut entries, mut unfinished) = (vec![], vec![]);
@@ -321,6 +321,7 @@ impl CompileCache {
                 });
             }
         }
+        entries.sort_by(|a, b| (b.last_used, &b.path).cmp(&(a.last_used, &a.path)));
         Ok((entries, unfinished))
     }
 }
@@ -348,21 +349,27 @@ impl Hasher for KeyHasher {
     }
 }
 
-/// Adds to a frame of zstd the checksum of its contents, which the decoder then compares: four bytes at
-/// its end, and a flag that announces them. wasmtime leaves it out. Returns `None` if it is there.
+/// The beginning of a frame of zstd, and a flag in the byte after it: there is a checksum of the contents.
 ///
 /// RFC 8878, 3.1.1.
-fn with_checksum(mut frame: Vec<u8>, module: &Module) -> Option<Vec<u8>> {
-    const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
-    const CHECKSUM_FLAG: u8 = 1 << 2;
+const MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
+const CHECKSUM_FLAG: u8 = 1 << 2;
 
-    let [a, b, c, d, descriptor, ..] = &mut frame[..] else {
-        return None;
-    };
-    if [*a, *b, *c, *d] != MAGIC || *descriptor & CHECKSUM_FLAG != 0 {
-        return None;
+/// Returns whether a file is a frame of zstd without a checksum, as wasmtime writes it.
+fn lacks_checksum(path: &Path) -> io::Result<bool> {
+    let mut header = [0; MAGIC.len() + 1];
+    match File::open(path)?.read_exact(&mut header) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+        read => read?,
     }
-    *descriptor |= CHECKSUM_FLAG;
+    let [magic @ .., descriptor] = header;
+    Ok(magic == MAGIC && descriptor & CHECKSUM_FLAG == 0)
+}
+
+/// Adds to a frame of zstd the checksum of its contents, which the decoder then compares: four bytes at its
+/// end, and a flag that announces them.
+fn with_checksum(mut frame: Vec<u8>, module: &Module) -> Option<Vec<u8>> {
+    *frame.get_mut(MAGIC.len())? |= CHECKSUM_FLAG;
     let contents = module.serialize().ok()?;
     let [low @ .., _, _, _, _] = XxHash64::oneshot(0, &contents).to_le_bytes();
     frame.extend(low);

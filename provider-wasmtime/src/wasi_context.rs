@@ -8,7 +8,7 @@ use wasmtime_wasi::p1::{self, WasiP1Ctx};
 
 use crate::linker::Data;
 
-/// What makes the context of an instance.
+/// The program's function that makes the context of an instance.
 #[derive(Clone)]
 pub(crate) struct WasiContexts(Arc<dyn Fn() -> Result<WasiP1Ctx, BoxError> + Send + Sync>);
 

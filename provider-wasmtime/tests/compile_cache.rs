@@ -241,6 +241,11 @@ fn a_directory_that_others_may_write_to_is_refused() {
     }
     mode(0o755).unwrap();
     CompileCache::open(directory.path()).unwrap();
+    // So is wasmtime's part of it.
+    let part = directory.path().join("wasmtime");
+    fs::set_permissions(&part, fs::Permissions::from_mode(0o777)).unwrap();
+    let refused = CompileCache::open(directory.path());
+    assert!(matches!(refused, Err(CacheError::NotPrivate { .. })));
     let file = directory.path().join("file");
     fs::write(&file, "").unwrap();
     assert!(matches!(
