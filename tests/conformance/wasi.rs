@@ -99,30 +99,30 @@ fn attached_paths(engine: &Engine) {
     );
     let held = || {
         let mut held = host.check_out().expect("an instance");
-        held.call("read", b"/work/file")
+        held.call("read", b"/code/file")
     };
     let attach = |access| {
-        let attached = paths.attach_path(dir.path().join("mapped"), "/work", access);
+        let attached = paths.attach_path(dir.path().join("mapped"), "/code", access);
         attached.expect("the directory is there");
     };
     for access in [DirAccess::ReadOnly, DirAccess::ReadWrite] {
-        fails(&host, "read", b"/work/file");
+        fails(&host, "read", b"/code/file");
         assert!(held().is_err());
 
         attach(access);
-        assert_eq!(ok(&host, "read", b"/work/file"), b"inside");
+        assert_eq!(ok(&host, "read", b"/code/file"), b"inside");
         assert_eq!(held().expect("it is there"), b"inside");
         match access {
-            DirAccess::ReadWrite => assert_eq!(ok(&host, "write", b"/work/new\nmade"), b""),
-            _ => assert!(!fails(&host, "write", b"/work/new\nmade").is_empty()),
+            DirAccess::ReadWrite => assert_eq!(ok(&host, "write", b"/code/new\nmade"), b""),
+            _ => assert!(!fails(&host, "write", b"/code/new\nmade").is_empty()),
         }
-        fails(&host, "read", b"/work/../secret");
+        fails(&host, "read", b"/code/../secret");
         host.replace_module(REACTOR_C).expect("a guest");
-        assert_eq!(ok(&host, "read", b"/work/file"), b"inside");
+        assert_eq!(ok(&host, "read", b"/code/file"), b"inside");
 
-        assert!(paths.remove_path("/work"));
+        assert!(paths.remove_path("/code"));
         assert_eq!(
-            fails(&host, "read", b"/work/file"),
+            fails(&host, "read", b"/code/file"),
             "No such file or directory"
         );
         assert!(held().is_err());
@@ -148,7 +148,7 @@ fn attached_paths_under_load(engine: &Engine) {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !is_over.load(Ordering::Relaxed) {
-                    match host.call("read", b"/work/file") {
+                    match host.call("read", b"/code/file") {
                         Ok(contents) => {
                             assert_eq!(contents, b"inside");
                             read.fetch_add(1, Ordering::Relaxed);
@@ -172,10 +172,10 @@ fn attached_paths_under_load(engine: &Engine) {
         };
         for _ in 0..ROUNDS {
             let attached =
-                paths.attach_path(dir.path().join("mapped"), "/work", DirAccess::ReadOnly);
+                paths.attach_path(dir.path().join("mapped"), "/code", DirAccess::ReadOnly);
             attached.expect("the directory is there");
             wait_for(&read);
-            assert!(paths.remove_path("/work"));
+            assert!(paths.remove_path("/code"));
             wait_for(&refused);
         }
         is_over.store(true, Ordering::Relaxed);
@@ -188,12 +188,12 @@ fn attached_paths_async(engine: &Engine) {
     let wasi = WasiSettings::new().attached_paths(&paths);
     let host = host(engine, REACTOR_C, wasi);
     on_a_runtime(async {
-        let read = || host.call_async("read", b"/work/file".to_vec());
+        let read = || host.call_async("read", b"/code/file".to_vec());
         assert!(read().await.is_err());
-        let attached = paths.attach_path(dir.path().join("mapped"), "/work", DirAccess::ReadOnly);
+        let attached = paths.attach_path(dir.path().join("mapped"), "/code", DirAccess::ReadOnly);
         attached.expect("the directory is there");
         assert_eq!(read().await.expect("it is there"), b"inside");
-        assert!(paths.remove_path("/work"));
+        assert!(paths.remove_path("/code"));
         assert!(read().await.is_err());
     });
 }

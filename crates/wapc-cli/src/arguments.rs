@@ -85,7 +85,7 @@ pub struct CallArguments {
     #[command(flatten)]
     pub dialect: DialectArguments,
 
-    /// What an Extism plugin may use.
+    /// The grants of an Extism plugin.
     #[command(flatten)]
     pub plugin: PluginArguments,
 
@@ -182,7 +182,7 @@ pub struct DialectArguments {
     pub link: Vec<(String, PathBuf)>,
 }
 
-/// What an Extism plugin may use, beside what its manifest allows.
+/// The grants of an Extism plugin, beside those of its manifest.
 #[derive(Args, Debug)]
 #[non_exhaustive]
 pub struct PluginArguments {
@@ -205,9 +205,11 @@ pub struct PluginArguments {
 }
 
 impl PluginArguments {
+    /// Checks that none of them is given.
+    ///
     /// # Errors
     ///
-    /// [`CommandError::NoPlugin`] if one of them is given.
+    /// [`CommandError::NoPlugin`] if one is.
     pub(crate) fn reject_for_a_guest(&self) -> Result<(), CommandError> {
         let flag = match (&self.config[..], &self.allow_host[..], &self.allow_path[..]) {
             ([], [], []) => return Ok(()),
@@ -363,15 +365,7 @@ fn directory(text: &str) -> Result<Directory, &'static str> {
         Some((paths, "rw")) => (paths, DirAccess::ReadWrite),
         _ => (text, DirAccess::default()),
     };
-    let (host, guest) = match paths.rsplit_once(':') {
-        // `C:\data` is one path, not two.
-        Some((drive, _)) if cfg!(windows) && drive.len() == 1 => (paths, paths),
-        Some(both) => both,
-        None => (paths, paths),
-    };
-    if host.is_empty() || guest.is_empty() {
-        return Err("a path is empty");
-    }
+    let (host, guest) = host_and_guest(paths)?;
     Ok(Directory {
         host: host.into(),
         guest: guest.to_owned(),
@@ -384,15 +378,21 @@ fn allowed_path(text: &str) -> Result<(String, String), &'static str> {
         Some(paths) => ("ro:", paths),
         None => ("", text),
     };
-    let (host, guest) = match paths.rsplit_once(':') {
+    let (host, guest) = host_and_guest(paths)?;
+    Ok((format!("{access}{host}"), guest.to_owned()))
+}
+
+/// Splits `HOST[:GUEST]`. GUEST is HOST by default.
+fn host_and_guest(paths: &str) -> Result<(&str, &str), &'static str> {
+    let both = match paths.rsplit_once(':') {
         // `C:\data` is one path, not two.
         Some((drive, _)) if cfg!(windows) && drive.len() == 1 => (paths, paths),
         Some(both) => both,
         None => (paths, paths),
     };
-    match host.is_empty() || guest.is_empty() {
+    match both.0.is_empty() || both.1.is_empty() {
         true => Err("a path is empty"),
-        false => Ok((format!("{access}{host}"), guest.to_owned())),
+        false => Ok(both),
     }
 }
 

@@ -4,7 +4,6 @@ use std::{env, fmt::Write as _, path::PathBuf, time::Duration};
 
 use clap::Subcommand;
 use provider_wasmtime::{CacheError, CompileCache};
-
 use wapc_host::error::Report;
 
 use crate::{error::CommandError, tell, write_output};

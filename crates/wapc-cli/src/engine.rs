@@ -1,7 +1,5 @@
 //! The engines that this command was built with.
 
-#[cfg(feature = "wasmtime")]
-use crate::cache;
 use clap::ValueEnum;
 #[cfg(feature = "wasmi")]
 use provider_wasmi::WasmiEngineProvider;
@@ -11,6 +9,9 @@ use wapc_host::{
     HostFunctions, Interruption, ModuleLimits, WasiSettings, WebAssemblyEngineProvider,
     error::ModuleError,
 };
+
+#[cfg(feature = "wasmtime")]
+use crate::cache;
 
 /// An engine that this command was built with; the default is the first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -30,7 +31,7 @@ pub enum Engine {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GuestSettings {
-    /// What the guest is granted. By default nothing.
+    /// The grants of the guest. By default none.
     pub wasi: WasiSettings,
     /// Functions that it may import. By default none.
     pub functions: HostFunctions,

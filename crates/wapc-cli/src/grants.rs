@@ -1,4 +1,4 @@
-//! What a guest is granted, and its limits.
+//! The grants and the limits of a guest.
 
 use std::time::Duration;
 

@@ -326,7 +326,7 @@ impl<'c> CurrentPlugin<'c> {
         self.store(self.record + field, value);
     }
 
-    /// What is outside of the memory reads as 0, and is not written.
+    /// A place outside of the memory reads as 0, and is not written.
     fn load(&mut self, at: u64) -> u64 {
         let word = self.word(at);
         word.map_or(0, |word| u64::from_le_bytes(*word))
@@ -404,7 +404,7 @@ impl Of {
     }
 }
 
-/// What a function can do that needs no memory.
+/// The methods that need no memory.
 macro_rules! of_plugin {
     ($name:ident $(<$lifetime:lifetime>)?) => {
         impl $name $(<$lifetime>)? {

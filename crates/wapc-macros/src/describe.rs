@@ -9,7 +9,7 @@ use syn::{
 
 use crate::descriptor::Pieces;
 
-/// What serde's attributes say. `None` where they say something that has no schema here.
+/// The meaning of serde's attributes. `None` where they say something that has no schema here.
 #[derive(Default)]
 struct Serde {
     rename: Option<String>,

@@ -48,7 +48,7 @@ pub struct Report {
     pub languages: Vec<Language>,
     /// The effect of adapting a module of another dialect, which `wapc call` does by itself.
     pub adapted: Option<&'static str>,
-    /// What another waPC host must have to run the adapted module. Empty if it needs nothing more, or if
+    /// The needs of the adapted module that another waPC host must meet. Empty if it needs nothing more, or if
     /// the module is not adapted.
     pub adapted_needs: Vec<&'static str>,
     /// The reasons for which every engine refuses the module; empty for a guest, and for a

@@ -97,27 +97,27 @@ fn a_directory_is_there_from_when_it_is_attached_until_it_is_removed() {
         mut memory,
     } = attached();
     let (wasi, memory) = (&mut wasi, &mut memory[..]);
-    assert_eq!(open(wasi, memory, 3, "work/a/note", 0), Err(NOENT));
+    assert_eq!(open(wasi, memory, 3, "code/a/note", 0), Err(NOENT));
 
     paths
-        .attach_path(directory.path(), "/work/a", DirAccess::ReadOnly)
+        .attach_path(directory.path(), "/code/a", DirAccess::ReadOnly)
         .unwrap();
-    let file = open(wasi, memory, 3, "work/a/note", 0).unwrap();
+    let file = open(wasi, memory, 3, "code/a/note", 0).unwrap();
     assert_eq!(read(wasi, memory, file).unwrap(), b"hi");
-    let work = open(wasi, memory, 3, "work", DIRECTORY).unwrap();
-    assert_eq!(names(wasi, memory, work), [".", "..", "a"]);
-    assert_eq!(names(wasi, memory, 3), [".", "..", "top", "work"]);
-    let dir = open(wasi, memory, work, "a", DIRECTORY).unwrap();
+    let code = open(wasi, memory, 3, "code", DIRECTORY).unwrap();
+    assert_eq!(names(wasi, memory, code), [".", "..", "a"]);
+    assert_eq!(names(wasi, memory, 3), [".", "..", "code", "top"]);
+    let dir = open(wasi, memory, code, "a", DIRECTORY).unwrap();
     assert!(names(wasi, memory, dir).contains(&"note".to_owned()));
     // It is read-only, and so is all else here.
-    assert_eq!(open(wasi, memory, 3, "work/a/new", CREATE), Err(PERM));
+    assert_eq!(open(wasi, memory, 3, "code/a/new", CREATE), Err(PERM));
     assert_eq!(open(wasi, memory, 3, "new", CREATE), Err(PERM));
     // It cannot be left.
     assert_eq!(open(wasi, memory, dir, "../note", 0), Err(PERM));
-    assert_eq!(open(wasi, memory, 3, "work/a/../../../x", 0), Err(PERM));
+    assert_eq!(open(wasi, memory, 3, "code/a/../../../x", 0), Err(PERM));
 
-    assert!(paths.remove_path("/work/a"));
-    assert_eq!(open(wasi, memory, 3, "work/a/note", 0), Err(NOENT));
+    assert!(paths.remove_path("/code/a"));
+    assert_eq!(open(wasi, memory, 3, "code/a/note", 0), Err(NOENT));
     assert_eq!(read(wasi, memory, file), Err(NODEV));
     assert_eq!(
         preview1::fd_seek(wasi, memory, file, 0, 0, 704).unwrap(),
@@ -133,10 +133,10 @@ fn a_directory_is_there_from_when_it_is_attached_until_it_is_removed() {
 
     // What is attached there again is another directory.
     paths
-        .attach_path(directory.path(), "/work/a", DirAccess::ReadOnly)
+        .attach_path(directory.path(), "/code/a", DirAccess::ReadOnly)
         .unwrap();
     assert_eq!(open(wasi, memory, dir, "note", 0), Err(NODEV));
-    let file = open(wasi, memory, 3, "work/a/note", 0).unwrap();
+    let file = open(wasi, memory, 3, "code/a/note", 0).unwrap();
     assert_eq!(read(wasi, memory, file).unwrap(), b"hi");
 }
 
@@ -151,33 +151,33 @@ fn a_directory_that_may_be_written_to_is_changed_by_its_paths() {
     let (wasi, memory) = (&mut wasi, &mut memory[..]);
     let here = |name: &str| directory.path().join(name);
     paths
-        .attach_path(directory.path(), "/work", DirAccess::ReadWrite)
+        .attach_path(directory.path(), "/code", DirAccess::ReadWrite)
         .unwrap();
     let create =
         |memory: &mut [u8], length| preview1::path_create_directory(wasi, memory, 3, 0, length);
-    assert_eq!(with_path(memory, "work/sub", create), 0);
+    assert_eq!(with_path(memory, "code/sub", create), 0);
     assert!(here("sub").is_dir());
-    let file = open(wasi, memory, 3, "work/sub/new", CREATE).unwrap();
+    let file = open(wasi, memory, 3, "code/sub/new", CREATE).unwrap();
     assert_eq!(preview1::fd_close(wasi, memory, file).unwrap(), 0);
-    store(memory, 256, b"work/moved");
+    store(memory, 256, b"code/moved");
     let rename =
         |memory: &mut [u8], length| preview1::path_rename(wasi, memory, 3, 0, length, 3, 256, 10);
-    assert_eq!(with_path(memory, "work/sub/new", rename), 0);
+    assert_eq!(with_path(memory, "code/sub/new", rename), 0);
     assert!(here("moved").is_file());
     // Not into what is not attached.
     store(memory, 256, b"elsewhere");
     let rename =
         |memory: &mut [u8], length| preview1::path_rename(wasi, memory, 3, 0, length, 3, 256, 9);
-    assert_eq!(with_path(memory, "work/moved", rename), PERM);
+    assert_eq!(with_path(memory, "code/moved", rename), PERM);
     let unlink = |memory: &mut [u8], length| preview1::path_unlink_file(wasi, memory, 3, 0, length);
-    assert_eq!(with_path(memory, "work/moved", unlink), 0);
+    assert_eq!(with_path(memory, "code/moved", unlink), 0);
     assert!(!here("moved").exists());
     let stat = |memory: &mut [u8], length| {
         preview1::path_filestat_get(wasi, memory, 3, 0, 0, length, 1024)
     };
-    assert_eq!(with_path(memory, "work/note", stat), 0);
-    let open_one = open(wasi, memory, 3, "work/note", CREATE).unwrap();
-    paths.remove_path("/work");
+    assert_eq!(with_path(memory, "code/note", stat), 0);
+    let open_one = open(wasi, memory, 3, "code/note", CREATE).unwrap();
+    paths.remove_path("/code");
     store(memory, 600, &1024_u32.to_le_bytes());
     store(memory, 604, &1_u32.to_le_bytes());
     let written = preview1::fd_write(wasi, memory, open_one, 600, 1, 608).unwrap();
