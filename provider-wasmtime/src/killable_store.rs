@@ -13,11 +13,13 @@
 use std::{
     mem::ManuallyDrop,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, AtomicPtr, Ordering},
     },
 };
 
+#[cfg(target_os = "linux")]
+use rustix::thread::{MembarrierCommand, membarrier};
 use wapc_host::engine::{ArmedSwitch, KillSwitch, Killable};
 use wasmtime::{AsContext, AsContextMut, Memory, Store, StoreContextMut};
 
@@ -161,5 +163,14 @@ impl Killable for Page {
         if !self.set_accessible(true) {
             self.is_stuck.store(true, Ordering::Relaxed);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn barrier(&self) -> Option<fn() -> bool> {
+        static IS_REGISTERED: LazyLock<bool> =
+            LazyLock::new(|| membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok());
+
+        let barrier: fn() -> bool = || membarrier(MembarrierCommand::PrivateExpedited).is_ok();
+        IS_REGISTERED.then_some(barrier)
     }
 }

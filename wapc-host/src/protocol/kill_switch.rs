@@ -2,8 +2,13 @@
 //! cancelled.
 
 use std::{
-    fmt, process,
-    sync::Arc,
+    fmt,
+    mem::ManuallyDrop,
+    process,
+    sync::{
+        Arc,
+        atomic::{compiler_fence, fence},
+    },
     task::{Wake, Waker},
 };
 
@@ -17,8 +22,8 @@ use crate::{
     },
 };
 
-/// A guest that another thread can make trap, for a [`KillSwitch`]. Neither method
-/// may panic, and neither is called once the switch was dropped.
+/// A guest that another thread can make trap, for a [`KillSwitch`]. No method
+/// may panic, and none is called once the switch was dropped.
 pub trait Killable: Send + Sync {
     /// Makes the running guest trap soon, and every guest that runs before
     /// [`Killable::revive`]. Returns `false` if that has failed, to be asked again
@@ -27,6 +32,29 @@ pub trait Killable: Send + Sync {
 
     /// Undoes [`Killable::kill`]. Called by the guest's own thread, after it.
     fn revive(&self);
+
+    /// Returns a function that has each running thread of the process pass a memory
+    /// barrier, as `membarrier` of Linux does, and returns `false` if it has failed.
+    /// With it a function of the guest ends by a plain store, without it (the
+    /// default) by a barrier of its own, which takes some nanoseconds. Asked once,
+    /// when the switch is made.
+    fn barrier(&self) -> Option<fn() -> bool> {
+        None
+    }
+}
+
+impl<K: Killable + ?Sized> Killable for Box<K> {
+    fn kill(&self) -> bool {
+        (**self).kill()
+    }
+
+    fn revive(&self) {
+        (**self).revive();
+    }
+
+    fn barrier(&self) -> Option<fn() -> bool> {
+        (**self).barrier()
+    }
 }
 
 /// Ends the functions of one guest when their time is over or their call is
@@ -61,7 +89,7 @@ pub trait Killable: Send + Sync {
 /// assert!(!armed.disarm());
 /// ```
 pub struct KillSwitch {
-    guest: Arc<Switch<dyn Killable>>,
+    guest: Arc<AnySwitch>,
     /// The number of the function that was armed last.
     number: u64,
     place: Option<WatchPlace>,
@@ -72,7 +100,7 @@ impl KillSwitch {
     /// dropped.
     #[must_use]
     pub fn new(guest: impl Killable + 'static) -> Self {
-        let guest = Arc::new(Switch::new(guest));
+        let guest: Arc<AnySwitch> = Arc::new(Switch::new(Box::new(guest)));
         Self {
             place: clock::watch(Arc::clone(&guest) as Arc<dyn Watched>),
             guest,
@@ -85,16 +113,16 @@ impl KillSwitch {
     #[inline(always)]
     pub fn arm(&mut self, state: &ModuleState) -> ArmedSwitch<'_> {
         let (expires, cancel) = state.ends();
-        self.guest.end_forgotten(self.number);
+        self.guest.end_forgotten();
         let mut armed = ArmedSwitch {
             guest: &self.guest,
-            number: None,
+            number: IDLE,
             cancel: None,
         };
         if expires != u64::MAX || cancel.is_some() {
             // It would take centuries to overflow.
             self.number = self.number.wrapping_add(1);
-            armed.number = Some(self.number);
+            armed.number = self.number;
             self.guest.begin(self.number, expires);
             if let Some(cancel) = cancel {
                 armed.end_on(cancel);
@@ -109,7 +137,7 @@ impl Drop for KillSwitch {
         if let Some(place) = &self.place {
             clock::unwatch(place);
         }
-        self.guest.end_forgotten(self.number);
+        self.guest.end_forgotten();
     }
 }
 
@@ -124,9 +152,9 @@ impl fmt::Debug for KillSwitch {
 /// An armed [`KillSwitch`]. Dropping it disarms it.
 #[must_use = "the guest cannot be killed once this is dropped"]
 pub struct ArmedSwitch<'s> {
-    guest: &'s Arc<Switch<dyn Killable>>,
-    /// `None` if the function has all the time.
-    number: Option<u64>,
+    guest: &'s Arc<AnySwitch>,
+    /// [`IDLE`] if the function has all the time.
+    number: u64,
     cancel: Option<CancelWaker>,
 }
 
@@ -134,29 +162,27 @@ impl ArmedSwitch<'_> {
     /// Disarms the switch. Returns `true` if the guest was killed, however it has
     /// ended: [`ModuleState::check`](crate::ModuleState::check) has the reason.
     #[inline(always)]
-    pub fn disarm(mut self) -> bool {
-        self.end()
+    pub fn disarm(self) -> bool {
+        ManuallyDrop::new(self).end()
     }
 
     #[inline(always)]
     fn end(&mut self) -> bool {
-        let Some(number) = self.number.take() else {
-            return false;
-        };
-        self.guest.end(number)
+        let is_killed = self.number != IDLE && self.guest.end(self.number);
+        drop(self.cancel.take());
+        is_killed
     }
 
     /// Has `cancel` kill the guest, at once if it was cancelled before.
     #[cold]
     fn end_on(&mut self, cancel: &CancelHandle) {
-        let Some(number) = self.number else {
-            return;
+        let on_wake = KillOnWake {
+            guest: Arc::clone(self.guest),
+            number: self.number,
         };
-        let guest = Arc::clone(self.guest);
-        let waker = Waker::from(Arc::new(KillOnWake { guest, number }));
-        self.cancel = Some(cancel.wake(waker));
+        self.cancel = Some(cancel.wake(Waker::from(Arc::new(on_wake))));
         if cancel.is_cancelled() {
-            self.guest.kill(number);
+            self.guest.kill(self.number);
         }
     }
 }
@@ -178,7 +204,7 @@ impl fmt::Debug for ArmedSwitch<'_> {
 
 /// Kills the guest in one of its functions.
 struct KillOnWake {
-    guest: Arc<Switch<dyn Killable>>,
+    guest: Arc<AnySwitch>,
     number: u64,
 }
 
@@ -190,24 +216,38 @@ impl Wake for KillOnWake {
 
 /// The state that the guest's thread, the clock and cancel handles share.
 ///
-/// `IDLE → RUNNING(n) → IDLE` is the guest's thread. Another thread may change
-/// `RUNNING(n)` to `KILLING(n)`, and then to `KILLED(n)` once the guest will trap.
-/// Only the guest's thread leaves `KILLED(n)`, and it waits in `KILLING(n)`: from
-/// `IDLE` on nobody is about to kill, and the guest may be dropped.
-struct Switch<K: ?Sized> {
-    /// A number and a tag.
-    state: AtomicU64,
+/// The guest's thread writes `running`: `n` at the beginning of a function, `IDLE` at
+/// its end, after which it looks at `kill`. A thread that kills writes `KILLING(n)`
+/// there, then looks whether `n` is running, and writes `KILLED(n)` once the guest
+/// will trap, or `ALIVE` again. One of the two sees what the other one has written,
+/// since there is a barrier between each one's store and its look. So the guest's
+/// thread waits in `KILLING` before it goes on, and it alone leaves `KILLED`: once a
+/// function has ended nobody is about to kill, and the guest may be dropped.
+///
+/// The barrier of the guest's thread would be most of what a function costs. Where
+/// [`Killable::barrier`] makes it pass one, it only has to keep the order of the code.
+struct Switch<K> {
+    /// The number of the running function, or [`IDLE`].
+    running: AtomicU64,
+    /// [`ALIVE`], or a number and a tag.
+    kill: AtomicU64,
     /// The tick at which the running function must have ended.
     expires: AtomicU64,
+    /// The number of a function whose kill has failed.
+    failed: AtomicU64,
     /// The process of the thread that has begun a kill.
     killer: AtomicU32,
+    barrier: Option<fn() -> bool>,
     guest: K,
 }
 
+/// The switch of any guest. Of one size, so that its state has one place.
+type AnySwitch = Switch<Box<dyn Killable>>;
+
 const IDLE: u64 = 0;
-const RUNNING: u64 = 1;
-const KILLING: u64 = 2;
-const KILLED: u64 = 3;
+const ALIVE: u64 = 0;
+const KILLING: u64 = 1;
+const KILLED: u64 = 2;
 const TAG_BITS: u32 = 2;
 const TAG: u64 = (1 << TAG_BITS) - 1;
 
@@ -215,52 +255,53 @@ const fn with_tag(number: u64, tag: u64) -> u64 {
     number << TAG_BITS | tag
 }
 
-impl<K> Switch<K> {
+impl<K: Killable> Switch<K> {
     fn new(guest: K) -> Self {
         Self {
-            state: AtomicU64::new(IDLE),
+            running: AtomicU64::new(IDLE),
+            kill: AtomicU64::new(ALIVE),
             expires: AtomicU64::new(u64::MAX),
+            failed: AtomicU64::new(IDLE),
             killer: AtomicU32::new(0),
+            barrier: guest.barrier(),
             guest,
         }
     }
-}
 
-impl<K: Killable + ?Sized> Switch<K> {
     /// Begins the function `number`, on the guest's thread.
     #[inline(always)]
     fn begin(&self, number: u64, expires: u64) {
-        // Release: a thread that reads this and then finds the function before in
-        // `state` must fail to change it.
         self.expires.store(expires, Ordering::Release);
-        self.state
-            .store(with_tag(number, RUNNING), Ordering::Release);
+        // Release: who reads this number reads its `expires`, or a later one.
+        self.running.store(number, Ordering::Release);
     }
 
     /// Ends the function `number`, on the guest's thread. Returns `true` if it was
     /// killed.
     #[inline(always)]
     fn end(&self, number: u64) -> bool {
-        let running = with_tag(number, RUNNING);
-        let ended = self
-            .state
-            .compare_exchange(running, IDLE, Ordering::AcqRel, Ordering::Acquire);
-        match ended {
-            Ok(_) => false,
-            Err(state) => self.end_killed(state),
+        self.running.store(IDLE, Ordering::Release);
+        match self.barrier {
+            Some(_) => compiler_fence(Ordering::SeqCst),
+            None => fence(Ordering::SeqCst),
+        }
+        match self.kill.load(Ordering::Acquire) {
+            ALIVE => false,
+            state => self.end_killed(number, state),
         }
     }
 
-    /// Ends the function `number`, if its [`ArmedSwitch`] was forgotten.
-    #[inline]
-    fn end_forgotten(&self, number: u64) {
-        if self.state.load(Ordering::Relaxed) != IDLE {
+    /// Ends the running function, if its [`ArmedSwitch`] was forgotten.
+    #[inline(always)]
+    fn end_forgotten(&self) {
+        let number = self.running.load(Ordering::Relaxed);
+        if number != IDLE {
             self.end(number);
         }
     }
 
     #[cold]
-    fn end_killed(&self, mut state: u64) -> bool {
+    fn end_killed(&self, number: u64, mut state: u64) -> bool {
         let mut looks = 0_u32;
         while state & TAG == KILLING {
             looks = looks.saturating_add(1);
@@ -270,50 +311,83 @@ impl<K: Killable + ?Sized> Switch<K> {
                 _ if self.killer.load(Ordering::Relaxed) != process::id() => break,
                 _ => thread::yield_now(),
             }
-            state = self.state.load(Ordering::Acquire);
+            state = self.kill.load(Ordering::Acquire);
         }
-        match state & TAG {
-            IDLE => return false,
-            // The kill has failed meanwhile.
-            RUNNING => return self.end_again(state >> TAG_BITS),
-            _ => self.guest.revive(),
+        if state == ALIVE {
+            return false;
         }
-        self.state.store(IDLE, Ordering::Release);
-        true
+        let is_killed = state >> TAG_BITS == number;
+        if is_killed {
+            self.guest.revive();
+        }
+        self.kill.store(ALIVE, Ordering::Release);
+        is_killed
     }
 
     /// Returns the number of the running function if it must have ended by `now`.
     fn due(&self, now: u64) -> Option<u64> {
-        let state = self.state.load(Ordering::Acquire);
-        let is_due = state & TAG == RUNNING && self.expires.load(Ordering::Acquire) <= now;
-        is_due.then_some(state >> TAG_BITS)
-    }
-
-    #[cold]
-    fn end_again(&self, number: u64) -> bool {
-        self.end(number)
+        let number = self.running.load(Ordering::Acquire);
+        let is_due = self.expires.load(Ordering::Acquire) <= now
+            || self.failed.load(Ordering::Acquire) == number;
+        (number != IDLE && is_due).then_some(number)
     }
 
     /// Kills the guest if it is in the function `number`. Returns once it will trap
-    /// or another thread has taken care of it.
+    /// or another thread has taken care of it, or leaves it to the clock's next tick.
     fn kill(&self, number: u64) {
-        let running = with_tag(number, RUNNING);
-        let killing = with_tag(number, KILLING);
-        self.killer.store(process::id(), Ordering::Relaxed);
-        let begun =
-            self.state
-                .compare_exchange(running, killing, Ordering::AcqRel, Ordering::Relaxed);
-        if begun.is_ok() {
-            let next = match self.guest.kill() {
-                true => KILLED,
-                false => {
-                    // Due at the next tick. No other function can begin before this one ends.
-                    self.expires.store(0, Ordering::Release);
-                    RUNNING
-                }
-            };
-            self.state.store(with_tag(number, next), Ordering::Release);
+        if !self.begin_kill(number) {
+            return;
         }
+        let has_barrier = match self.barrier {
+            Some(barrier) => barrier(),
+            None => {
+                fence(Ordering::SeqCst);
+                true
+            }
+        };
+        let is_running = self.running.load(Ordering::Acquire) == number;
+        let next = if has_barrier && is_running && self.guest.kill() {
+            with_tag(number, KILLED)
+        } else {
+            self.leave_to_clock(number);
+            ALIVE
+        };
+        self.kill.store(next, Ordering::Release);
+    }
+
+    /// Returns `true` if this thread is to kill the guest.
+    fn begin_kill(&self, number: u64) -> bool {
+        let killer = self.killer.swap(process::id(), Ordering::Relaxed);
+        let mut looks = 0_u32;
+        while self.running.load(Ordering::Acquire) == number {
+            let begun = self.kill.compare_exchange(
+                ALIVE,
+                with_tag(number, KILLING),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
+            match begun {
+                Ok(_) => return true,
+                Err(state) if state >> TAG_BITS == number => return false,
+                // A thread that comes too late for a function before is about to see so.
+                Err(_) => looks = looks.saturating_add(1),
+            }
+            match looks {
+                0..SPINS => hint::spin_loop(),
+                // A forked process may not have that thread.
+                _ if killer != process::id() => {
+                    self.leave_to_clock(number);
+                    return false;
+                }
+                _ => thread::yield_now(),
+            }
+        }
+        false
+    }
+
+    /// Has the clock try to kill the function `number` in each tick.
+    fn leave_to_clock(&self, number: u64) {
+        self.failed.fetch_max(number, Ordering::AcqRel);
     }
 }
 
@@ -334,7 +408,7 @@ impl<K: Killable> Watched for Switch<K> {
 
 #[cfg(all(test, not(shuttle)))]
 mod tests {
-    use std::{mem, sync::atomic::AtomicBool, time::Duration};
+    use std::{cell::Cell, mem, sync::atomic::AtomicBool, time::Duration};
 
     use super::*;
     use crate::CallOptions;
@@ -409,6 +483,43 @@ mod tests {
         cancel.cancel();
         drop(switch);
         assert!(!page.is_gone());
+    }
+
+    thread_local! {
+        static HAS_BARRIER: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// A guest with a barrier that fails at first.
+    struct Fenced(Page);
+
+    impl Killable for Fenced {
+        fn kill(&self) -> bool {
+            self.0.kill()
+        }
+
+        fn revive(&self) {
+            self.0.revive();
+        }
+
+        fn barrier(&self) -> Option<fn() -> bool> {
+            Some(|| HAS_BARRIER.replace(true))
+        }
+    }
+
+    #[test]
+    fn a_kill_without_its_barrier_is_left_to_the_clock() {
+        let page = Page::default();
+        let switch = Switch::new(Fenced(page.clone()));
+        switch.begin(1, u64::MAX);
+        switch.kill(1);
+        assert!(!page.is_gone());
+        assert!(switch.is_due(0));
+        switch.act(0);
+        assert!(page.is_gone());
+        assert!(switch.end(1));
+        switch.begin(2, u64::MAX);
+        assert!(!switch.is_due(0), "it is another function");
+        assert!(!switch.end(2));
     }
 
     #[test]
@@ -519,6 +630,32 @@ mod model {
     #[test]
     fn a_kill_that_fails_is_tried_again() {
         crate::model::check(|| three_functions(true));
+    }
+
+    /// A kill that comes too late for its function holds up no other one.
+    #[test]
+    fn a_late_kill_costs_no_other() {
+        crate::model::check(|| {
+            let switch = Arc::new(Switch::new(Page::default()));
+            switch.begin(1, u64::MAX);
+            let late = Arc::clone(&switch);
+            let late = thread::spawn(move || late.kill(1));
+            let is_killed = switch.end(1);
+            assert!(!switch.guest.gone.load(Ordering::SeqCst), "gone at the end");
+
+            switch.begin(2, u64::MAX);
+            let cancel = Arc::clone(&switch);
+            let cancel = thread::spawn(move || cancel.kill(2));
+            while !switch.guest.gone.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            assert!(switch.end(2));
+            late.join().expect("the late thread ends");
+            cancel.join().expect("the handle ends");
+            assert!(!switch.guest.gone.load(Ordering::SeqCst), "left protected");
+            let kills = switch.guest.kills.load(Ordering::SeqCst);
+            assert_eq!(kills, 1 + usize::from(is_killed), "each kill is told of");
+        });
     }
 
     /// The clock makes up for a cancel that has failed.
