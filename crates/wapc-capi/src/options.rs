@@ -20,17 +20,16 @@ pub(crate) struct Options {
     engine: Engine,
     /// Modules of other dialects become guests; by default so.
     adapt: Option<bool>,
-    interruption: InterruptionName,
+    interruption: Option<InterruptionName>,
     limits: LimitOptions,
     instances: Instances,
     wasi: Wasi,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum InterruptionName {
     Off,
-    #[default]
     Time,
     Fuel,
     TimeAndFuel,
@@ -105,7 +104,7 @@ impl Options {
         functions: &HostFunctions,
     ) -> Result<Box<dyn WebAssemblyEngineProvider>, EngineError> {
         let engine = self.engine;
-        let (wasi, interruption) = (self.wasi.settings(), self.interruption.into());
+        let (wasi, interruption) = (self.wasi.settings(), self.interruption());
         let functions = functions.clone();
         let make = move |module: &[u8]| {
             engine.provider(module, wasi.clone(), interruption, functions.clone())
@@ -115,6 +114,17 @@ impl Options {
         }
         let adapting = Adapting::new(make, wapc_dialects::Options::new());
         Ok(Box::new(adapting.load(module)?))
+    }
+
+    /// Calls of this library block, so guests need not be paused: they are killed. That costs each new
+    /// instance a page, which is too much where each call has one.
+    fn interruption(&self) -> Interruption {
+        let is_fresh = self.instances.max_calls == Some(NonZeroU64::MIN);
+        match self.interruption {
+            Some(name) => name.into(),
+            None if is_fresh => Interruption::Time,
+            None => Interruption::Kill,
+        }
     }
 
     /// Sets a host up.

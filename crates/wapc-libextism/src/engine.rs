@@ -13,7 +13,7 @@ use provider_wasmi::WasmiEngineProvider;
 use provider_wasmtime::{CompileCache, WasmtimeEngineProvider};
 use wapc_extism::{Engine, EngineSettings};
 #[cfg(feature = "wasmtime")]
-use wapc_host::error::Report;
+use wapc_host::{Interruption, error::Report};
 use wapc_host::{WasiSettings, wasi::Stdout};
 
 /// Returns the engine that `WAPC_ENGINE` names, the default without.
@@ -56,7 +56,7 @@ fn wasmtime() -> Result<Engine, String> {
         let mut builder = WasmtimeEngineProvider::builder()
             .wasi(wasi(settings))
             .functions(settings.functions.clone())
-            .interruption(settings.interruption);
+            .interruption(interruption(settings));
         if let Some(cache) = &cache {
             builder = builder.compile_cache(cache.clone());
         }
@@ -94,6 +94,15 @@ fn wasmi() -> Engine {
             .interruption(settings.interruption);
         Ok(Box::new(builder.build(module)?))
     })
+}
+
+/// Calls of this library block, so plugins need not be paused.
+#[cfg(feature = "wasmtime")]
+fn interruption(settings: &EngineSettings) -> Interruption {
+    match settings.interruption {
+        Interruption::Time => Interruption::Kill,
+        other => other,
+    }
 }
 
 fn wasi(settings: &EngineSettings) -> WasiSettings {

@@ -247,8 +247,9 @@ const AMOUNTS: &[Amount] = &[
         unit: "B",
         allowed: 10_000,
         most: |engine| {
-            // Lines of 100 bytes with their end.
-            let code = "(loop $more (call $log (i32.const 0) (i32.const 99)) (br $more))";
+            // Lines of 100 bytes with their end, of letters that are printed as they are.
+            let code = "(memory.fill (i32.const 0) (i32.const 97) (i32.const 99))
+                (loop $more (call $log (i32.const 0) (i32.const 99)) (br $more))";
             let limits = Limits::default().max_log_bytes(10_000);
             let host = host(engine, limits, &guest(MEMORY, code));
             LOGGED.0.store(0, Ordering::Relaxed);

@@ -50,7 +50,7 @@ pub unsafe extern "C" fn wapc_options_free(options: *mut WapcOptions) {
 /// {
 ///   "engine": "wasmtime" | "wasmi",
 ///   "adapt": true,           // modules of other dialects (WASI commands, plugins) become guests
-///   "interruption": "time" | "fuel" | "time_and_fuel" | "kill" | "off",
+///   "interruption": "kill" | "time" | "fuel" | "time_and_fuel" | "off",  // with fresh instances "time"
 ///   "limits": { "timeout_ms": 10000, "start_timeout_ms": 10000, "fuel": null, "max_memory_bytes": …,
 ///     "max_total_memory_bytes": …, "max_memories": …, "max_table_elements": …, "max_tables": …,
 ///     "max_inbound_bytes": …, "max_outbound_bytes": …, "max_host_calls": …, "max_log_bytes": …, "max_open_files": … },
