@@ -453,6 +453,7 @@ fn context_and_cancel(engine: &Engine) {
         let context = call.context::<String>().expect("a context");
         assert_eq!(*context, "tenant 7");
         assert!(call.context::<u32>().is_none());
+        assert_eq!(call.trace(), Some("00-1-2-03"));
         assert!(call.host_id() > 0 && call.generation() == 1);
         assert!(call.time_left().is_some() && !call.is_cancelled());
         at_call.cancel();
@@ -462,6 +463,7 @@ fn context_and_cancel(engine: &Engine) {
     let host = host_of(engine, IN_PLACE, functions);
     let options = CallOptions::default()
         .context(Arc::new(String::from("tenant 7")))
+        .trace("00-1-2-03")
         .timeout(Duration::from_secs(60))
         .cancel(&cancel);
     let error = host.with(&options).call("f", b"").expect_err("it fails");

@@ -1,10 +1,13 @@
 //! `#[service]`: from a trait to its client and server.
 
-use proc_macro2::{Span, TokenStream};
+use std::collections::HashSet;
+
+use proc_macro2::{TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote};
 use syn::{
-    Attribute, Error, FnArg, GenericArgument, Ident, ItemTrait, LitStr, Pat, Path, PathArguments,
-    Result, ReturnType, Signature, TraitItem, Type, parse::Parser, parse_quote, spanned::Spanned,
+    Attribute, Error, FnArg, GenericArgument, Ident, ItemTrait, LitStr, Pat, PatType, Path,
+    PathArguments, Result, ReturnType, Signature, TraitItem, TraitItemFn, Type, parse::Parser,
+    parse_quote,
 };
 
 use crate::descriptor::{Pieces, first_paragraph};
@@ -15,10 +18,34 @@ struct Method {
     operation: String,
     codec: Path,
     is_unary: bool,
+    is_async: bool,
     docs: Vec<Attribute>,
-    arguments: Vec<(Ident, Type)>,
+    /// As they stand in the trait: the context too.
+    parameters: Vec<Parameter>,
     result: Type,
     error: Type,
+}
+
+enum Parameter {
+    /// The context of the call, which is not sent.
+    Context(Type),
+    Argument(Argument),
+}
+
+struct Argument {
+    name: Ident,
+    ty: Type,
+    passing: Passing,
+}
+
+/// The way in which an argument comes to the method.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Passing {
+    Owned,
+    /// `&str`, lent from the payload.
+    Text,
+    /// `&[u8]`, lent from the payload.
+    Bytes,
 }
 
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
@@ -39,7 +66,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     let mut service: ItemTrait = syn::parse2(item)?;
     if !service.generics.params.is_empty() {
         let message = "a service cannot be generic: what it sends has one form";
-        return Err(Error::new(service.generics.span(), message));
+        return Err(Error::new_spanned(&service.generics, message));
     }
     let prefix = match namespace.as_str() {
         "" => service.ident.to_string(),
@@ -49,7 +76,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     for item in &mut service.items {
         let TraitItem::Fn(method) = item else {
             let message = "a service has methods only";
-            return Err(Error::new(item.span(), message));
+            return Err(Error::new_spanned(item, message));
         };
         methods.push(Method::parse(
             &prefix,
@@ -57,18 +84,47 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             &method.sig,
             &mut method.attrs,
         )?);
+        if method.sig.asyncness.is_some() {
+            return_a_future(method);
+        }
     }
-    for (number, method) in methods.iter().enumerate() {
-        let mut before = methods.iter().take(number);
-        if before.any(|other| other.operation == method.operation) {
-            let message = format!("two methods have the operation `{}`", method.operation);
-            return Err(Error::new(method.name.span(), message));
+    let (mut operations, mut names) = (HashSet::new(), HashSet::new());
+    for method in &methods {
+        let refuse = |message: String| Err(Error::new_spanned(&method.name, message));
+        let Method {
+            name, operation, ..
+        } = method;
+        if !operations.insert(operation) {
+            return refuse(format!(
+                "two methods have the operation `{operation}`: give this one another by \
+                 `#[wapc(op = \"…\")]`"
+            ));
+        }
+        let twin = method.twin();
+        if !names.insert(name.clone()) || !names.insert(twin.clone()) {
+            return refuse(format!(
+                "the client would have two methods of one name: it has `{name}` and its async twin \
+                 `{twin}`"
+            ));
         }
     }
     let descriptor = descriptor(&service, &prefix, &codec, &methods);
     let client = client(&service, &methods);
     let server = server(&service, &methods);
     Ok(quote! { #service #descriptor #client #server })
+}
+
+/// Writes `async fn` as a function that returns a future which may move between threads.
+fn return_a_future(method: &mut TraitItemFn) {
+    method.sig.asyncness = None;
+    if let ReturnType::Type(_, output) = &method.sig.output {
+        method.sig.output = parse_quote! {
+            -> impl ::core::future::Future<Output = #output> + ::core::marker::Send
+        };
+    }
+    if let Some(body) = &mut method.default {
+        *body = parse_quote! {{ async move #body }};
+    }
 }
 
 impl Method {
@@ -78,52 +134,59 @@ impl Method {
         signature: &Signature,
         attributes: &mut Vec<Attribute>,
     ) -> Result<Self> {
-        let refuse = |span: Span, message: &str| Err(Error::new(span, message));
         if !signature.generics.params.is_empty() {
             let message = "a method of a service cannot be generic: what it sends has one form";
-            return refuse(signature.generics.span(), message);
-        }
-        if let Some(token) = &signature.asyncness {
-            let message = "a method is written without `async`: clients have an async twin of each";
-            return refuse(token.span(), message);
+            return Err(Error::new_spanned(&signature.generics, message));
         }
         let mut inputs = signature.inputs.iter();
         match inputs.next() {
             Some(FnArg::Receiver(receiver))
                 if matches!(receiver.kind, syn::ReceiverKind::Reference(_, _, None)) => {}
-            _ => return refuse(signature.span(), "a method of a service takes `&self`"),
-        }
-        let mut arguments = Vec::new();
-        for input in inputs {
-            let FnArg::Typed(argument) = input else {
-                return refuse(input.span(), "a method has one `self`");
-            };
-            let Pat::Ident(name) = &*argument.pat else {
-                return refuse(argument.pat.span(), "an argument is sent by its name");
-            };
-            match &*argument.ty {
-                Type::ImplTrait(ty) => {
-                    let message = "an argument has a type that can be received";
-                    return refuse(ty.span(), message);
-                }
-                Type::Reference(ty) => {
-                    let message = "an argument is owned: the other side cannot borrow it";
-                    return refuse(ty.span(), message);
-                }
-                ty => arguments.push((name.ident.clone(), ty.clone())),
+            other => {
+                let message = "a method of a service takes `&self`";
+                return Err(match other {
+                    Some(input) => Error::new_spanned(input, message),
+                    None => Error::new_spanned(&signature.ident, message),
+                });
             }
         }
+        let is_async = signature.asyncness.is_some();
+        let mut parameters = Vec::new();
+        for input in inputs {
+            let FnArg::Typed(input) = input else {
+                return Err(Error::new_spanned(input, "a method has one `self`"));
+            };
+            let parameter = Parameter::parse(input, is_async)?;
+            let is_context = |it: &Parameter| matches!(it, Parameter::Context(_));
+            if is_context(&parameter) && parameters.iter().any(is_context) {
+                let message = "a method has one context: leave this one out";
+                return Err(Error::new_spanned(input, message));
+            }
+            parameters.push(parameter);
+        }
         let Some((result, error)) = of_result(&signature.output) else {
-            let message = "a method of a service returns a `Result`, since each call may fail";
-            return refuse(signature.output.span(), message);
+            let message = "a method of a service returns a `Result`, since each call may fail: \
+                           write `-> Result<T, String>`, or with an error of your own";
+            return Err(match &signature.output {
+                ReturnType::Default => Error::new_spanned(&signature.ident, message),
+                output => Error::new_spanned(output, message),
+            });
         };
+        for ty in [&result, &error] {
+            if borrows(ty) {
+                let message = "a result is owned, since what it borrowed would be gone when the call \
+                               has ended: return a `String` or a `Vec<u8>`";
+                return Err(Error::new_spanned(ty, message));
+            }
+        }
         let mut method = Self {
             name: signature.ident.clone(),
             operation: format!("{prefix}/{}", signature.ident),
             codec: codec.clone(),
             is_unary: false,
+            is_async,
             docs: vec![],
-            arguments,
+            parameters,
             result,
             error,
         };
@@ -148,43 +211,143 @@ impl Method {
             })?;
         }
         *attributes = kept;
-        if method.is_unary && method.arguments.len() != 1 {
-            return refuse(signature.span(), "a unary method has one argument");
+        if method.is_unary && method.arguments().count() != 1 {
+            let message = "a unary method has one argument";
+            return Err(Error::new_spanned(&signature.inputs, message));
         }
-        if let Some((_, ty)) = method.arguments.iter().find(|(_, ty)| is_payload(ty))
+        if let Some(payload) = method.arguments().find(|it| is_payload(&it.ty))
             && !method.is_unary
         {
-            let message = "a whole payload is the argument of a unary method";
-            return refuse(ty.span(), message);
+            let message =
+                "a whole payload is the argument of a unary method: write `#[wapc(unary)]`";
+            return Err(Error::new_spanned(&payload.ty, message));
         }
         Ok(method)
+    }
+
+    /// Returns what is sent.
+    fn arguments(&self) -> impl Iterator<Item = &Argument> {
+        self.parameters
+            .iter()
+            .filter_map(|parameter| match parameter {
+                Parameter::Context(_) => None,
+                Parameter::Argument(argument) => Some(argument),
+            })
+    }
+
+    /// Returns the name of the client's async method.
+    fn twin(&self) -> Ident {
+        format_ident!("{}_async", self.name)
     }
 
     /// Writes `Ok(())`-shaped code that encodes the arguments into `out`.
     fn encode(&self) -> TokenStream {
         let codec = &self.codec;
-        let names: Vec<_> = self.arguments.iter().map(|(name, _)| name).collect();
-        let types: Vec<_> = self.arguments.iter().map(|(_, ty)| ty).collect();
         if self.is_unary {
-            return match types.iter().all(|ty| is_payload(ty)) {
-                true => quote! { #(::wapc_typed::ToPayload::to_payload(&#names, out))* },
-                false => quote! { #(<#codec as ::wapc_typed::Codec>::encode(&#names, out))* },
-            };
+            let encode = self.arguments().map(|it| match is_payload(&it.ty) {
+                true => quote! { ::wapc_typed::ToPayload::to_payload },
+                false => quote! { <#codec as ::wapc_typed::Codec>::encode },
+            });
+            let sent = self.arguments().map(Argument::sent);
+            return quote! { #(#encode(#sent, out))* };
         }
+        let names: Vec<_> = self.arguments().map(|it| &it.name).collect();
+        let types = self
+            .arguments()
+            .map(|Argument { ty, passing, .. }| match passing {
+                Passing::Owned => quote! { &'a #ty },
+                Passing::Text => quote! { &'a str },
+                Passing::Bytes => quote! { &'a ::wapc_typed::rt::Bytes<'a> },
+            });
+        let sent = self.arguments().map(Argument::sent);
         quote! {{
             #[derive(::wapc_typed::serde::Serialize)]
             #[serde(crate = "::wapc_typed::serde")]
             struct Arguments<'a> {
-                #(#names: &'a #types,)*
+                #(#names: #types,)*
                 #[serde(skip)]
                 _borrows: ::core::marker::PhantomData<&'a ()>,
             }
             let arguments = Arguments {
-                #(#names: &#names,)*
+                #(#names: #sent,)*
                 _borrows: ::core::marker::PhantomData,
             };
             <#codec as ::wapc_typed::Codec>::encode(&arguments, out)
         }}
+    }
+
+    /// Writes statements that decode the arguments of `payload`.
+    fn decode(&self) -> TokenStream {
+        let codec = &self.codec;
+        let names: Vec<_> = self.arguments().map(|it| &it.name).collect();
+        if self.is_unary {
+            let types = self.arguments().map(|it| it.received(&quote!('_)));
+            let decode = self.arguments().map(|it| match is_payload(&it.ty) {
+                true => quote! { ::wapc_typed::FromPayload::from_payload },
+                false => quote! { <#codec as ::wapc_typed::Codec>::decode },
+            });
+            return quote! { #(let #names: #types = #decode(payload).map_err(undecoded)?;)* };
+        }
+        let types = self.arguments().map(|it| it.received(&quote!('a)));
+        let is_lent = |it: &Argument| it.passing != Passing::Owned;
+        let borrow = self.arguments().map(|it| match is_lent(it) {
+            true => quote! { #[serde(borrow)] },
+            false => quote! {},
+        });
+        let lifetime = self.arguments().any(is_lent).then(|| quote! { <'a> });
+        quote! {
+            #[derive(::wapc_typed::serde::Deserialize)]
+            #[serde(crate = "::wapc_typed::serde")]
+            struct Arguments #lifetime {
+                #(#borrow #names: #types,)*
+            }
+            let Arguments { #(#names),* } = match payload.is_empty() {
+                // A call without arguments may have no payload.
+                true => ::wapc_typed::rt::decode(&[0x80]),
+                false => <#codec as ::wapc_typed::Codec>::decode(payload),
+            }
+            .map_err(undecoded)?;
+        }
+    }
+
+    /// Writes the call of an implementation in `self.service` with what [`Self::decode`] has decoded.
+    fn call(&self, contract: &Ident) -> TokenStream {
+        let name = &self.name;
+        let passed = self.parameters.iter().map(|parameter| match parameter {
+            Parameter::Context(_) => quote! { context },
+            Parameter::Argument(Argument { name, passing, .. }) => match passing {
+                Passing::Owned => quote! { #name },
+                Passing::Text | Passing::Bytes => quote! { &#name },
+            },
+        });
+        quote! { #contract::#name(&self.service, #(#passed),*) }
+    }
+
+    /// Writes what becomes of the outcome in `outcome`.
+    fn answer(&self) -> TokenStream {
+        let Self {
+            codec,
+            result,
+            error,
+            ..
+        } = self;
+        let text = match is_string(error) {
+            true => quote! { error },
+            false => quote! { ::wapc_typed::rt::error_text(error) },
+        };
+        let encode = match is_payload(result) {
+            true => quote! { ::wapc_typed::ToPayload::to_payload },
+            false => quote! { <#codec as ::wapc_typed::Codec>::encode },
+        };
+        quote! {
+            match outcome {
+                ::core::result::Result::Ok(result) => #encode(&result, response)
+                    .map_err(|source| ::wapc_typed::ServeError::encode(operation, source)),
+                ::core::result::Result::Err(error) => {
+                    ::core::result::Result::Err(::wapc_typed::ServeError::own(#text))
+                }
+            }
+        }
     }
 
     /// Writes the function that decodes the result.
@@ -207,6 +370,92 @@ impl Method {
     }
 }
 
+impl Parameter {
+    fn parse(input: &PatType, is_async: bool) -> Result<Self> {
+        let ty = &*input.ty;
+        let mut passing = Passing::Owned;
+        if let Type::Reference(reference) = ty {
+            let is_plain = reference.lifetime.is_none() && reference.mutability.is_none();
+            match &*reference.elem {
+                Type::Path(path) if is_plain && is_context(path) => {
+                    let mut path = path.clone();
+                    // An `async fn` takes no type whose lifetime is hidden.
+                    if let Some(last) = path.path.segments.last_mut()
+                        && last.arguments.is_none()
+                    {
+                        last.arguments = PathArguments::AngleBracketed(parse_quote!(<'_>));
+                    }
+                    return Ok(Self::Context(parse_quote!(&#path)));
+                }
+                Type::Path(path) if is_plain && path.path.is_ident("str") => {
+                    passing = Passing::Text;
+                }
+                Type::Slice(slice) if is_plain && is_u8(&slice.elem) => passing = Passing::Bytes,
+                _ => {}
+            }
+        }
+        if passing == Passing::Owned && borrows(ty) {
+            let message = "an argument is `&str`, `&[u8]` or owned: the other side cannot borrow \
+                           anything else; pass a `String`, a `Vec` or a type of your own";
+            return Err(Error::new_spanned(ty, message));
+        }
+        if passing != Passing::Owned && is_async {
+            let message = "an argument of an async method is owned, since the payload is not lent \
+                           across an await: pass a `String` or a `Vec<u8>`";
+            return Err(Error::new_spanned(ty, message));
+        }
+        if tokens(ty)
+            .any(|token| matches!(&token, TokenTree::Ident(it) if *it == "impl" || *it == "dyn"))
+        {
+            let message =
+                "an argument has one type, which can be received: name it, such as `String`";
+            return Err(Error::new_spanned(ty, message));
+        }
+        match &*input.pat {
+            Pat::Ident(pattern) => Ok(Self::Argument(Argument {
+                name: pattern.ident.clone(),
+                ty: ty.clone(),
+                passing,
+            })),
+            pattern => {
+                let message = "an argument is sent by its name: give it one";
+                Err(Error::new_spanned(pattern, message))
+            }
+        }
+    }
+}
+
+impl Argument {
+    /// Writes a reference to what is encoded.
+    fn sent(&self) -> TokenStream {
+        let name = &self.name;
+        match self.passing {
+            Passing::Owned => quote! { &#name },
+            Passing::Text => quote! { #name },
+            Passing::Bytes => quote! { &::wapc_typed::rt::Bytes::new(#name) },
+        }
+    }
+
+    /// Writes the type of what is decoded.
+    fn received(&self, lifetime: &TokenStream) -> TokenStream {
+        let ty = &self.ty;
+        match self.passing {
+            Passing::Owned => quote! { #ty },
+            Passing::Text => quote! { ::wapc_typed::rt::Text<#lifetime> },
+            Passing::Bytes => quote! { ::wapc_typed::rt::Bytes<#lifetime> },
+        }
+    }
+
+    /// Returns the type in the descriptor.
+    fn described(&self) -> Type {
+        match self.passing {
+            Passing::Owned => self.ty.clone(),
+            Passing::Text => parse_quote!(::std::string::String),
+            Passing::Bytes => parse_quote!(Vec<u8>),
+        }
+    }
+}
+
 /// Writes the constant with the service's descriptor: a line of JSON.
 fn descriptor(service: &ItemTrait, prefix: &str, codec: &Path, methods: &[Method]) -> TokenStream {
     let mut json = Pieces::default();
@@ -225,10 +474,12 @@ fn descriptor(service: &ItemTrait, prefix: &str, codec: &Path, methods: &[Method
             json.text(",\"unary\":true");
         }
         json.text(",\"args\":[");
-        for (number, (name, ty)) in method.arguments.iter().enumerate() {
+        for (number, argument) in method.arguments().enumerate() {
             json.text(if number == 0 { "{" } else { ",{" });
-            json.text("\"name\":").string(&wire_name(name));
-            json.text(",\"type\":").schema(ty).text("}");
+            json.text("\"name\":").string(&wire_name(&argument.name));
+            json.text(",\"type\":")
+                .schema(&argument.described())
+                .text("}");
         }
         json.text("],\"result\":").schema(&method.result);
         json.text(",\"error\":").schema(&method.error).text("}");
@@ -275,7 +526,8 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
             operation,
             ..
         } = method;
-        let (names, types): (Vec<_>, Vec<_>) = method.arguments.iter().cloned().unzip();
+        let names = method.arguments().map(|it| &it.name);
+        let types = method.arguments().map(|it| &it.ty);
         let (encode, own_error) = (method.encode(), method.own_error());
         let decode = method.decode_result();
         quote! {
@@ -299,15 +551,15 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
     });
     let awaited = methods.iter().map(|method| {
         let Method {
-            name,
             docs,
             result,
             error,
             operation,
             ..
         } = method;
-        let twin = format_ident!("{name}_async");
-        let (names, types): (Vec<_>, Vec<_>) = method.arguments.iter().cloned().unzip();
+        let twin = method.twin();
+        let names = method.arguments().map(|it| &it.name);
+        let types = method.arguments().map(|it| &it.ty);
         let (encode, own_error) = (method.encode(), method.own_error());
         let decode = method.decode_result();
         quote! {
@@ -336,7 +588,10 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
             }
         }
     });
+    let of_trait = client_of_trait(service, methods, &client);
     quote! {
+        #of_trait
+
         #[doc = #about]
         #[derive(Clone, Copy, Debug)]
         #visibility struct #client<C> {
@@ -377,6 +632,74 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
     }
 }
 
+/// Writes the trait for the client, where each error can be made of a call's.
+fn client_of_trait(service: &ItemTrait, methods: &[Method], client: &Ident) -> TokenStream {
+    let contract = &service.ident;
+    let own = methods.iter().map(|method| {
+        let Method {
+            name,
+            result,
+            error,
+            ..
+        } = method;
+        let parameters = method.parameters.iter().map(|parameter| match parameter {
+            Parameter::Context(ty) => quote! { _: #ty },
+            Parameter::Argument(Argument { name, ty, .. }) => quote! { #name: #ty },
+        });
+        let (names, twin) = (method.arguments().map(|it| &it.name), method.twin());
+        let names: Vec<_> = names.collect();
+        let asyncness = method.is_async.then(|| quote! { async });
+        let called = match method.is_async {
+            true => quote! {
+                #[cfg(not(target_arch = "wasm32"))]
+                let called = Self::#twin(self, #(#names),*).await;
+                #[cfg(target_arch = "wasm32")]
+                let called = Self::#name(self, #(#names),*);
+            },
+            false => quote! { let called = Self::#name(self, #(#names),*); },
+        };
+        quote! {
+            #asyncness fn #name(
+                &self,
+                #(#parameters),*
+            ) -> ::core::result::Result<#result, #error> {
+                #called
+                called.map_err(::wapc_typed::rt::FromCall::<C>::from_call)
+            }
+        }
+    });
+    let mut known = HashSet::new();
+    let errors = methods.iter().map(|method| &method.error);
+    let errors = errors.filter(|error| known.insert(error.to_token_stream().to_string()));
+    let callable = [
+        (false, quote! { ::wapc_typed::Call }),
+        (
+            true,
+            quote! { ::wapc_typed::rt::CallAwaited + ::core::marker::Sync },
+        ),
+    ];
+    let callable = callable.into_iter().filter_map(|(is_async, bound)| {
+        let mut methods = methods.iter();
+        methods
+            .any(|method| method.is_async == is_async)
+            .then_some(bound)
+    });
+    let supertraits = &service.supertraits;
+    let supertraits = (!supertraits.is_empty()).then(|| quote! { Self: #supertraits, });
+    quote! {
+        /// What fails in a call becomes an error of the service by `From<CallError<…>>`. The context is
+        /// not sent.
+        impl<C> #contract for #client<C>
+        where
+            #(C: #callable,)*
+            #(#errors: ::wapc_typed::rt::FromCall<C>,)*
+            #supertraits
+        {
+            #(#own)*
+        }
+    }
+}
+
 fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
     let visibility = &service.vis;
     let contract = &service.ident;
@@ -386,54 +709,77 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
     let about = format!("Answers calls by an implementation of [`{contract}`].");
     let about_operations = format!("The operations of [`{contract}`].");
     let operations: Vec<_> = methods.iter().map(|method| &method.operation).collect();
+    let awaited: Vec<_> = methods.iter().filter(|method| method.is_async).collect();
+    let undecoded = quote! {
+        let undecoded = |source| ::wapc_typed::ServeError::decode(operation, source);
+    };
     let arms = methods.iter().map(|method| {
-        let Method { name, operation, codec, result, error, .. } = method;
-        let names: Vec<_> = method.arguments.iter().map(|(name, _)| name).collect();
-        let types: Vec<_> = method.arguments.iter().map(|(_, ty)| ty).collect();
-        let is_payload_itself = method.is_unary && types.iter().all(|ty| is_payload(ty));
-        let decode = match method.is_unary {
-            true if is_payload_itself => quote! {
-                #(let #names: #types = ::wapc_typed::FromPayload::from_payload(payload).map_err(undecoded)?;)*
-            },
-            true => quote! { #(let #names: #types = <#codec as ::wapc_typed::Codec>::decode(payload).map_err(undecoded)?;)* },
+        let (operation, decode, answer) = (&method.operation, method.decode(), method.answer());
+        let call = method.call(contract);
+        match method.is_async {
             false => quote! {
-                #[derive(::wapc_typed::serde::Deserialize)]
-                #[serde(crate = "::wapc_typed::serde")]
-                struct Arguments {
-                    #(#names: #types,)*
+                #operation => {
+                    #undecoded
+                    #decode
+                    let outcome = #call;
+                    #answer
                 }
-                let Arguments { #(#names),* } = match payload.is_empty() {
-                    // A call without arguments may have no payload.
-                    true => ::wapc_typed::rt::decode(&[0x80]),
-                    false => <#codec as ::wapc_typed::Codec>::decode(payload),
-                }
-                .map_err(undecoded)?;
             },
-        };
-        let text = match is_string(error) {
-            true => quote! { error },
-            false => quote! { ::wapc_typed::rt::error_text(error) },
-        };
-        let encode = match is_payload(result) {
-            true => quote! { ::wapc_typed::ToPayload::to_payload(&result, response) },
-            false => quote! { <#codec as ::wapc_typed::Codec>::encode(&result, response) },
-        };
+            true => quote! {
+                #[cfg(target_arch = "wasm32")]
+                #operation => {
+                    #undecoded
+                    #decode
+                    let outcome = ::wapc_typed::rt::poll_once(operation, #call)?;
+                    #answer
+                }
+                #[cfg(not(target_arch = "wasm32"))]
+                #operation => {
+                    ::core::result::Result::Err(::wapc_typed::ServeError::awaits(operation))
+                }
+            },
+        }
+    });
+    let async_operations: Vec<_> = awaited.iter().map(|method| &method.operation).collect();
+    let async_arms = awaited.iter().map(|method| {
+        let (operation, decode, answer) = (&method.operation, method.decode(), method.answer());
+        let call = method.call(contract);
         quote! {
             #operation => {
-                let undecoded = |source| ::wapc_typed::ServeError::decode(operation, source);
+                #undecoded
                 #decode
-                match #contract::#name(&self.service, #(#names),*) {
-                    ::core::result::Result::Ok(result) => {
-                        #encode
-                            .map_err(|source| ::wapc_typed::ServeError::encode(operation, source))
-                    }
-                    ::core::result::Result::Err(error) => {
-                        ::core::result::Result::Err(::wapc_typed::ServeError::own(#text))
-                    }
+                let outcome = #call.await;
+                #answer
+            }
+        }
+    });
+    let serve_async = (!awaited.is_empty()).then(|| {
+        quote! {
+            #[cfg(not(target_arch = "wasm32"))]
+            fn async_operations(&self) -> &'static [&'static str] {
+                &[#(#async_operations),*]
+            }
+
+            #[cfg(not(target_arch = "wasm32"))]
+            async fn serve_async<'s>(
+                &'s self,
+                context: &'s ::wapc_typed::CallContext<'s>,
+                operation: &'s str,
+                payload: &'s [u8],
+                response: &'s mut ::std::vec::Vec<u8>,
+            ) -> ::core::result::Result<(), ::wapc_typed::ServeError> {
+                match operation {
+                    #(#async_arms)*
+                    _ => ::wapc_typed::Serve::serve(self, context, operation, payload, response),
                 }
             }
         }
     });
+    // A future that borrows the implementation may move between threads.
+    let bound = match awaited.is_empty() {
+        true => quote! { #contract },
+        false => quote! { #contract + ::core::marker::Sync },
+    };
     let registers = operations.iter().map(|operation| {
         quote! {
             ::wapc_typed::guest::register(#operation, |payload| {
@@ -454,7 +800,7 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
         }
 
         #[allow(dead_code, reason = "a program may use a part of a contract")]
-        impl<T: #contract> #server<T> {
+        impl<T: #bound> #server<T> {
             /// The descriptor of the service: a line of JSON.
             #visibility const DESCRIPTOR: &'static str = #descriptor;
 
@@ -465,20 +811,21 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
         }
 
         #[cfg(target_arch = "wasm32")]
-        impl<T: #contract + ::core::default::Default + 'static> #server<T> {
+        impl<T: #bound + ::core::default::Default + 'static> #server<T> {
             /// Answers the host's calls by the default of the implementation. Call it in `wapc_init`.
             #visibility fn register() {
                 #(#registers)*
             }
         }
 
-        impl<T: #contract> ::wapc_typed::Serve for #server<T> {
+        impl<T: #bound> ::wapc_typed::Serve for #server<T> {
             fn operations(&self) -> &'static [&'static str] {
                 #constant
             }
 
             fn serve(
                 &self,
+                context: &::wapc_typed::CallContext<'_>,
                 operation: &str,
                 payload: &[u8],
                 response: &mut ::std::vec::Vec<u8>,
@@ -488,6 +835,8 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
                     other => ::core::result::Result::Err(::wapc_typed::ServeError::unknown(other)),
                 }
             }
+
+            #serve_async
         }
     }
 }
@@ -513,6 +862,49 @@ fn of_result(output: &ReturnType) -> Option<(Type, Type)> {
         (Some(result), Some(error)) if is_result => Some((result, error)),
         _ => None,
     }
+}
+
+/// Returns `true` for the type of a call's context.
+fn is_context(path: &syn::TypePath) -> bool {
+    let last = path.path.segments.last();
+    last.is_some_and(|last| last.ident == "CallContext")
+}
+
+fn is_u8(ty: &Type) -> bool {
+    matches!(ty, Type::Path(path) if path.path.is_ident("u8"))
+}
+
+/// Returns `true` if a type borrows, as far as it says so.
+fn borrows(ty: &Type) -> bool {
+    let mut after_tick = false;
+    tokens(ty).any(|token| {
+        let is_lifetime = after_tick;
+        after_tick = false;
+        match token {
+            TokenTree::Punct(sign) if sign.as_char() == '&' => return true,
+            TokenTree::Punct(sign) => after_tick = sign.as_char() == '\'',
+            TokenTree::Ident(name) => return is_lifetime && name != "static",
+            _ => {}
+        }
+        false
+    })
+}
+
+/// Returns the tokens of a type, also those in groups.
+fn tokens(ty: &Type) -> impl Iterator<Item = TokenTree> {
+    let mut open = vec![ty.to_token_stream().into_iter()];
+    std::iter::from_fn(move || {
+        loop {
+            let Some(token) = open.last_mut()?.next() else {
+                open.pop();
+                continue;
+            };
+            if let TokenTree::Group(group) = &token {
+                open.push(group.stream().into_iter());
+            }
+            return Some(token);
+        }
+    })
 }
 
 /// Whether a type says itself how it is a payload.
@@ -565,10 +957,6 @@ mod tests {
                 "trait T { fn f<A>(&self) -> Result<A, String>; }",
                 "a method of a service cannot be generic",
             ),
-            (
-                "trait T { async fn f(&self) -> Result<(), String>; }",
-                "written without `async`",
-            ),
             ("trait T { fn f() -> Result<(), String>; }", "takes `&self`"),
             (
                 "trait T { fn f(&mut self) -> Result<(), String>; }",
@@ -578,11 +966,52 @@ mod tests {
             ("trait T { fn f(&self); }", "returns a `Result`"),
             (
                 "trait T { fn f(&self, a: impl Sized) -> Result<(), String>; }",
-                "a type that can be received",
+                "an argument has one type",
             ),
             (
-                "trait T { fn f(&self, a: &str) -> Result<(), String>; }",
-                "an argument is owned",
+                "trait T { fn f(&self, a: Option<Box<dyn Any>>) -> Result<(), String>; }",
+                "an argument has one type",
+            ),
+            (
+                "trait T { fn f(&self, a: &String) -> Result<(), String>; }",
+                "an argument is `&str`, `&[u8]` or owned",
+            ),
+            (
+                "trait T { fn f(&self, a: &mut str) -> Result<(), String>; }",
+                "an argument is `&str`, `&[u8]` or owned",
+            ),
+            (
+                "trait T { fn f(&self, a: &'static str) -> Result<(), String>; }",
+                "an argument is `&str`, `&[u8]` or owned",
+            ),
+            (
+                "trait T { fn f(&self, a: Option<&str>) -> Result<(), String>; }",
+                "an argument is `&str`, `&[u8]` or owned",
+            ),
+            (
+                "trait T { fn f(&self, a: Cow<'_, str>) -> Result<(), String>; }",
+                "an argument is `&str`, `&[u8]` or owned",
+            ),
+            (
+                "trait T { async fn f(&self, a: &[u8]) -> Result<(), String>; }",
+                "an argument of an async method is owned",
+            ),
+            (
+                "trait T { fn f(&self, a: &CallContext, b: &CallContext) -> Result<(), String>; }",
+                "a method has one context",
+            ),
+            (
+                "trait T { fn f(&self) -> Result<&str, String>; }",
+                "a result is owned",
+            ),
+            (
+                "trait T { fn f(&self) -> Result<String, Cow<'_, str>>; }",
+                "a result is owned",
+            ),
+            (
+                "trait T { fn f(&self) -> Result<(), String>;
+                    fn f_async(&self) -> Result<(), String>; }",
+                "two methods of one name",
             ),
             (
                 "trait T { fn f(&self, (a, b): (u8, u8)) -> Result<(), String>; }",
@@ -609,6 +1038,9 @@ mod tests {
             let refused = refusal(item);
             assert!(refused.contains(expected), "{item}: {refused}");
         }
+        let taken = "trait T { fn f(&self) -> Result<Cow<'static, str>, String>; }";
+        let taken = taken.parse().expect("it is Rust");
+        assert!(expand(TokenStream::new(), taken).is_ok());
         let setting = "name = 1".parse().expect("it is Rust");
         assert!(expand(setting, quote! { trait T {} }).is_err());
     }

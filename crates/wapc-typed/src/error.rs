@@ -1,6 +1,6 @@
 //! The errors of typed calls.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, error::Error as _};
 
 use thiserror::Error;
 
@@ -49,6 +49,22 @@ pub enum CallError<E = Infallible> {
     #[cfg(not(target_arch = "wasm32"))]
     #[error(transparent)]
     Host(wapc_host::Error),
+}
+
+/// The text of a service whose errors are texts: its own, or the error with its causes.
+impl From<CallError<Self>> for String {
+    fn from(error: CallError<Self>) -> Self {
+        let (CallError::Service(text) | CallError::Text(text)) = error else {
+            let mut text = error.to_string();
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                text += &format!(": {error}");
+                cause = error.source();
+            }
+            return text;
+        };
+        text
+    }
 }
 
 /// The text for an operation that the other side does not have; that of `wapc-guest`, so that old

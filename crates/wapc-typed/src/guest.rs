@@ -1,6 +1,6 @@
 //! The guest's side: calls of its host.
 
-use crate::{Call, Failure, Serve};
+use crate::{Call, CallContext, Failure, Serve};
 
 /// The host of this guest, by a binding. A client over it calls the host's services.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +64,7 @@ pub fn register(operation: &str, handler: Handler) {
 /// The text of the service's error.
 pub fn answer(service: &impl Serve, operation: &str, payload: &[u8]) -> wapc_guest::CallResult {
     let mut response = Vec::new();
-    match service.serve(operation, payload, &mut response) {
+    match service.serve(&CallContext::none(), operation, payload, &mut response) {
         Ok(()) => Ok(response),
         Err(error) => Err(error.to_string().into()),
     }

@@ -7,7 +7,7 @@
 //! ```
 //! use serde::{Deserialize, Serialize};
 //! use wapc_host::engine::scripted::ScriptedProvider;
-//! use wapc_typed::{Router, Serve, service};
+//! use wapc_typed::{CallContext, Serve, service};
 //!
 //! #[derive(Serialize, Deserialize, Debug, PartialEq)]
 //! pub struct Greeting {
@@ -33,7 +33,8 @@
 //! let guest = ScriptedProvider::new(|guest, op_length, msg_length| {
 //!     let (operation, payload) = guest.request(op_length, msg_length)?;
 //!     let mut response = vec![];
-//!     match GreeterServer::new(Polite).serve(&operation, &payload, &mut response) {
+//!     let context = CallContext::none();
+//!     match GreeterServer::new(Polite).serve(&context, &operation, &payload, &mut response) {
 //!         Ok(()) => guest.respond(&response),
 //!         Err(error) => guest.fail(error.to_string().as_bytes()),
 //!     }
@@ -51,14 +52,19 @@
 //! [`export!`] makes a guest of a server, and writes its [`Descriptor`] into it: a host checks by
 //! `GreeterClient::check` that a new module has what it calls before it swaps to it.
 //!
+//! The client is the trait too, so what is written over `&impl Greeter` is tested with a mock. A method may
+//! be an `async fn`, and may have a [`CallContext`], which tells of the call that it answers.
+//!
 //! Without a trait there are [functions by name](Function) and [payloads by their type](CallAs).
 
 #![forbid(unsafe_code)]
 
+mod borrowed;
 mod call;
 mod codec;
 #[cfg(not(target_arch = "wasm32"))]
 mod compare;
+mod context;
 mod describe;
 #[cfg(not(target_arch = "wasm32"))]
 mod descriptor;
@@ -92,6 +98,7 @@ pub use self::{
 pub use self::{
     call::{Call, Failure},
     codec::{Codec, CodecError, JsonCodec},
+    context::CallContext,
     describe::Describe,
     error::CallError,
     function::Function,

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use wapc_host::{AsyncHostCallback, BoxError, BoxFuture, HostCall, HostCallback, OwnedHostCall};
 
-use crate::{Serve, rt};
+use crate::{CallContext, Serve, ServeError, rt};
 
 /// A host callback that hands each call of a guest to a function or a service, by binding, namespace
 /// and operation.
@@ -69,14 +69,14 @@ struct Route {
     handler: Handler,
 }
 
-#[derive(Clone)]
 enum Handler {
     Blocking(Arc<Blocking>),
     Awaited(Arc<Awaited>),
 }
 
 type Blocking = dyn Fn(&RoutedCall<'_>, &mut Vec<u8>) -> Result<(), BoxError> + Send + Sync;
-type Awaited = dyn Fn(OwnedHostCall) -> BoxFuture<'static, Result<Vec<u8>, BoxError>> + Send + Sync;
+type Awaited =
+    dyn for<'c> Fn(&'c OwnedHostCall) -> BoxFuture<'c, Result<Vec<u8>, BoxError>> + Send + Sync;
 type Before = Box<dyn Fn(&RoutedCall<'_>) -> Result<(), BoxError> + Send + Sync>;
 type After = Box<dyn Fn(&RoutedCall<'_>, Result<(), &BoxError>) + Send + Sync>;
 
@@ -94,6 +94,8 @@ pub struct RoutedCall<'c> {
     pub operation: &'c str,
     /// The payload.
     pub payload: &'c [u8],
+    /// What else is known of the call.
+    pub context: CallContext<'c>,
 }
 
 impl Router {
@@ -103,17 +105,32 @@ impl Router {
         Self::default()
     }
 
-    /// Takes the operations of a service, in any namespace of waPC's.
+    /// Takes the operations of a service, in any namespace of waPC's. Those of its async methods are
+    /// awaited in async calls, and fail in blocking ones.
     ///
     /// If the router has one of the operations under this binding, neither answers: see
     /// [`Router::checked`].
     #[must_use]
     pub fn service(self, binding: &str, service: impl Serve + Send + Sync + 'static) -> Self {
         let service = Arc::new(service);
+        let awaited = service.async_operations();
         service.operations().iter().fold(self, |router, operation| {
             let service = Arc::clone(&service);
+            if awaited.contains(operation) {
+                return router.awaited(binding, "", operation, move |call| {
+                    let service = Arc::clone(&service);
+                    Box::pin(async move {
+                        let (context, mut response) = (CallContext::from(call), vec![]);
+                        let (operation, payload) = (call.operation(), call.payload());
+                        service
+                            .serve_async(&context, operation, payload, &mut response)
+                            .await?;
+                        Ok(response)
+                    })
+                });
+            }
             router.raw(binding, "", operation, move |call, response| {
-                Ok(service.serve(call.operation, call.payload, response)?)
+                Ok(service.serve(&call.context, call.operation, call.payload, response)?)
             })
         })
     }
@@ -170,8 +187,11 @@ impl Router {
         R: Serialize,
         F: Future<Output = Result<R, BoxError>> + Send + 'static,
     {
-        let handler = move |call: OwnedHostCall| -> BoxFuture<'static, _> {
-            match rt::decode(call.payload()) {
+        self.awaited(
+            binding,
+            namespace,
+            operation,
+            move |call| match rt::decode(call.payload()) {
                 Ok(argument) => {
                     let result = function(argument);
                     Box::pin(async move {
@@ -181,13 +201,7 @@ impl Router {
                     })
                 }
                 Err(error) => Box::pin(async { Err(error.into()) }),
-            }
-        };
-        self.route(
-            binding,
-            namespace,
-            operation,
-            Handler::Awaited(Arc::new(handler)),
+            },
         )
     }
 
@@ -242,6 +256,17 @@ impl Router {
     ) -> Self {
         self.after.push(Box::new(hook));
         self
+    }
+
+    fn awaited<F>(self, binding: &str, namespace: &str, operation: &str, handler: F) -> Self
+    where
+        F: for<'c> Fn(&'c OwnedHostCall) -> BoxFuture<'c, Result<Vec<u8>, BoxError>>
+            + Send
+            + Sync
+            + 'static,
+    {
+        let handler = Handler::Awaited(Arc::new(handler));
+        self.route(binding, namespace, operation, handler)
     }
 
     fn route(mut self, binding: &str, namespace: &str, operation: &str, handler: Handler) -> Self {
@@ -360,14 +385,11 @@ impl HostCallback for Router {
             namespace: call.namespace,
             operation: call.operation,
             payload: call.payload,
+            context: CallContext::from(&call),
         };
         let mut answer = || match self.find(&call)? {
             Handler::Blocking(function) => function(&call, response),
-            Handler::Awaited(_) => Err(format!(
-                "the operation `{}` is async: call the host by an async call",
-                call.operation
-            )
-            .into()),
+            Handler::Awaited(_) => Err(ServeError::awaits(call.operation).into()),
         };
         let outcome = self.check(&call).and_then(|()| answer());
         self.tell(&call, outcome.as_ref().map(|_| ()));
@@ -380,35 +402,22 @@ impl AsyncHostCallback for AsyncRouter {
     fn call(&self, call: OwnedHostCall) -> BoxFuture<'static, Result<Vec<u8>, BoxError>> {
         let router = Arc::clone(&self.0);
         Box::pin(async move {
-            let (binding, namespace) = (call.binding().to_owned(), call.namespace().to_owned());
-            let operation = call.operation().to_owned();
-            let as_call = |payload| RoutedCall {
+            let seen = RoutedCall {
                 host_id: call.host_id(),
-                binding: &binding,
-                namespace: &namespace,
-                operation: &operation,
-                payload,
+                binding: call.binding(),
+                namespace: call.namespace(),
+                operation: call.operation(),
+                payload: call.payload(),
+                context: CallContext::from(&call),
             };
-            let mut response = vec![];
-            let seen = as_call(call.payload());
-            let handler = router
-                .check(&seen)
-                .and_then(|()| router.find(&seen).cloned());
-            let host_id = call.host_id();
+            let handler = router.check(&seen).and_then(|()| router.find(&seen));
             let outcome = match handler {
                 Ok(Handler::Blocking(function)) => {
+                    let mut response = vec![];
                     function(&seen, &mut response).map(|()| response)
                 }
-                Ok(Handler::Awaited(function)) => function(call).await,
+                Ok(Handler::Awaited(function)) => function(&call).await,
                 Err(error) => Err(error),
-            };
-            // The payload is the function's by now.
-            let seen = RoutedCall {
-                host_id,
-                binding: &binding,
-                namespace: &namespace,
-                operation: &operation,
-                payload: &[],
             };
             router.tell(&seen, outcome.as_ref().map(|_| ()));
             outcome

@@ -1,13 +1,22 @@
 //! The functions that the macros' code calls. Not for programs.
 
-use std::cell::RefCell;
+use std::{
+    cell::RefCell,
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+#[cfg(target_arch = "wasm32")]
+pub use crate::Call as CallAwaited;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::CallAsync;
-use crate::{Call, Codec, CodecError, Failure, MsgPackCodec};
+#[cfg(not(target_arch = "wasm32"))]
+pub use crate::CallAsync as CallAwaited;
+use crate::{Call, Codec, CodecError, Failure, MsgPackCodec, ServeError};
 pub use crate::{
+    borrowed::{Bytes, Text},
     describe::{Known, Rope, Unknown, text},
     error::CallError,
 };
@@ -85,6 +94,30 @@ pub async fn call_async<C: CallAsync + ?Sized, R, E>(
             source,
         }),
         Err(failure) => Err(failed(operation, failure, own)),
+    }
+}
+
+/// An error that a client's method of the trait can end in: all that are `From<CallError<Self>>`.
+///
+/// The caller is a parameter, so that a client whose service has another error is without the trait, and
+/// not refused by the compiler.
+pub trait FromCall<C>: Sized {
+    fn from_call(error: CallError<Self>) -> Self;
+}
+
+impl<C, E: From<CallError<E>>> FromCall<C> for E {
+    fn from_call(error: CallError<E>) -> E {
+        error.into()
+    }
+}
+
+/// Polls an async method in a guest, which cannot wait.
+pub fn poll_once<T>(operation: &str, future: impl Future<Output = T>) -> Result<T, ServeError> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => Ok(outcome),
+        Poll::Pending => Err(ServeError::Pending {
+            operation: operation.to_owned(),
+        }),
     }
 }
 

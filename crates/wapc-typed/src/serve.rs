@@ -2,24 +2,48 @@
 
 use thiserror::Error;
 
-use crate::{codec::CodecError, error::UNKNOWN};
+use crate::{CallContext, codec::CodecError, error::UNKNOWN};
 
 /// A service: an implementation of a trait with [`service`](crate::service), in its server.
 pub trait Serve {
     /// The names of the operations.
     fn operations(&self) -> &'static [&'static str];
 
-    /// Answers a call, by appending to `response`.
+    /// Answers a call, by appending to `response`. The methods get the context; where there is none it is
+    /// [`CallContext::none`].
     ///
     /// # Errors
     ///
     /// [`ServeError`], whose text is the answer then.
     fn serve(
         &self,
+        context: &CallContext<'_>,
         operation: &str,
         payload: &[u8],
         response: &mut Vec<u8>,
     ) -> Result<(), ServeError>;
+
+    /// The names of the operations that are awaited. By default there are none.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn async_operations(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Answers a call like [`Serve::serve`], also of an operation that is awaited. Whoever drops the future
+    /// drops the method's.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn serve_async<'s>(
+        &'s self,
+        context: &'s CallContext<'s>,
+        operation: &'s str,
+        payload: &'s [u8],
+        response: &'s mut Vec<u8>,
+    ) -> impl Future<Output = Result<(), ServeError>> + Send + 's
+    where
+        Self: Sync,
+    {
+        async move { self.serve(context, operation, payload, response) }
+    }
 }
 
 /// The reason why a service has no result. The other side gets its text.
@@ -51,6 +75,20 @@ pub enum ServeError {
         source: CodecError,
     },
 
+    /// The operation is async, and the guest's call is not.
+    #[error("the operation `{operation}` is async: call the host by an async call")]
+    Awaits {
+        /// The operation.
+        operation: String,
+    },
+
+    /// The operation is async, and its end would have to be awaited in a guest, which cannot wait.
+    #[error("the operation `{operation}` was not ready at once, and a guest cannot wait for it")]
+    Pending {
+        /// The operation.
+        operation: String,
+    },
+
     /// The service's own error.
     #[error("{0}")]
     Own(String),
@@ -72,6 +110,11 @@ impl ServeError {
     pub fn encode(operation: &str, source: CodecError) -> Self {
         let operation = operation.to_owned();
         Self::Encode { operation, source }
+    }
+
+    pub fn awaits(operation: &str) -> Self {
+        let operation = operation.to_owned();
+        Self::Awaits { operation }
     }
 
     pub const fn own(text: String) -> Self {

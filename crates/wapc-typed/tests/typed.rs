@@ -19,7 +19,8 @@ use wapc_host::{
     error::EngineError,
 };
 use wapc_typed::{
-    CallAs, CallError, Descriptor, Function, Json, MsgPack, Raw, Router, Serve, service,
+    CallAs, CallContext, CallError, Descriptor, Function, Json, MsgPack, Raw, Router, Serve,
+    service,
 };
 
 #[derive(Serialize, Deserialize, Debug, PartialEq)]
@@ -76,7 +77,7 @@ fn serve_store(
 ) -> Result<i32, EngineError> {
     let (operation, payload) = guest.request(op_length, msg_length)?;
     let mut response = vec![];
-    match StoreServer::new(One).serve(&operation, &payload, &mut response) {
+    match StoreServer::new(One).serve(&CallContext::none(), &operation, &payload, &mut response) {
         Ok(()) => guest.respond(&response),
         Err(error) => guest.fail(error.to_string().as_bytes()),
     }
@@ -365,7 +366,7 @@ fn a_method_may_have_whole_payloads() {
         }
         let mut response = vec![];
         OldServer::new(One)
-            .serve(&operation, &payload, &mut response)
+            .serve(&CallContext::none(), &operation, &payload, &mut response)
             .unwrap();
         guest.respond(&response)
     });
@@ -418,7 +419,7 @@ fn a_service_may_be_encoded_as_json() {
         assert!(payload == br#"{"one":1,"other":2}"# || payload == b"{}");
         let mut response = vec![];
         json::AdderServer::new(Adds)
-            .serve(&operation, &payload, &mut response)
+            .serve(&CallContext::none(), &operation, &payload, &mut response)
             .unwrap();
         guest.respond(&response)
     });

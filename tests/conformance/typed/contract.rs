@@ -5,9 +5,11 @@ use conformance::{
     Engine, chain,
 };
 use guest_fixtures::TYPED;
+use std::{sync::Arc, time::Duration};
+
 use serde::{Deserialize, Serialize};
-use wapc_host::{Error, Limits, WapcHost, WasiSettings};
-use wapc_typed::{CallError, CheckError, Describe, Descriptor, Router, service};
+use wapc_host::{CallOptions, Error, Limits, WapcHost, WasiSettings};
+use wapc_typed::{CallContext, CallError, CheckError, Describe, Descriptor, Router, service};
 
 use crate::{Case, async_calls::on_a_runtime};
 
@@ -15,6 +17,9 @@ pub(super) fn cases() -> Vec<Case> {
     vec![
         Case::new("contract::guest", guest).needs(&[AnyModule]),
         Case::new("contract::guest_async", guest_async).needs(&[AnyModule, Async]),
+        Case::new("contract::client_is_the_trait", client_is_the_trait).needs(&[AnyModule]),
+        Case::new("contract::context", context).needs(&[AnyModule]),
+        Case::new("contract::async_methods", async_methods).needs(&[AnyModule, Async]),
         Case::new("contract::yesterday", yesterday).needs(&[AnyModule]),
         Case::new("contract::tomorrow", tomorrow).needs(&[AnyModule]),
     ]
@@ -31,6 +36,15 @@ struct Greeting {
 enum GreetError {
     Nobody,
     Busy { seconds: u32 },
+}
+
+impl From<CallError<Self>> for GreetError {
+    fn from(error: CallError<Self>) -> Self {
+        match error {
+            CallError::Service(own) => own,
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[service(namespace = "greeting.v1")]
@@ -60,12 +74,16 @@ fn router() -> Router {
 }
 
 fn host(engine: &Engine) -> WapcHost {
+    host_with(engine, router())
+}
+
+fn host_with(engine: &Engine, router: Router) -> WapcHost {
     let provider = engine.provider(TYPED, WasiSettings::new());
     let provider = provider.unwrap_or_else(|error| panic!("{}", chain(&error)));
     let limits = engine.enforceable(Limits::default());
     let host = WapcHost::builder(provider)
         .limits(limits)
-        .build_with(router());
+        .build_with(router);
     host.unwrap_or_else(|error| panic!("{}", chain(&error)))
 }
 
@@ -119,6 +137,110 @@ fn guest_async(engine: &Engine) {
             Err(CallError::Service(GreetError::Busy { seconds: 7 }))
         ));
     });
+}
+
+/// Uses a service, and does not know whose.
+fn greetings(greeter: &impl Greeter, names: [&str; 2]) -> [Result<Greeting, GreetError>; 2] {
+    names.map(|name| greeter.hello(name.to_owned(), Some(2)))
+}
+
+fn client_is_the_trait(engine: &Engine) {
+    struct Mock;
+    impl Greeter for Mock {
+        fn hello(&self, name: String, count: Option<u32>) -> Result<Greeting, GreetError> {
+            match name.as_str() {
+                "" => Err(GreetError::Nobody),
+                _ => Ok(greeting(count.unwrap_or(1))),
+            }
+        }
+
+        fn sum(&self, _: Vec<f64>) -> Result<f64, String> {
+            Err("a mock".to_owned())
+        }
+    }
+    let expected = || [Ok(greeting(2)), Err(GreetError::Nobody)];
+    assert_eq!(greetings(&Mock, ["Ann", ""]), expected());
+    let host = host(engine);
+    let client = GreeterClient::over(&host);
+    assert_eq!(greetings(&client, ["Ann", ""]), expected());
+    let none = Greeter::sum(&client, vec![]);
+    assert_eq!(none, Err("there is nothing to add".to_owned()));
+}
+
+/// The contract of [`Names`] with what its host knows of the call.
+mod named {
+    use super::{CallContext, GreetError, service};
+
+    #[service(namespace = "names.v1")]
+    pub(super) trait Names {
+        fn full(&self, context: &CallContext, name: &str) -> Result<String, GreetError>;
+    }
+}
+
+mod awaited {
+    use super::{CallContext, GreetError, service};
+
+    #[service(namespace = "names.v1")]
+    pub(super) trait Names {
+        async fn full(&self, name: String, context: &CallContext) -> Result<String, GreetError>;
+    }
+}
+
+struct User(&'static str);
+
+impl named::Names for Directory {
+    fn full(&self, context: &CallContext<'_>, name: &str) -> Result<String, GreetError> {
+        let user: Option<&User> = context.user_context();
+        let title = user.map_or("the Unknown", |user| user.0);
+        Ok(format!("{name} {title}"))
+    }
+}
+
+impl awaited::Names for Directory {
+    async fn full(&self, name: String, context: &CallContext<'_>) -> Result<String, GreetError> {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert_eq!(context.trace(), Some("00-1-2-03"));
+        named::Names::full(self, context, &name)
+    }
+}
+
+fn options() -> CallOptions {
+    let user = Arc::new(User("the Great"));
+    CallOptions::default().context(user).trace("00-1-2-03")
+}
+
+fn context(engine: &Engine) {
+    let router = Router::new().service("names", named::NamesServer::new(Directory));
+    let host = host_with(engine, router);
+    let hello = |client: Result<Greeting, CallError<GreetError>>| client.expect("a greeting").text;
+    let options = options();
+    let known = GreeterClient::over(host.with(&options)).hello("Ann".to_owned(), None);
+    assert_eq!(hello(known), "Hello, Ann the Great.");
+    let unknown = GreeterClient::over(&host).hello("Ann".to_owned(), None);
+    assert_eq!(hello(unknown), "Hello, Ann the Unknown.");
+}
+
+fn async_methods(engine: &Engine) {
+    let router = || Router::new().service("names", awaited::NamesServer::new(Directory));
+    let provider = engine.provider(TYPED, WasiSettings::new());
+    let provider = provider.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    on_a_runtime(async {
+        let host = WapcHost::builder(provider)
+            .limits(engine.enforceable(Limits::default()))
+            .build_async_with(router().into_async())
+            .await;
+        let host = host.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let options = options();
+        let client = GreeterClient::over(host.with(&options));
+        let hello = client.hello_async("Ann".to_owned(), Some(2)).await;
+        assert_eq!(hello.expect("a greeting"), greeting(2));
+    });
+    // In a blocking call the guest gets an error, and makes one of its own.
+    let blocking = GreeterClient::over(host_with(engine, router())).hello("Ann".to_owned(), None);
+    assert!(
+        matches!(blocking, Err(CallError::Service(GreetError::Nobody))),
+        "{blocking:?}"
+    );
 }
 
 /// A client that knows neither the optional argument, nor a field of the result, nor an operation.

@@ -49,6 +49,9 @@ pub struct CallOptions {
     /// A value for the host callback, which reads it by
     /// [`HostCall::context`](crate::HostCall::context).
     pub context: Option<Arc<dyn Any + Send + Sync>>,
+    /// The caller's place in a trace, such as a `traceparent` of W3C's, for the host callback, which
+    /// reads it by [`HostCall::trace`](crate::HostCall::trace).
+    pub trace: Option<Arc<str>>,
 }
 
 impl CallOptions {
@@ -139,6 +142,30 @@ impl CallOptions {
         self
     }
 
+    /// Sets [`trace`](Self::trace).
+    ///
+    /// ```
+    /// use wapc_host::{CallOptions, Error, HostCall, WapcHost, engine::scripted::ScriptedProvider};
+    ///
+    /// let guest = ScriptedProvider::new(|guest, _, _| match guest.ask(b"")? {
+    ///     Ok(answer) => guest.respond(&answer),
+    ///     Err(error) => guest.fail(&error),
+    /// });
+    /// let host = WapcHost::builder(Box::new(guest)).build_fn(|call: HostCall<'_>| {
+    ///     Ok(call.trace().unwrap_or("none").into())
+    /// })?;
+    /// let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    /// let options = CallOptions::default().trace(trace);
+    /// assert_eq!(host.with(&options).call("any", b"")?, trace.as_bytes());
+    /// assert_eq!(host.call("any", b"")?, b"none");
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn trace(mut self, trace: impl Into<Arc<str>>) -> Self {
+        self.trace = Some(trace.into());
+        self
+    }
+
     /// The time until [`deadline`](Self::deadline); zero if it has passed.
     pub(crate) fn until_deadline(&self) -> Option<Duration> {
         let deadline = self.deadline?;
@@ -175,6 +202,7 @@ impl fmt::Debug for CallOptions {
             .field("deadline", &self.deadline)
             .field("fuel", &self.fuel)
             .field("cancel", &self.cancel)
+            .field("trace", &self.trace)
             .finish_non_exhaustive()
     }
 }

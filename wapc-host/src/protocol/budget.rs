@@ -28,6 +28,7 @@ pub(super) struct Budget {
     fuel: Option<u64>,
     cancel: Option<CancelHandle>,
     context: Option<Arc<dyn Any + Send + Sync>>,
+    trace: Option<Arc<str>>,
     /// The ticks after which the guest of an async call yields.
     yield_ticks: Option<NonZeroU64>,
     /// The tick at which the last pause ended, maybe of an earlier call.
@@ -86,6 +87,7 @@ impl Budget {
             fuel: limits.fuel,
             cancel: options.and_then(|options| options.cancel.clone()),
             context: None,
+            trace: None,
             yield_ticks: None,
             turn_began: 0,
             turn: None,
@@ -152,6 +154,7 @@ impl Budget {
             self.fuel = limits.fuel;
             self.cancel = None;
             self.context = None;
+            self.trace = None;
             return;
         };
         let timeout = options.timeout.or(limits.timeout);
@@ -159,6 +162,7 @@ impl Budget {
         self.fuel = options.fuel.or(limits.fuel);
         self.cancel.clone_from(&options.cancel);
         self.context.clone_from(&options.context);
+        self.trace.clone_from(&options.trace);
     }
 
     /// Returns `true` if the call has a time limit, a cancel handle or a yield
@@ -253,6 +257,10 @@ impl Budget {
 
     pub(super) fn shared_context(&self) -> Option<Arc<dyn Any + Send + Sync>> {
         self.context.clone()
+    }
+
+    pub(super) fn trace(&self) -> Option<&Arc<str>> {
+        self.trace.as_ref()
     }
 
     /// Returns the ticks since the call began.

@@ -35,6 +35,12 @@ impl<'a> HostCall<'a> {
         self.budget.context()?.downcast_ref()
     }
 
+    /// Returns the [`CallOptions::trace`](crate::CallOptions::trace) of the guest's call.
+    #[must_use]
+    pub fn trace(&self) -> Option<&'a str> {
+        self.budget.trace().map(|trace| &**trace)
+    }
+
     /// Returns the time left for the guest's call, in multiples of 2 ms; `None`
     /// if it has no limit. With no time left, the call ends when the callback
     /// returns.
@@ -85,6 +91,7 @@ pub struct OwnedHostCall {
     expires: u64,
     cancel: Option<CancelHandle>,
     context: Option<Arc<dyn Any + Send + Sync>>,
+    trace: Option<Arc<str>>,
 }
 
 impl OwnedHostCall {
@@ -107,6 +114,7 @@ impl OwnedHostCall {
             expires: call.budget.expires(),
             cancel: call.budget.cancel().cloned(),
             context: call.budget.shared_context(),
+            trace: call.budget.trace().cloned(),
         }
     }
 
@@ -166,6 +174,12 @@ impl OwnedHostCall {
     #[must_use]
     pub fn context<T: Any>(&self) -> Option<&T> {
         self.context.as_deref()?.downcast_ref()
+    }
+
+    /// Returns the [`CallOptions::trace`](crate::CallOptions::trace) of the guest's call.
+    #[must_use]
+    pub fn trace(&self) -> Option<&str> {
+        self.trace.as_deref()
     }
 
     /// Returns the time left for the guest's call, in multiples of 2 ms; `None`

@@ -45,6 +45,7 @@ pub(crate) struct CallDetails {
     pub(crate) expires: u64,
     pub(crate) cancel: Option<CancelHandle>,
     pub(crate) context: Option<Arc<dyn Any + Send + Sync>>,
+    pub(crate) trace: Option<Arc<str>>,
 }
 
 macro_rules! details {
@@ -67,6 +68,12 @@ macro_rules! details {
         #[must_use]
         pub fn context<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
             self.details.context.clone()?.downcast().ok()
+        }
+
+        /// Returns the [`CallOptions::trace`](crate::CallOptions::trace) of the guest's call.
+        #[must_use]
+        pub fn trace(&self) -> Option<&str> {
+            self.details.trace.as_deref()
         }
 
         /// Returns the time left for the guest's call, in multiples of 2 ms; `None` if it has no

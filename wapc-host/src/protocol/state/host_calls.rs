@@ -192,6 +192,7 @@ impl ModuleState {
             expires: self.budget.expires(),
             cancel: self.budget.cancel().cloned(),
             context: self.budget.shared_context(),
+            trace: self.budget.trace().cloned(),
         }
     }
 
