@@ -101,11 +101,13 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             ));
         }
         let twin = method.twin();
-        if !names.insert(name.clone()) || !names.insert(twin.clone()) {
-            return refuse(format!(
-                "the client would have two methods of one name: it has `{name}` and its async twin \
-                 `{twin}`"
-            ));
+        for taken in [name.clone(), twin.clone()] {
+            if !names.insert(taken.clone()) {
+                return refuse(format!(
+                    "the client has a method `{taken}` already: each method has an async twin there, of \
+                     this one `{twin}`; rename one"
+                ));
+            }
         }
     }
     let descriptor = descriptor(&service, &prefix, &codec, &methods);
@@ -135,7 +137,8 @@ impl Method {
         attributes: &mut Vec<Attribute>,
     ) -> Result<Self> {
         if !signature.generics.params.is_empty() {
-            let message = "a method of a service cannot be generic: what it sends has one form";
+            let message = "a method of a service cannot be generic, since what it sends has one form: name \
+                           the type, such as `String`";
             return Err(Error::new_spanned(&signature.generics, message));
         }
         let mut inputs = signature.inputs.iter();
@@ -143,7 +146,8 @@ impl Method {
             Some(FnArg::Receiver(receiver))
                 if matches!(receiver.kind, syn::ReceiverKind::Reference(_, _, None)) => {}
             other => {
-                let message = "a method of a service takes `&self`";
+                let message = "a method of a service takes `&self`, since calls may run side by side: put state \
+                               that changes behind a lock";
                 return Err(match other {
                     Some(input) => Error::new_spanned(input, message),
                     None => Error::new_spanned(&signature.ident, message),
@@ -1011,7 +1015,7 @@ mod tests {
             (
                 "trait T { fn f(&self) -> Result<(), String>;
                     fn f_async(&self) -> Result<(), String>; }",
-                "two methods of one name",
+                "the client has a method `f_async` already",
             ),
             (
                 "trait T { fn f(&self, (a, b): (u8, u8)) -> Result<(), String>; }",

@@ -1,0 +1,9 @@
+use wapc_typed::service;
+
+#[service]
+trait Store {
+    fn get(&self, key: String) -> Result<u32, String>;
+    fn get_async(&self, key: String) -> Result<u32, String>;
+}
+
+fn main() {}
