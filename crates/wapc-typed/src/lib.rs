@@ -78,6 +78,8 @@ mod payload;
 #[cfg(not(target_arch = "wasm32"))]
 mod router;
 #[cfg(not(target_arch = "wasm32"))]
+mod routes;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod schema;
 mod serve;
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,12 +1,12 @@
 //! The host's side: answers guests by binding, namespace and operation.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use wapc_host::{AsyncHostCallback, BoxError, BoxFuture, HostCall, HostCallback, OwnedHostCall};
 
-use crate::{CallContext, Serve, ServeError, rt};
+use crate::{CallContext, Serve, ServeError, routes::Routes, rt};
 
 /// A host callback that hands each call of a guest to a function or a service, by binding, namespace
 /// and operation.
@@ -42,8 +42,7 @@ use crate::{CallContext, Serve, ServeError, rt};
 /// gets the text of each error; a panic ends its call, as that of any callback does.
 #[derive(Default)]
 pub struct Router {
-    /// By operation; few have several.
-    routes: HashMap<Box<str>, Vec<Route>>,
+    routes: Routes<Handler>,
     fallback: Option<Handler>,
     before: Vec<Before>,
     after: Vec<After>,
@@ -61,12 +60,6 @@ pub struct OperationTaken {
     pub namespace: String,
     /// The operation.
     pub operation: String,
-}
-
-struct Route {
-    binding: Box<str>,
-    namespace: Box<str>,
-    handler: Handler,
 }
 
 enum Handler {
@@ -270,45 +263,23 @@ impl Router {
     }
 
     fn route(mut self, binding: &str, namespace: &str, operation: &str, handler: Handler) -> Self {
-        let routes = self.routes.entry(operation.into()).or_default();
-        let taken = routes
-            .iter_mut()
-            .find(|route| *route.binding == *binding && *route.namespace == *namespace);
-        match taken {
-            Some(route) => {
-                let taken = OperationTaken {
-                    binding: binding.to_owned(),
-                    namespace: namespace.to_owned(),
-                    operation: operation.to_owned(),
-                };
-                let error = taken.to_string();
-                route.handler = Handler::Blocking(Arc::new(move |_, _| Err(error.as_str().into())));
-                self.taken.get_or_insert(taken);
-            }
-            None => routes.push(Route {
-                binding: binding.into(),
-                namespace: namespace.into(),
-                handler,
-            }),
+        if let Some(handler) = self.routes.add(binding, namespace, operation, handler) {
+            let taken = OperationTaken {
+                binding: binding.to_owned(),
+                namespace: namespace.to_owned(),
+                operation: operation.to_owned(),
+            };
+            let error = taken.to_string();
+            *handler = Handler::Blocking(Arc::new(move |_, _| Err(error.as_str().into())));
+            self.taken.get_or_insert(taken);
         }
         self
     }
 
-    fn find(&self, call: &RoutedCall<'_>) -> Result<&Handler, BoxError> {
-        let routes = self.routes.get(call.operation);
-        let of_binding = |route: &&Route| *route.binding == *call.binding;
-        let route = routes.and_then(|routes| {
-            let exact = |route: &&Route| of_binding(route) && *route.namespace == *call.namespace;
-            let any = |route: &&Route| of_binding(route) && route.namespace.is_empty();
-            routes
-                .iter()
-                .find(exact)
-                .or_else(|| routes.iter().find(any))
-        });
-        match route.map(|route| &route.handler).or(self.fallback.as_ref()) {
-            Some(handler) => Ok(handler),
-            None => Err(self.unknown(call)),
-        }
+    #[inline]
+    fn find(&self, binding: &str, namespace: &str, operation: &str) -> Option<&Handler> {
+        let handler = self.routes.get(binding, namespace, operation);
+        handler.or(self.fallback.as_ref())
     }
 
     #[cold]
@@ -325,10 +296,9 @@ impl Router {
         let mut near: Vec<_> = self
             .routes
             .iter()
-            .flat_map(|(name, routes)| routes.iter().map(move |route| (name, route)))
-            .map(|(name, route)| (distance(name, operation), name, route))
-            .filter(|(distance, ..)| *distance <= 2)
-            .map(|(distance, name, route)| (distance, name, &route.binding, &route.namespace))
+            .map(|route| (distance(&route.operation, operation), route))
+            .filter(|(distance, _)| *distance <= 2)
+            .map(|(distance, route)| (distance, &route.operation, &route.binding, &route.namespace))
             .collect();
         near.sort_unstable();
         for (number, (_, name, binding, namespace)) in near.iter().take(3).enumerate() {
@@ -379,6 +349,8 @@ fn distance(one: &str, other: &str) -> usize {
 
 impl HostCallback for Router {
     fn call(&self, call: HostCall<'_>, response: &mut Vec<u8>) -> Result<(), BoxError> {
+        // Before the call is copied: its fields have just been written, one by one.
+        let handler = self.find(call.binding, call.namespace, call.operation);
         let call = RoutedCall {
             host_id: call.host_id,
             binding: call.binding,
@@ -387,9 +359,10 @@ impl HostCallback for Router {
             payload: call.payload,
             context: CallContext::from(&call),
         };
-        let mut answer = || match self.find(&call)? {
-            Handler::Blocking(function) => function(&call, response),
-            Handler::Awaited(_) => Err(ServeError::awaits(call.operation).into()),
+        let mut answer = || match handler {
+            Some(Handler::Blocking(function)) => function(&call, response),
+            Some(Handler::Awaited(_)) => Err(ServeError::awaits(call.operation).into()),
+            None => Err(self.unknown(&call)),
         };
         let outcome = self.check(&call).and_then(|()| answer());
         self.tell(&call, outcome.as_ref().map(|_| ()));
@@ -410,7 +383,10 @@ impl AsyncHostCallback for AsyncRouter {
                 payload: call.payload(),
                 context: CallContext::from(&call),
             };
-            let handler = router.check(&seen).and_then(|()| router.find(&seen));
+            let handler = router.check(&seen).and_then(|()| {
+                let handler = router.find(seen.binding, seen.namespace, seen.operation);
+                handler.ok_or_else(|| router.unknown(&seen))
+            });
             let outcome = match handler {
                 Ok(Handler::Blocking(function)) => {
                     let mut response = vec![];
@@ -440,7 +416,7 @@ impl Router {
 impl fmt::Debug for Router {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Router")
-            .field("operations", &self.routes.len())
+            .field("operations", &self.routes.iter().count())
             .finish_non_exhaustive()
     }
 }
