@@ -307,8 +307,10 @@ impl Method {
             }
             let Arguments { #(#names),* } = match payload.is_empty() {
                 // A call without arguments may have no payload.
-                true => ::wapc_typed::rt::decode(&[0x80]),
-                false => <#codec as ::wapc_typed::Codec>::decode(payload),
+                true if <#codec as ::wapc_typed::Codec>::NAMES_FIELDS => {
+                    ::wapc_typed::rt::decode(&[0x80])
+                }
+                _ => <#codec as ::wapc_typed::Codec>::decode(payload),
             }
             .map_err(undecoded)?;
         }
@@ -917,7 +919,10 @@ fn is_payload(ty: &Type) -> bool {
         return false;
     };
     let last = path.path.segments.last().map(|last| last.ident.to_string());
-    matches!(last.as_deref(), Some("Raw" | "Json" | "MsgPack"))
+    matches!(
+        last.as_deref(),
+        Some("Raw" | "Json" | "MsgPack" | "Cbor" | "Postcard")
+    )
 }
 
 fn is_string(ty: &Type) -> bool {

@@ -8,6 +8,10 @@ pub trait Codec {
     /// The name, as in a service's description.
     const NAME: &'static str;
 
+    /// Whether values have the names of their fields, so that a field may be added or left out. `true`
+    /// unless said otherwise.
+    const NAMES_FIELDS: bool = true;
+
     /// Appends a value.
     ///
     /// # Errors
@@ -48,7 +52,7 @@ pub enum JsonCodec {}
 pub(crate) const MAX_DEPTH: usize = 128;
 
 /// Leaves out what serde quotes: it is part of the payload. What was expected is of the type.
-fn unquoted(text: &str) -> String {
+pub(crate) fn unquoted(text: &str) -> String {
     let (found, expected) = match text.split_once(", expected ") {
         Some((found, expected)) => (found, Some(expected)),
         None => (text, None),
@@ -86,9 +90,9 @@ impl Codec for JsonCodec {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, fmt::Debug};
 
-    use serde::{Deserialize, Serialize};
+    use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
     use super::*;
     use crate::MsgPackCodec;
@@ -120,10 +124,135 @@ mod tests {
         assert!(C::decode::<Record>(&bytes).is_err());
     }
 
+    /// Runs a test for each codec.
+    macro_rules! of_each_codec {
+        ($test:ident) => {
+            $test::<MsgPackCodec>();
+            $test::<JsonCodec>();
+            #[cfg(feature = "cbor")]
+            $test::<crate::CborCodec>();
+            #[cfg(feature = "postcard")]
+            $test::<crate::PostcardCodec>();
+        };
+    }
+
     #[test]
     fn values_are_decoded_as_they_were_encoded() {
-        round_trip::<MsgPackCodec>();
-        round_trip::<JsonCodec>();
+        of_each_codec!(round_trip);
+    }
+
+    fn same<C: Codec, T: Serialize + DeserializeOwned + PartialEq + Debug>(value: T) {
+        let mut bytes = vec![];
+        C::encode(&value, &mut bytes).unwrap();
+        assert_eq!(C::decode::<T>(&bytes), Ok(value), "by {}", C::NAME);
+    }
+
+    #[derive(Serialize, Deserialize, Debug, PartialEq)]
+    enum Shape {
+        Nothing,
+        Number(i64),
+        Pair(u8, String),
+        Fields { at: Option<Box<Self>>, name: char },
+    }
+
+    fn odd_values<C: Codec>() {
+        same::<C, _>((u64::MAX, i64::MIN, u8::MAX, i8::MIN));
+        same::<C, _>((f32::MIN_POSITIVE, f64::MAX, -0.0_f64, true));
+        same::<C, _>(vec![Some(1), None]);
+        same::<C, _>((String::new(), "\u{0}\u{10ffff}".to_owned(), 'ß'));
+        same::<C, _>(BTreeMap::from([(1_u32, 'a'), (7, 'b')]));
+        same::<C, _>(BTreeMap::from([("a".to_owned(), vec![Shape::Nothing])]));
+        for shape in [
+            Shape::Nothing,
+            Shape::Number(-1),
+            Shape::Pair(1, "p".to_owned()),
+            Shape::Fields {
+                at: Some(Box::new(Shape::Number(1 << 40))),
+                name: 'x',
+            },
+        ] {
+            same::<C, _>(shape);
+        }
+    }
+
+    #[test]
+    fn odd_values_are_decoded_as_they_were_encoded() {
+        of_each_codec!(odd_values);
+    }
+
+    /// A type that contains itself, and has nothing but depth.
+    #[derive(Serialize, Deserialize, Debug)]
+    struct Nested(Vec<Self>);
+
+    fn depth_is_bounded<C: Codec>() {
+        let nested = |depth| (1..depth).fold(Nested(vec![]), |inner, _| Nested(vec![inner]));
+        let mut bytes = vec![];
+        C::encode(&nested(50), &mut bytes).unwrap();
+        C::decode::<Nested>(&bytes).unwrap();
+        bytes.clear();
+        C::encode(&nested(200), &mut bytes).unwrap();
+        let error = C::decode::<Nested>(&bytes).unwrap_err();
+        assert!(
+            error.reason.contains("deep") || error.reason.contains("recursion"),
+            "by {}: {error}",
+            C::NAME
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_nested_too_deep_is_refused() {
+        of_each_codec!(depth_is_bounded);
+    }
+
+    #[cfg(feature = "postcard")]
+    #[test]
+    fn postcard_bounds_what_takes_no_bytes() {
+        use crate::PostcardCodec;
+
+        // One byte per level, and elements without any.
+        assert!(PostcardCodec::decode::<Nested>(&vec![1; 1 << 20]).is_err());
+        let many = [0xff, 0xff, 0xff, 0xff, 0x0f];
+        let error = PostcardCodec::decode::<Vec<()>>(&many).unwrap_err();
+        assert_eq!(error.reason, "the value has more elements than bytes");
+        same::<PostcardCodec, _>(vec![(); 1_000]);
+        assert!(PostcardCodec::decode::<Vec<u64>>(&many).is_err());
+        assert!(PostcardCodec::decode::<String>(&many).is_err());
+        let error = PostcardCodec::decode::<bool>(&[2]).unwrap_err();
+        assert_eq!(error.reason, "Found a bool that wasn't 0 or 1");
+        let error = PostcardCodec::decode::<Shape>(&[9]).unwrap_err();
+        assert_eq!(error.reason, "the value is of another type");
+    }
+
+    #[cfg(feature = "cbor")]
+    #[test]
+    fn cbor_lends_and_says_no_payload() {
+        use crate::CborCodec;
+
+        assert_eq!(CborCodec::decode::<&str>(b"\x66secret"), Ok("secret"));
+        for (bytes, reason) in [
+            (
+                &b"\x66secret"[..],
+                "the value is of another type, expected u32",
+            ),
+            (b"\x1a\x00", "the payload ends within u32"),
+            (
+                b"\x1b\xff\xff\xff\xff\xff\xff\xff\xff",
+                "the value is of another type, expected u32",
+            ),
+        ] {
+            assert_eq!(CborCodec::decode::<u32>(bytes).unwrap_err().reason, reason);
+        }
+        let wrong = CborCodec::decode::<Shape>(b"\x66secret").unwrap_err();
+        assert!(!wrong.reason.contains("secret"), "{wrong}");
+        let twice = CborCodec::decode::<Record>(b"\xa2\x64name\x60\x64name\x60").unwrap_err();
+        assert_eq!(twice.reason, "duplicate field `name`");
+        // Arrays, strings, bytes and maps of 4 GiB, of which nothing is there.
+        for start in [0x9a, 0x7a, 0x5a, 0xba] {
+            let bytes = [start, 0xff, 0xff, 0xff, 0xff];
+            assert!(CborCodec::decode::<Vec<u8>>(&bytes).is_err());
+            assert!(CborCodec::decode::<String>(&bytes).is_err());
+            assert!(CborCodec::decode::<BTreeMap<String, u8>>(&bytes).is_err());
+        }
     }
 
     #[test]

@@ -60,7 +60,11 @@
 #![forbid(unsafe_code)]
 
 mod borrowed;
+#[cfg(any(feature = "cbor", feature = "postcard"))]
+mod bounded;
 mod call;
+#[cfg(feature = "cbor")]
+mod cbor;
 mod codec;
 #[cfg(not(target_arch = "wasm32"))]
 mod compare;
@@ -75,6 +79,8 @@ mod function;
 pub mod guest;
 mod msgpack;
 mod payload;
+#[cfg(feature = "postcard")]
+mod postcard;
 #[cfg(not(target_arch = "wasm32"))]
 mod router;
 #[cfg(not(target_arch = "wasm32"))]
@@ -108,6 +114,11 @@ pub use self::{
     payload::{CallAs, FromPayload, Json, MsgPack, Raw, ToPayload},
     serve::{Serve, ServeError},
 };
+
+#[cfg(feature = "cbor")]
+pub use self::{cbor::CborCodec, payload::Cbor};
+#[cfg(feature = "postcard")]
+pub use self::{payload::Postcard, postcard::PostcardCodec};
 
 #[doc(hidden)]
 pub mod rt;

@@ -2,17 +2,7 @@
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Call, CallError, Codec, CodecError, JsonCodec, MsgPackCodec, rt};
-
-/// A value that is sent as JSON.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a wrapper")]
-pub struct Json<T>(pub T);
-
-/// A value that is sent as MessagePack with the names of fields.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a wrapper")]
-pub struct MsgPack<T>(pub T);
+use crate::{Call, CallError, Codec, CodecError, rt};
 
 /// Bytes that are sent as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,28 +29,47 @@ pub trait FromPayload: Sized {
     fn from_payload(payload: &[u8]) -> Result<Self, CodecError>;
 }
 
-impl<T: Serialize> ToPayload for Json<T> {
-    fn to_payload(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        JsonCodec::encode(&self.0, out)
-    }
+macro_rules! encoded {
+    ($($(#[$attribute:meta])* $name:ident $codec:ident)*) => {
+        $(
+            $(#[$attribute])*
+            #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+            #[expect(clippy::exhaustive_structs, reason = "a wrapper")]
+            pub struct $name<T>(pub T);
+
+            impl<T: Serialize> ToPayload for $name<T> {
+                fn to_payload(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
+                    crate::$codec::encode(&self.0, out)
+                }
+            }
+
+            impl<T: DeserializeOwned> FromPayload for $name<T> {
+                fn from_payload(payload: &[u8]) -> Result<Self, CodecError> {
+                    crate::$codec::decode(payload).map(Self)
+                }
+            }
+        )*
+    };
 }
 
-impl<T: DeserializeOwned> FromPayload for Json<T> {
-    fn from_payload(payload: &[u8]) -> Result<Self, CodecError> {
-        JsonCodec::decode(payload).map(Self)
-    }
+encoded! {
+    /// A value that is sent as JSON.
+    Json JsonCodec
+
+    /// A value that is sent as MessagePack with the names of fields.
+    MsgPack MsgPackCodec
 }
 
-impl<T: Serialize> ToPayload for MsgPack<T> {
-    fn to_payload(&self, out: &mut Vec<u8>) -> Result<(), CodecError> {
-        MsgPackCodec::encode(&self.0, out)
-    }
+#[cfg(feature = "cbor")]
+encoded! {
+    /// A value that is sent as CBOR with the names of fields.
+    Cbor CborCodec
 }
 
-impl<T: DeserializeOwned> FromPayload for MsgPack<T> {
-    fn from_payload(payload: &[u8]) -> Result<Self, CodecError> {
-        MsgPackCodec::decode(payload).map(Self)
-    }
+#[cfg(feature = "postcard")]
+encoded! {
+    /// A value that is sent as postcard, without the names of fields.
+    Postcard PostcardCodec
 }
 
 impl<T: AsRef<[u8]>> ToPayload for Raw<T> {

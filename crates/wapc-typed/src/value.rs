@@ -52,8 +52,8 @@ pub enum ValueError {
         ty: Type,
     },
 
-    /// The service has an encoding that has no names, or that is not known here.
-    #[error("`{operation}` is encoded by {codec}, which cannot be read without its types")]
+    /// The service has an encoding without names, or one that is not built in.
+    #[error("`{operation}` is encoded by {codec}, which cannot be made of names and values here")]
     Codec {
         /// The operation.
         operation: String,
@@ -123,6 +123,8 @@ impl Operation {
                 JsonCodec::encode(&payload, &mut out)
             }
             (_, MsgPackCodec::NAME) => MsgPackCodec::encode(&payload, &mut out),
+            #[cfg(feature = "cbor")]
+            (_, crate::CborCodec::NAME) => crate::CborCodec::encode(&payload, &mut out),
             _ => return Err(self.unknown_codec()),
         };
         encoded.map_err(|source| ValueError::Payload {
@@ -146,6 +148,8 @@ impl Operation {
             })),
             (Type::Json(_), _) | (_, JsonCodec::NAME) => JsonCodec::decode(response),
             (_, MsgPackCodec::NAME) => MsgPackCodec::decode(response),
+            #[cfg(feature = "cbor")]
+            (_, crate::CborCodec::NAME) => crate::CborCodec::decode(response),
             _ => return Err(self.unknown_codec()),
         };
         let AnyValue(value) = decoded.map_err(|source| ValueError::Payload {

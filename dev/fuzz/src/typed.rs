@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wapc_cli::inspect;
-use wapc_typed::{Codec, Describe, Descriptor, JsonCodec, MsgPackCodec, rt, service};
+use wapc_typed::{
+    CborCodec, Codec, Describe, Descriptor, JsonCodec, MsgPackCodec, PostcardCodec, rt, service,
+};
 
 use crate::{inspect::mutated, random::Random, runner::Tally};
 
@@ -48,10 +50,12 @@ trait Fuzzed {
 /// A description of the fault.
 pub fn execute(seed: u64, tally: &mut Tally) -> Result<(), String> {
     let mut random = Random::new(seed);
-    let (what, is_read) = match random.below(5) {
+    let (what, is_read) = match random.below(7) {
         0 | 1 => ("msgpack", payload::<MsgPackCodec>(&mut random)?),
         2 => ("json", payload::<JsonCodec>(&mut random)?),
-        3 => ("error", error(&mut random)?),
+        3 => ("cbor", payload::<CborCodec>(&mut random)?),
+        4 => ("postcard", payload::<PostcardCodec>(&mut random)?),
+        5 => ("error", error(&mut random)?),
         _ => ("descriptor", descriptor(&mut random)?),
     };
     let outcome = if is_read { "read" } else { "refused" };
