@@ -24,7 +24,7 @@ pub(crate) fn expand(item: TokenStream) -> Result<TokenStream> {
         let message = "a generic type has no one form; leave the derive out";
         return Err(Error::new(item.generics.span(), message));
     }
-    let mut pieces = Pieces::default();
+    let mut pieces = Pieces::of(&item.ident);
     if schema(&item, &mut pieces)?.is_none() {
         pieces = Pieces::default();
         pieces
@@ -48,6 +48,7 @@ fn schema(item: &DeriveInput, pieces: &mut Pieces) -> Result<Option<()>> {
     let name = item.ident.to_string();
     match &item.data {
         Data::Struct(data) => {
+            pieces.enclose(matches!(data.fields, Fields::Named(_)));
             let case = serde.rename_all.as_deref();
             let Some(()) = contents(&name, &data.fields, case, serde.has_default, pieces)? else {
                 return Ok(None);
@@ -58,6 +59,7 @@ fn schema(item: &DeriveInput, pieces: &mut Pieces) -> Result<Option<()>> {
                 .text("{\"enum\":{\"name\":")
                 .string(&name)
                 .text(",\"variants\":[");
+            pieces.enclose(true);
             let mut separator = "";
             for variant in &data.variants {
                 let Some(its) = Serde::read(&variant.attrs)? else {
@@ -75,6 +77,10 @@ fn schema(item: &DeriveInput, pieces: &mut Pieces) -> Result<Option<()>> {
                 if !matches!(variant.fields, Fields::Unit) {
                     pieces.text(",\"type\":");
                     let case = its.rename_all.as_deref();
+                    // The record of a variant with the enum's name is nearer than the enum.
+                    let is_nearer =
+                        matches!(variant.fields, Fields::Named(_)) && variant.ident == item.ident;
+                    pieces.enclose(!is_nearer);
                     let Some(()) = contents(&name, &variant.fields, case, false, pieces)? else {
                         return Ok(None);
                     };
@@ -274,6 +280,27 @@ mod tests {
         }
         assert_eq!(cased(pascal("Two"), "lowercase").as_deref(), Some("two"));
         assert_eq!(cased(pascal("Two"), "another"), None);
+    }
+
+    #[test]
+    fn a_type_refers_to_itself_where_it_encloses_itself() {
+        for (item, is_referred_to) in [
+            ("struct Tree { a: Option<Box<Tree>> }", true),
+            ("struct Tree { a: Vec<Self> }", true),
+            ("struct Tree { a: HashMap<String, (u8, Tree)> }", true),
+            ("enum Tree { A(Box<Tree>) }", true),
+            ("enum Tree { A { a: Box<Tree> } }", true),
+            // Here only its name is known.
+            ("struct Tree(Vec<Tree>);", false),
+            ("struct Tree { a: Wrapper<Tree> }", false),
+            ("enum Tree { Tree { a: Box<Tree> } }", false),
+            // This is another type.
+            ("struct Tree { a: v1::Tree }", false),
+        ] {
+            let written = expand(item.parse().expect("it is Rust")).expect(item);
+            let written = written.to_string();
+            assert_eq!(written.contains("ref"), is_referred_to, "{item}: {written}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use syn::{
     parse_quote,
 };
 
-use crate::descriptor::{Pieces, first_paragraph};
+use crate::descriptor::{Pieces, first_paragraph, tokens};
 
 /// A method of the trait.
 struct Method {
@@ -893,23 +893,6 @@ fn borrows(ty: &Type) -> bool {
             _ => {}
         }
         false
-    })
-}
-
-/// Returns the tokens of a type, also those in groups.
-fn tokens(ty: &Type) -> impl Iterator<Item = TokenTree> {
-    let mut open = vec![ty.to_token_stream().into_iter()];
-    std::iter::from_fn(move || {
-        loop {
-            let Some(token) = open.last_mut()?.next() else {
-                open.pop();
-                continue;
-            };
-            if let TokenTree::Group(group) = &token {
-                open.push(group.stream().into_iter());
-            }
-            return Some(token);
-        }
     })
 }
 

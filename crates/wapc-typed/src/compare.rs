@@ -1,10 +1,12 @@
 //! Whether a guest has what a client calls.
 
+use std::{collections::HashSet, ptr};
+
 use thiserror::Error;
 
 use crate::{
     descriptor::{Descriptor, DescriptorError, Operation},
-    schema::{Field, Type},
+    schema::{Field, References, Type},
 };
 
 /// The reason why a guest does not fit a client.
@@ -140,88 +142,152 @@ fn counts<A, B>(sent: &[A], expected: &[B]) -> String {
 /// Checks that each value of a type that is sent can be decoded as another type. Without names,
 /// fields and forms are known by their place alone.
 fn fits(sent: &Type, expected: &Type, by_name: bool) -> Result<(), Difference> {
-    match (sent, expected) {
-        // Text and bytes are the same then.
-        (Type::Raw(_), Type::Raw(_)) => Ok(()),
-        (Type::Json(sent), Type::Json(expected)) => fits(sent, expected, true),
-        (Type::Raw(_) | Type::Json(_), _) | (_, Type::Raw(_) | Type::Json(_)) => Err((
-            String::new(),
-            format!("`{sent}` is sent, `{expected}` expected"),
-        )),
-        (Type::Other(_), _) | (_, Type::Other(_)) => Ok(()),
-        (Type::Option(sent), Type::Option(expected)) => fits(sent, expected, by_name),
-        (sent, Type::Option(expected)) if by_name => match sent {
-            Type::Unit => Ok(()),
-            sent => fits(sent, expected, true),
-        },
-        (Type::List(sent), Type::List(expected)) => fits(sent, expected, by_name).map_err(at("[]")),
-        (Type::Map(sent), Type::Map(expected)) => {
-            fits(&sent.0, &expected.0, by_name).map_err(at(", the keys"))?;
-            fits(&sent.1, &expected.1, by_name).map_err(at(", the values"))
-        }
-        (Type::Tuple(sent), Type::Tuple(expected)) => {
-            if sent.len() != expected.len() {
-                return Err((String::new(), counts(sent, expected)));
-            }
-            let mut pairs = sent.iter().zip(expected).enumerate();
-            pairs.try_for_each(|(number, (sent, expected))| {
-                fits(sent, expected, by_name).map_err(at(&format!(".{number}")))
-            })
-        }
-        (Type::Record(sent), Type::Record(expected)) if by_name => {
-            expected.fields.iter().try_for_each(|field| {
-                let place = format!(".{}", field.name);
-                match sent.fields.iter().find(|it| it.name == field.name) {
-                    Some(sent) => fits(&sent.ty, &field.ty, true).map_err(at(&place)),
-                    None if field.is_optional() => Ok(()),
-                    None => Err((place, "it is expected, and is not sent".to_owned())),
-                }
-            })
-        }
-        (Type::Record(sent), Type::Record(expected)) => fields_fit(&sent.fields, &expected.fields),
-        (Type::Enum(sent), Type::Enum(expected)) => {
-            for (number, variant) in sent.variants.iter().enumerate() {
-                let place = format!("::{}", variant.name);
-                let same = match by_name {
-                    true => expected.variants.iter().find(|it| it.name == variant.name),
-                    false => expected.variants.get(number),
-                };
-                match (same.map(|it| &it.ty), &variant.ty) {
-                    (None, _) => {
-                        return Err((place, "it may be sent, and is not known".to_owned()));
-                    }
-                    (Some(None), None) => {}
-                    (Some(Some(expected)), Some(sent)) => {
-                        fits(sent, expected, by_name).map_err(at(&place))?;
-                    }
-                    (Some(_), _) => {
-                        return Err((place, "one side has contents in it".to_owned()));
-                    }
-                }
-            }
-            Ok(())
-        }
-        (sent, expected) if sent == expected => Ok(()),
-        (sent, expected) => match (number(sent), number(expected)) {
-            (Some((from, to)), Some((least, most))) if by_name && least <= from && to <= most => {
-                Ok(())
-            }
-            _ => Err((
-                String::new(),
-                format!("`{sent}` is sent, `{expected}` expected"),
-            )),
-        },
+    let mut comparison = Comparison {
+        sent: References::new(sent),
+        expected: References::new(expected),
+        seen: HashSet::new(),
+        pending: Vec::new(),
+    };
+    comparison.fits(sent, expected, by_name)?;
+    while let Some((sent, expected, by_name)) = comparison.pending.pop() {
+        let place = format!(", in `{}`", name(sent));
+        comparison
+            .fits(sent, expected, by_name)
+            .map_err(at(&place))?;
+    }
+    Ok(())
+}
+
+/// The name of a type that is referred to.
+fn name(ty: &Type) -> &str {
+    match ty {
+        Type::Record(it) => &it.name,
+        Type::Enum(it) => &it.name,
+        _ => "",
     }
 }
 
-fn fields_fit(sent: &[Field], expected: &[Field]) -> Result<(), Difference> {
-    if sent.len() != expected.len() {
-        return Err((String::new(), counts(sent, expected)));
+struct Comparison<'t> {
+    sent: References<'t>,
+    expected: References<'t>,
+    /// Pairs of types, one of which was referred to, that are compared once.
+    seen: HashSet<(*const Type, *const Type)>,
+    /// Those that are not compared yet: not at once, so that the depth is that of the types as they are
+    /// written.
+    pending: Vec<(&'t Type, &'t Type, bool)>,
+}
+
+impl<'t> Comparison<'t> {
+    fn fits(
+        &mut self,
+        sent: &'t Type,
+        expected: &'t Type,
+        by_name: bool,
+    ) -> Result<(), Difference> {
+        if matches!((sent, expected), (Type::Ref(_), _) | (_, Type::Ref(_))) {
+            if let Some(sent) = self.sent.resolve(sent)
+                && let Some(expected) = self.expected.resolve(expected)
+                && self
+                    .seen
+                    .insert((ptr::from_ref(sent), ptr::from_ref(expected)))
+            {
+                self.pending.push((sent, expected, by_name));
+            }
+            return Ok(());
+        }
+        match (sent, expected) {
+            // Text and bytes are the same then.
+            (Type::Raw(_), Type::Raw(_)) => Ok(()),
+            (Type::Json(sent), Type::Json(expected)) => self.fits(sent, expected, true),
+            (Type::Raw(_) | Type::Json(_), _) | (_, Type::Raw(_) | Type::Json(_)) => Err((
+                String::new(),
+                format!("`{sent}` is sent, `{expected}` expected"),
+            )),
+            (Type::Other(_), _) | (_, Type::Other(_)) => Ok(()),
+            (Type::Option(sent), Type::Option(expected)) => self.fits(sent, expected, by_name),
+            (sent, Type::Option(expected)) if by_name => match sent {
+                Type::Unit => Ok(()),
+                sent => self.fits(sent, expected, true),
+            },
+            (Type::List(sent), Type::List(expected)) => {
+                self.fits(sent, expected, by_name).map_err(at("[]"))
+            }
+            (Type::Map(sent), Type::Map(expected)) => {
+                self.fits(&sent.0, &expected.0, by_name)
+                    .map_err(at(", the keys"))?;
+                self.fits(&sent.1, &expected.1, by_name)
+                    .map_err(at(", the values"))
+            }
+            (Type::Tuple(sent), Type::Tuple(expected)) => {
+                if sent.len() != expected.len() {
+                    return Err((String::new(), counts(sent, expected)));
+                }
+                let mut pairs = sent.iter().zip(expected).enumerate();
+                pairs.try_for_each(|(number, (sent, expected))| {
+                    self.fits(sent, expected, by_name)
+                        .map_err(at(&format!(".{number}")))
+                })
+            }
+            (Type::Record(sent), Type::Record(expected)) if by_name => {
+                expected.fields.iter().try_for_each(|field| {
+                    let place = format!(".{}", field.name);
+                    match sent.fields.iter().find(|it| it.name == field.name) {
+                        Some(sent) => self.fits(&sent.ty, &field.ty, true).map_err(at(&place)),
+                        None if field.is_optional() => Ok(()),
+                        None => Err((place, "it is expected, and is not sent".to_owned())),
+                    }
+                })
+            }
+            (Type::Record(sent), Type::Record(expected)) => {
+                self.fields_fit(&sent.fields, &expected.fields)
+            }
+            (Type::Enum(sent), Type::Enum(expected)) => {
+                for (number, variant) in sent.variants.iter().enumerate() {
+                    let place = format!("::{}", variant.name);
+                    let same = match by_name {
+                        true => expected.variants.iter().find(|it| it.name == variant.name),
+                        false => expected.variants.get(number),
+                    };
+                    match (same.map(|it| &it.ty), &variant.ty) {
+                        (None, _) => {
+                            return Err((place, "it may be sent, and is not known".to_owned()));
+                        }
+                        (Some(None), None) => {}
+                        (Some(Some(expected)), Some(sent)) => {
+                            self.fits(sent, expected, by_name).map_err(at(&place))?;
+                        }
+                        (Some(_), _) => {
+                            return Err((place, "one side has contents in it".to_owned()));
+                        }
+                    }
+                }
+                Ok(())
+            }
+            (sent, expected) if sent == expected => Ok(()),
+            (sent, expected) => match (number(sent), number(expected)) {
+                (Some((from, to)), Some((least, most)))
+                    if by_name && least <= from && to <= most =>
+                {
+                    Ok(())
+                }
+                _ => Err((
+                    String::new(),
+                    format!("`{sent}` is sent, `{expected}` expected"),
+                )),
+            },
+        }
     }
-    let mut pairs = sent.iter().zip(expected);
-    pairs.try_for_each(|(sent, expected)| {
-        fits(&sent.ty, &expected.ty, false).map_err(at(&format!(".{}", sent.name)))
-    })
+
+    fn fields_fit(&mut self, sent: &'t [Field], expected: &'t [Field]) -> Result<(), Difference> {
+        if sent.len() != expected.len() {
+            return Err((String::new(), counts(sent, expected)));
+        }
+        let mut pairs = sent.iter().zip(expected);
+        pairs.try_for_each(|(sent, expected)| {
+            self.fits(&sent.ty, &expected.ty, false)
+                .map_err(at(&format!(".{}", sent.name)))
+        })
+    }
 }
 
 /// The values that a type of numbers has. Whole numbers are decoded as fractions too.

@@ -20,8 +20,23 @@ use std::{
 /// ```
 ///
 /// The derive reads `rename`, `rename_all`, `default` and `skip` of serde. With another attribute of
-/// serde, and without the derive, a descriptor has the type's name alone, which fits any type. A type
-/// that contains itself cannot derive it.
+/// serde, and without the derive, a descriptor has the type's name alone, which fits any type.
+///
+/// A type may contain itself, in an `Option`, a list, a map, a tuple or a pointer:
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use wapc_typed::Describe;
+///
+/// #[derive(Describe, Serialize, Deserialize)]
+/// pub struct Folder {
+///     name: String,
+///     folders: Vec<Folder>,
+/// }
+/// ```
+///
+/// In a wrapper of your own, and in a tuple `struct`, it has its name alone there. Of two types that
+/// contain each other one leaves the derive out.
 pub trait Describe {
     /// The type in JSON, in pieces.
     #[doc(hidden)]

@@ -1,6 +1,6 @@
 //! Types of arguments and results, as descriptors have them.
 
-use std::fmt;
+use std::{collections::HashMap, fmt, ptr};
 
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,9 @@ pub enum Type {
     Raw(Box<Self>),
     /// A whole payload in JSON.
     Json(Box<Self>),
+    /// The nearest enclosing [`Record`] or [`Enum`] of this name: a type that contains itself. One that
+    /// encloses nothing has the name alone, as [`Type::Other`].
+    Ref(String),
     /// A type of which the descriptor has the name alone.
     Other(String),
 }
@@ -119,6 +122,62 @@ pub struct Variant {
     pub ty: Option<Type>,
 }
 
+/// What each [`Type::Ref`] within a type stands for.
+pub(crate) struct References<'t>(HashMap<*const Type, &'t Type>);
+
+impl<'t> References<'t> {
+    pub(crate) fn new(ty: &'t Type) -> Self {
+        let mut references = Self(HashMap::new());
+        references.add(ty, &mut Vec::new());
+        references
+    }
+
+    /// Returns the type, or the one that it stands for; `None` for one that encloses nothing.
+    pub(crate) fn resolve<'r>(&self, ty: &'r Type) -> Option<&'r Type>
+    where
+        't: 'r,
+    {
+        match ty {
+            Type::Ref(_) => self.0.get(&ptr::from_ref(ty)).copied(),
+            ty => Some(ty),
+        }
+    }
+
+    /// A type is as deep as the reader of descriptors allows.
+    fn add(&mut self, ty: &'t Type, enclosing: &mut Vec<(&'t str, &'t Type)>) {
+        match ty {
+            Type::Ref(name) => {
+                let named = enclosing.iter().rev().find(|(its, _)| its == name);
+                if let Some((_, named)) = named {
+                    self.0.insert(ty, named);
+                }
+            }
+            Type::Option(ty) | Type::List(ty) | Type::Raw(ty) | Type::Json(ty) => {
+                self.add(ty, enclosing);
+            }
+            Type::Map(map) => {
+                self.add(&map.0, enclosing);
+                self.add(&map.1, enclosing);
+            }
+            Type::Tuple(types) => types.iter().for_each(|ty| self.add(ty, enclosing)),
+            Type::Record(Record { name, fields }) => {
+                enclosing.push((name, ty));
+                fields
+                    .iter()
+                    .for_each(|field| self.add(&field.ty, enclosing));
+                enclosing.pop();
+            }
+            Type::Enum(Enum { name, variants }) => {
+                enclosing.push((name, ty));
+                let contents = variants.iter().filter_map(|variant| variant.ty.as_ref());
+                contents.for_each(|ty| self.add(ty, enclosing));
+                enclosing.pop();
+            }
+            _ => {}
+        }
+    }
+}
+
 /// The type as a line of text, for people.
 impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -148,7 +207,7 @@ impl fmt::Display for Type {
             }
             Self::Raw(ty) => write!(f, "raw {ty}"),
             Self::Json(ty) => write!(f, "{ty} in JSON"),
-            Self::Other(name) => f.write_str(name),
+            Self::Ref(name) | Self::Other(name) => f.write_str(name),
         }
     }
 }

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::{
     Codec, CodecError, JsonCodec, MsgPackCodec,
     descriptor::Operation,
-    schema::{Argument, Record, Type},
+    schema::{Argument, Record, References, Type},
 };
 
 /// The reason why a payload cannot be made of JSON, or the other way round.
@@ -91,7 +91,7 @@ impl Operation {
         for Argument { name, ty } in &self.arguments {
             let (argument, ty) = (name.clone(), ty.clone());
             match arguments.get(name) {
-                Some(value) if fits(value, &ty) => {}
+                Some(value) if fits(value, &ty, &References::new(&ty)) => {}
                 None if matches!(ty, Type::Option(_) | Type::Unit) => {}
                 Some(_) => {
                     return Err(ValueError::WrongType {
@@ -185,14 +185,18 @@ fn raw(value: &Value, out: &mut Vec<u8>) -> Result<(), CodecError> {
 }
 
 /// Returns `true` if the value is of the type, as far as JSON tells.
-fn fits(value: &Value, ty: &Type) -> bool {
+fn fits(value: &Value, ty: &Type, references: &References<'_>) -> bool {
+    let fits = |value, ty| fits(value, ty, references);
+    let Some(ty) = references.resolve(ty) else {
+        return true;
+    };
     match (ty, value) {
         (Type::Other(_), _) | (Type::Bool, Value::Bool(_)) | (Type::String, Value::String(_)) => {
             true
         }
         (Type::Unit | Type::Option(_), Value::Null) => true,
         (Type::Raw(_), Value::String(_)) => true,
-        (Type::Raw(_), Value::Array(bytes)) => bytes.iter().all(|it| fits(it, &Type::U8)),
+        (Type::Raw(_), Value::Array(bytes)) => bytes.iter().all(|it| number(it, 0, u8::MAX.into())),
         (Type::Option(ty) | Type::Json(ty), value) => fits(value, ty),
         (Type::F32 | Type::F64, Value::Number(_)) => true,
         (Type::U64, Value::Number(number)) => number.is_u64(),

@@ -103,6 +103,130 @@ impl Greeter for Nobody {
     }
 }
 
+#[expect(clippy::use_self, reason = "both names are understood")]
+#[derive(Describe, Serialize, Deserialize, Debug, PartialEq)]
+struct Tree {
+    value: u8,
+    #[serde(default)]
+    kids: Vec<Tree>,
+    by: BTreeMap<String, (u8, Option<Box<Self>>)>,
+    shape: Option<Shape>,
+}
+
+#[derive(Describe, Serialize, Deserialize, Debug, PartialEq)]
+enum Shape {
+    Point,
+    Not(Box<Self>),
+    Both { one: Box<Self>, other: Box<Self> },
+}
+
+#[derive(Describe, Serialize, Deserialize)]
+struct Deep(Vec<Self>);
+
+#[service]
+trait Gardens {
+    fn plant(&self, tree: Tree) -> Result<Shape, String>;
+    fn dig(&self, deep: Deep) -> Result<(), String>;
+}
+
+#[test]
+fn a_type_may_contain_itself() {
+    let descriptor = Descriptor::parse(GARDENS_DESCRIPTOR.as_bytes()).unwrap();
+    let shape = "Shape { Point | Not(Shape) | Both(Both { one: Shape, other: Shape }) }";
+    let plant = descriptor.operation("Gardens/plant").unwrap();
+    assert_eq!(
+        plant.to_string(),
+        format!(
+            "Gardens/plant(tree: Tree {{ value: u8, kids?: [Tree], by: {{string: (u8, Tree?)}}, \
+             shape: {shape}? }}) -> {shape}, or string"
+        )
+    );
+    let dig = descriptor.operation("Gardens/dig").unwrap();
+    assert_eq!(
+        dig.to_string(),
+        "Gardens/dig(deep: [Deep]) -> (), or string"
+    );
+    descriptor.check(&descriptor).unwrap();
+
+    let leaf = json!({ "value": 1, "by": {} });
+    let tree = json!({
+        "value": 2,
+        "kids": [leaf, leaf],
+        "by": { "a": [3, leaf], "b": [4, null] },
+        "shape": { "Both": { "one": "Point", "other": { "Not": "Point" } } },
+    });
+    let fields = |tree: &Value| serde_json::Map::from_iter([("tree".to_owned(), tree.clone())]);
+    let payload = plant.encode(fields(&tree)).unwrap();
+    let sent: BTreeMap<String, Tree> = MsgPackCodec::decode(&payload).unwrap();
+    let tree_sent = sent.get("tree").unwrap();
+    assert_eq!(tree_sent.kids.len(), 2);
+    assert!(matches!(tree_sent.shape, Some(Shape::Both { .. })));
+    for (path, wrong) in [
+        ("/kids/1/value", json!(256)),
+        ("/by/a/1/value", json!("text")),
+        ("/shape/Both/other/Not", json!("Line")),
+    ] {
+        let mut tree = tree.clone();
+        *tree.pointer_mut(path).unwrap() = wrong;
+        let refused = plant.encode(fields(&tree)).unwrap_err();
+        assert!(matches!(refused, ValueError::WrongType { .. }), "{path}");
+    }
+}
+
+#[test]
+fn types_that_contain_themselves_are_compared_once() {
+    let list = |value: &str, next: &str| {
+        record(&format!(
+            r#"{{"name":"value","type":"{value}"}},{{"name":"next","type":{{"option":{next}}}}}"#
+        ))
+    };
+    let own = r#"{"ref":"R"}"#;
+    let (small, large) = (list("u8", own), list("u64", own));
+    let check =
+        |sent: &str, expected: &str| taking(expected, "\"unit\"").check(&taking(sent, "\"unit\""));
+    check(&small, &large).unwrap();
+    let difference = check(&large, &small).unwrap_err().to_string();
+    assert!(
+        difference.ends_with("argument `a`.value: `u64` is sent, `u8` expected"),
+        "{difference}"
+    );
+    // The same, written out once and twice; a difference is seen in the second round alone.
+    check(&list("u8", &list("u8", own)), &small).unwrap();
+    check(&small, &list("u8", &list("u8", own))).unwrap();
+    let difference = check(
+        &small,
+        &list("u8", &list("text", own).replace("\"text\"", "\"string\"")),
+    );
+    let difference = difference.unwrap_err().to_string();
+    assert!(
+        difference.ends_with("in `R`.value: `u8` is sent, `string` expected"),
+        "{difference}"
+    );
+    // What encloses nothing has its name alone.
+    check(own, &small).unwrap();
+    check(&small, own).unwrap();
+
+    // Two branches in each level, and rounds of lengths that have no common factor.
+    let fork = |times: usize| {
+        (0..times).fold(own.to_owned(), |inner, level| {
+            let name = if level + 1 == times { "R" } else { "Inner" };
+            format!(
+                r#"{{"record":{{"name":"{name}","fields":[
+                {{"name":"a","type":{inner}}},{{"name":"b","type":{{"ref":"R"}}}}]}}}}"#
+            )
+        })
+    };
+    check(&fork(13), &fork(17)).unwrap();
+    // A descriptor that is nested more deeply than any reader goes.
+    let text = format!("{}\"unit\"{}", "{\"list\":".repeat(200), "}".repeat(200));
+    let text = GARDENS_DESCRIPTOR.replace("\"unit\"", &text);
+    let refused = Descriptor::parse(text.as_bytes()).unwrap_err();
+    assert!(
+        matches!(refused, DescriptorError::Malformed { .. }),
+        "{refused}"
+    );
+}
+
 #[test]
 fn a_swap_to_a_guest_that_lacks_an_operation_is_refused() {
     GreeterClient::check(&module(GREETER_DESCRIPTOR)).unwrap();

@@ -25,6 +25,8 @@ struct Record {
     forms: Vec<Form>,
     by: BTreeMap<String, (i8, f32)>,
     last: Option<i64>,
+    #[serde(default)]
+    next: Option<Box<Self>>,
 }
 
 #[derive(Describe, Serialize, Deserialize, Debug, PartialEq)]
@@ -102,6 +104,7 @@ fn record(random: &mut Random) -> Record {
             .map(|key| (key.to_string(), (-1, 0.5)))
             .collect(),
         last: random.one_in(2).then(|| random.u64().cast_signed()),
+        next: random.one_in(4).then(|| Box::new(record(random))),
     }
 }
 
@@ -198,6 +201,7 @@ fn descriptor(random: &mut Random) -> Result<bool, String> {
             json!({}),
             json!({ "form": "Unit" }),
             json!({ "record": {}, "number": 1 }),
+            json!({ "record": { "next": { "next": {} } } }),
         ] {
             if let Value::Object(fields) = value {
                 drop(operation.encode(fields));
