@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use proc_macro2::{TokenStream, TokenTree};
-use quote::{ToTokens, format_ident, quote};
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{
     Attribute, Error, FnArg, GenericArgument, Ident, ItemTrait, LitStr, Pat, PatType, Path,
     PathArguments, Result, ReturnType, Signature, TraitItem, TraitItemFn, Type, parse::Parser,
@@ -11,6 +11,11 @@ use syn::{
 };
 
 use crate::descriptor::{Pieces, first_paragraph, tokens};
+
+/// Writes code whose variables are not those of the contract with the same names.
+macro_rules! code {
+    ($($tokens:tt)*) => { quote_spanned! { Span::mixed_site()=> $($tokens)* } };
+}
 
 /// A method of the trait.
 struct Method {
@@ -88,24 +93,25 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             return_a_future(method);
         }
     }
-    let (mut operations, mut names) = (HashSet::new(), HashSet::new());
+    let mut operations = HashSet::new();
+    // What the client has beside the methods.
+    let mut names = HashSet::from(["over", "check", "probe"].map(str::to_owned));
     for method in &methods {
-        let refuse = |message: String| Err(Error::new_spanned(&method.name, message));
         let Method {
             name, operation, ..
         } = method;
+        let refuse = |message: String| Err(Error::new_spanned(name, message));
         if !operations.insert(operation) {
             return refuse(format!(
                 "two methods have the operation `{operation}`: give this one another by \
                  `#[wapc(op = \"…\")]`"
             ));
         }
-        let twin = method.twin();
-        for taken in [name.clone(), twin.clone()] {
+        for taken in [wire_name(name), method.twin().to_string()] {
             if !names.insert(taken.clone()) {
                 return refuse(format!(
-                    "the client has a method `{taken}` already: each method has an async twin there, of \
-                     this one `{twin}`; rename one"
+                    "the client has a method `{taken}` already: rename this one, and keep its operation \
+                     by `#[wapc(op = \"{operation}\")]`; each has an async twin, `{name}_async`"
                 ));
             }
         }
@@ -249,30 +255,30 @@ impl Method {
         let codec = &self.codec;
         if self.is_unary {
             let encode = self.arguments().map(|it| match is_payload(&it.ty) {
-                true => quote! { ::wapc_typed::ToPayload::to_payload },
-                false => quote! { <#codec as ::wapc_typed::Codec>::encode },
+                true => code! { ::wapc_typed::ToPayload::to_payload },
+                false => code! { <#codec as ::wapc_typed::Codec>::encode },
             });
             let sent = self.arguments().map(Argument::sent);
-            return quote! { #(#encode(#sent, out))* };
+            return code! { #(#encode(#sent, out))* };
         }
         let names: Vec<_> = self.arguments().map(|it| &it.name).collect();
         let types = self
             .arguments()
             .map(|Argument { ty, passing, .. }| match passing {
-                Passing::Owned => quote! { &'a #ty },
-                Passing::Text => quote! { &'a str },
-                Passing::Bytes => quote! { &'a ::wapc_typed::rt::Bytes<'a> },
+                Passing::Owned => code! { &'a #ty },
+                Passing::Text => code! { &'a str },
+                Passing::Bytes => code! { &'a ::wapc_typed::rt::Bytes<'a> },
             });
         let sent = self.arguments().map(Argument::sent);
-        quote! {{
+        code! {{
             #[derive(::wapc_typed::serde::Serialize)]
             #[serde(crate = "::wapc_typed::serde")]
-            struct Arguments<'a> {
+            struct __Arguments<'a> {
                 #(#names: #types,)*
                 #[serde(skip)]
                 _borrows: ::core::marker::PhantomData<&'a ()>,
             }
-            let arguments = Arguments {
+            let arguments = __Arguments {
                 #(#names: #sent,)*
                 _borrows: ::core::marker::PhantomData,
             };
@@ -285,27 +291,27 @@ impl Method {
         let codec = &self.codec;
         let names: Vec<_> = self.arguments().map(|it| &it.name).collect();
         if self.is_unary {
-            let types = self.arguments().map(|it| it.received(&quote!('_)));
+            let types = self.arguments().map(|it| it.received(&code!('_)));
             let decode = self.arguments().map(|it| match is_payload(&it.ty) {
-                true => quote! { ::wapc_typed::FromPayload::from_payload },
-                false => quote! { <#codec as ::wapc_typed::Codec>::decode },
+                true => code! { ::wapc_typed::FromPayload::from_payload },
+                false => code! { <#codec as ::wapc_typed::Codec>::decode },
             });
-            return quote! { #(let #names: #types = #decode(payload).map_err(undecoded)?;)* };
+            return code! { #(let #names: #types = #decode(payload).map_err(undecoded)?;)* };
         }
-        let types = self.arguments().map(|it| it.received(&quote!('a)));
+        let types = self.arguments().map(|it| it.received(&code!('a)));
         let is_lent = |it: &Argument| it.passing != Passing::Owned;
         let borrow = self.arguments().map(|it| match is_lent(it) {
-            true => quote! { #[serde(borrow)] },
-            false => quote! {},
+            true => code! { #[serde(borrow)] },
+            false => code! {},
         });
-        let lifetime = self.arguments().any(is_lent).then(|| quote! { <'a> });
-        quote! {
+        let lifetime = self.arguments().any(is_lent).then(|| code! { <'a> });
+        code! {
             #[derive(::wapc_typed::serde::Deserialize)]
             #[serde(crate = "::wapc_typed::serde")]
-            struct Arguments #lifetime {
+            struct __Arguments #lifetime {
                 #(#borrow #names: #types,)*
             }
-            let Arguments { #(#names),* } = match payload.is_empty() {
+            let __Arguments { #(#names),* } = match payload.is_empty() {
                 // A call without arguments may have no payload.
                 true if <#codec as ::wapc_typed::Codec>::NAMES_FIELDS => {
                     ::wapc_typed::rt::decode(&[0x80])
@@ -320,13 +326,13 @@ impl Method {
     fn call(&self, contract: &Ident) -> TokenStream {
         let name = &self.name;
         let passed = self.parameters.iter().map(|parameter| match parameter {
-            Parameter::Context(_) => quote! { context },
+            Parameter::Context(_) => code! { context },
             Parameter::Argument(Argument { name, passing, .. }) => match passing {
-                Passing::Owned => quote! { #name },
-                Passing::Text | Passing::Bytes => quote! { &#name },
+                Passing::Owned => code! { #name },
+                Passing::Text | Passing::Bytes => code! { &#name },
             },
         });
-        quote! { #contract::#name(&self.service, #(#passed),*) }
+        code! { #contract::#name(&self.service, #(#passed),*) }
     }
 
     /// Writes what becomes of the outcome in `outcome`.
@@ -338,14 +344,14 @@ impl Method {
             ..
         } = self;
         let text = match is_string(error) {
-            true => quote! { error },
-            false => quote! { ::wapc_typed::rt::error_text(error) },
+            true => code! { error },
+            false => code! { ::wapc_typed::rt::error_text(error) },
         };
         let encode = match is_payload(result) {
-            true => quote! { ::wapc_typed::ToPayload::to_payload },
-            false => quote! { <#codec as ::wapc_typed::Codec>::encode },
+            true => code! { ::wapc_typed::ToPayload::to_payload },
+            false => code! { <#codec as ::wapc_typed::Codec>::encode },
         };
-        quote! {
+        code! {
             match outcome {
                 ::core::result::Result::Ok(result) => #encode(&result, response)
                     .map_err(|source| ::wapc_typed::ServeError::encode(operation, source)),
@@ -360,9 +366,9 @@ impl Method {
     fn decode_result(&self) -> TokenStream {
         let Self { result, codec, .. } = self;
         match is_payload(result) {
-            true => quote! { <#result as ::wapc_typed::FromPayload>::from_payload },
+            true => code! { <#result as ::wapc_typed::FromPayload>::from_payload },
             false => {
-                quote! { |response| <#codec as ::wapc_typed::Codec>::decode::<#result>(response) }
+                code! { |response| <#codec as ::wapc_typed::Codec>::decode::<#result>(response) }
             }
         }
     }
@@ -370,8 +376,8 @@ impl Method {
     /// Writes an expression for the service's own error in a text.
     fn own_error(&self) -> TokenStream {
         match is_string(&self.error) {
-            true => quote! { |text| ::core::option::Option::Some(text.to_owned()) },
-            false => quote! { ::wapc_typed::rt::own_error },
+            true => code! { |text| ::core::option::Option::Some(text.to_owned()) },
+            false => code! { ::wapc_typed::rt::own_error },
         }
     }
 }
@@ -436,9 +442,9 @@ impl Argument {
     fn sent(&self) -> TokenStream {
         let name = &self.name;
         match self.passing {
-            Passing::Owned => quote! { &#name },
-            Passing::Text => quote! { #name },
-            Passing::Bytes => quote! { &::wapc_typed::rt::Bytes::new(#name) },
+            Passing::Owned => code! { &#name },
+            Passing::Text => code! { #name },
+            Passing::Bytes => code! { &::wapc_typed::rt::Bytes::new(#name) },
         }
     }
 
@@ -446,9 +452,9 @@ impl Argument {
     fn received(&self, lifetime: &TokenStream) -> TokenStream {
         let ty = &self.ty;
         match self.passing {
-            Passing::Owned => quote! { #ty },
-            Passing::Text => quote! { ::wapc_typed::rt::Text<#lifetime> },
-            Passing::Bytes => quote! { ::wapc_typed::rt::Bytes<#lifetime> },
+            Passing::Owned => code! { #ty },
+            Passing::Text => code! { ::wapc_typed::rt::Text<#lifetime> },
+            Passing::Bytes => code! { ::wapc_typed::rt::Bytes<#lifetime> },
         }
     }
 
@@ -536,14 +542,14 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
         let types = method.arguments().map(|it| &it.ty);
         let (encode, own_error) = (method.encode(), method.own_error());
         let decode = method.decode_result();
-        quote! {
+        code! {
             #(#docs)*
             #visibility fn #name(
                 &self,
                 #(#names: #types),*
             ) -> ::core::result::Result<#result, ::wapc_typed::CallError<#error>>
             where
-                C: ::wapc_typed::Call,
+                __Caller: ::wapc_typed::Call,
             {
                 ::wapc_typed::rt::call(
                     &self.caller,
@@ -568,7 +574,7 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
         let types = method.arguments().map(|it| &it.ty);
         let (encode, own_error) = (method.encode(), method.own_error());
         let decode = method.decode_result();
-        quote! {
+        code! {
             #(#docs)*
             #[cfg(not(target_arch = "wasm32"))]
             #visibility async fn #twin(
@@ -576,7 +582,7 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
                 #(#names: #types),*
             ) -> ::core::result::Result<#result, ::wapc_typed::CallError<#error>>
             where
-                C: ::wapc_typed::CallAsync,
+                __Caller: ::wapc_typed::CallAsync,
             {
                 let mut payload = ::std::vec::Vec::new();
                 let encoded = {
@@ -595,7 +601,7 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
         }
     });
     let of_trait = client_of_trait(service, methods, &client);
-    quote! {
+    code! {
         #of_trait
 
         #[doc = #about]
@@ -605,9 +611,9 @@ fn client(service: &ItemTrait, methods: &[Method]) -> TokenStream {
         }
 
         #[allow(dead_code, reason = "a program may use a part of a contract")]
-        impl<C> #client<C> {
+        impl<__Caller> #client<__Caller> {
             /// Creates a client over something that can be called.
-            #visibility const fn over(caller: C) -> Self {
+            #visibility const fn over(caller: __Caller) -> Self {
                 Self { caller }
             }
 
@@ -649,28 +655,28 @@ fn client_of_trait(service: &ItemTrait, methods: &[Method], client: &Ident) -> T
             ..
         } = method;
         let parameters = method.parameters.iter().map(|parameter| match parameter {
-            Parameter::Context(ty) => quote! { _: #ty },
-            Parameter::Argument(Argument { name, ty, .. }) => quote! { #name: #ty },
+            Parameter::Context(ty) => code! { _: #ty },
+            Parameter::Argument(Argument { name, ty, .. }) => code! { #name: #ty },
         });
         let (names, twin) = (method.arguments().map(|it| &it.name), method.twin());
         let names: Vec<_> = names.collect();
-        let asyncness = method.is_async.then(|| quote! { async });
+        let asyncness = method.is_async.then(|| code! { async });
         let called = match method.is_async {
-            true => quote! {
+            true => code! {
                 #[cfg(not(target_arch = "wasm32"))]
                 let called = Self::#twin(self, #(#names),*).await;
                 #[cfg(target_arch = "wasm32")]
                 let called = Self::#name(self, #(#names),*);
             },
-            false => quote! { let called = Self::#name(self, #(#names),*); },
+            false => code! { let called = Self::#name(self, #(#names),*); },
         };
-        quote! {
+        code! {
             #asyncness fn #name(
                 &self,
                 #(#parameters),*
             ) -> ::core::result::Result<#result, #error> {
                 #called
-                called.map_err(::wapc_typed::rt::FromCall::<C>::from_call)
+                called.map_err(::wapc_typed::rt::FromCall::<__Caller>::from_call)
             }
         }
     });
@@ -678,10 +684,10 @@ fn client_of_trait(service: &ItemTrait, methods: &[Method], client: &Ident) -> T
     let errors = methods.iter().map(|method| &method.error);
     let errors = errors.filter(|error| known.insert(error.to_token_stream().to_string()));
     let callable = [
-        (false, quote! { ::wapc_typed::Call }),
+        (false, code! { ::wapc_typed::Call }),
         (
             true,
-            quote! { ::wapc_typed::rt::CallAwaited + ::core::marker::Sync },
+            code! { ::wapc_typed::rt::CallAwaited + ::core::marker::Sync },
         ),
     ];
     let callable = callable.into_iter().filter_map(|(is_async, bound)| {
@@ -691,14 +697,14 @@ fn client_of_trait(service: &ItemTrait, methods: &[Method], client: &Ident) -> T
             .then_some(bound)
     });
     let supertraits = &service.supertraits;
-    let supertraits = (!supertraits.is_empty()).then(|| quote! { Self: #supertraits, });
-    quote! {
+    let supertraits = (!supertraits.is_empty()).then(|| code! { Self: #supertraits, });
+    code! {
         /// What fails in a call becomes an error of the service by `From<CallError<…>>`. The context is
         /// not sent.
-        impl<C> #contract for #client<C>
+        impl<__Caller> #contract for #client<__Caller>
         where
-            #(C: #callable,)*
-            #(#errors: ::wapc_typed::rt::FromCall<C>,)*
+            #(__Caller: #callable,)*
+            #(#errors: ::wapc_typed::rt::FromCall<__Caller>,)*
             #supertraits
         {
             #(#own)*
@@ -716,14 +722,14 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
     let about_operations = format!("The operations of [`{contract}`].");
     let operations: Vec<_> = methods.iter().map(|method| &method.operation).collect();
     let awaited: Vec<_> = methods.iter().filter(|method| method.is_async).collect();
-    let undecoded = quote! {
+    let undecoded = code! {
         let undecoded = |source| ::wapc_typed::ServeError::decode(operation, source);
     };
     let arms = methods.iter().map(|method| {
         let (operation, decode, answer) = (&method.operation, method.decode(), method.answer());
         let call = method.call(contract);
         match method.is_async {
-            false => quote! {
+            false => code! {
                 #operation => {
                     #undecoded
                     #decode
@@ -731,7 +737,7 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
                     #answer
                 }
             },
-            true => quote! {
+            true => code! {
                 #[cfg(target_arch = "wasm32")]
                 #operation => {
                     #undecoded
@@ -750,7 +756,7 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
     let async_arms = awaited.iter().map(|method| {
         let (operation, decode, answer) = (&method.operation, method.decode(), method.answer());
         let call = method.call(contract);
-        quote! {
+        code! {
             #operation => {
                 #undecoded
                 #decode
@@ -760,7 +766,7 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
         }
     });
     let serve_async = (!awaited.is_empty()).then(|| {
-        quote! {
+        code! {
             #[cfg(not(target_arch = "wasm32"))]
             fn async_operations(&self) -> &'static [&'static str] {
                 &[#(#async_operations),*]
@@ -783,18 +789,18 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
     });
     // A future that borrows the implementation may move between threads.
     let bound = match awaited.is_empty() {
-        true => quote! { #contract },
-        false => quote! { #contract + ::core::marker::Sync },
+        true => code! { #contract },
+        false => code! { #contract + ::core::marker::Sync },
     };
     let registers = operations.iter().map(|operation| {
-        quote! {
+        code! {
             ::wapc_typed::guest::register(#operation, |payload| {
-                let server = Self::new(T::default());
+                let server = Self::new(<__Service as ::core::default::Default>::default());
                 ::wapc_typed::guest::answer(&server, #operation, payload)
             });
         }
     });
-    quote! {
+    code! {
         #[doc = #about_operations]
         #[allow(dead_code, reason = "a program may use a part of a contract")]
         #visibility const #constant: &[&str] = &[#(#operations),*];
@@ -806,25 +812,25 @@ fn server(service: &ItemTrait, methods: &[Method]) -> TokenStream {
         }
 
         #[allow(dead_code, reason = "a program may use a part of a contract")]
-        impl<T: #bound> #server<T> {
+        impl<__Service: #bound> #server<__Service> {
             /// The descriptor of the service: a line of JSON.
             #visibility const DESCRIPTOR: &'static str = #descriptor;
 
             /// Creates a server of an implementation.
-            #visibility const fn new(service: T) -> Self {
+            #visibility const fn new(service: __Service) -> Self {
                 Self { service }
             }
         }
 
         #[cfg(target_arch = "wasm32")]
-        impl<T: #bound + ::core::default::Default + 'static> #server<T> {
+        impl<__Service: #bound + ::core::default::Default + 'static> #server<__Service> {
             /// Answers the host's calls by the default of the implementation. Call it in `wapc_init`.
             #visibility fn register() {
                 #(#registers)*
             }
         }
 
-        impl<T: #bound> ::wapc_typed::Serve for #server<T> {
+        impl<__Service: #bound> ::wapc_typed::Serve for #server<__Service> {
             fn operations(&self) -> &'static [&'static str] {
                 #constant
             }
@@ -1004,6 +1010,15 @@ mod tests {
                 "trait T { fn f(&self) -> Result<(), String>;
                     fn f_async(&self) -> Result<(), String>; }",
                 "the client has a method `f_async` already",
+            ),
+            (
+                "trait T { fn f_async(&self) -> Result<(), String>;
+                    fn f(&self) -> Result<(), String>; }",
+                "the client has a method `f_async` already",
+            ),
+            (
+                "trait T { fn check(&self) -> Result<(), String>; }",
+                "the client has a method `check` already",
             ),
             (
                 "trait T { fn f(&self, (a, b): (u8, u8)) -> Result<(), String>; }",

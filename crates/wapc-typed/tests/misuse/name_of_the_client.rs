@@ -6,4 +6,9 @@ trait Store {
     fn get_async(&self, key: String) -> Result<u32, String>;
 }
 
+#[service]
+trait Policy {
+    fn check(&self, request: String) -> Result<bool, String>;
+}
+
 fn main() {}
