@@ -24,7 +24,7 @@ type Call = Box<dyn FnMut(&str, &[u8]) -> Result<usize> + Send>;
 /// Makes plugins of one that is compiled.
 type Compiled = Box<dyn Fn() -> Result<Call>>;
 
-const SUBJECTS: [&str; 3] = ["extism", "wapc-wasmtime", "wapc-wasmi"];
+const SUBJECTS: [&str; 4] = ["extism", "wapc-wasmtime", "wapc-kill", "wapc-wasmi"];
 const ROUNDS: usize = 5;
 const SLICE: Duration = Duration::from_millis(300);
 
@@ -90,10 +90,12 @@ fn main() -> Result<()> {
     let path =
         |row: &Row| PathBuf::from([go, extism][row.file.0]).join(format!("{}.wasm", row.file.1));
     let is_wanted = |name: &str| only.first().is_none_or(|only| name.contains(only.as_str()));
-    println!(
-        "{:26}{:>16}{:>16}{:>16}{:>10}{:>10}",
-        "", SUBJECTS[0], SUBJECTS[1], SUBJECTS[2], "wasmtime", "wasmi"
-    );
+    print!("{:26}", "");
+    SUBJECTS.iter().for_each(|subject| print!("{subject:>16}"));
+    SUBJECTS[1..]
+        .iter()
+        .for_each(|subject| print!("{:>10}", subject.trim_start_matches("wapc-")));
+    println!();
     for row in ROWS.iter().filter(|row| is_wanted(row.name)) {
         let module = fs::read(path(row))?;
         let input = input(row.bytes);
@@ -155,8 +157,20 @@ fn compile(subject: &str, module: &[u8]) -> Result<Compiled> {
     match subject {
         "extism" => theirs(module),
         "wapc-wasmtime" => ours(module, wapc_extism::Engine::wasmtime()),
+        "wapc-kill" => ours(module, killing()),
         _ => ours(module, wapc_extism::Engine::wasmi()),
     }
+}
+
+/// The engine of our C library, whose calls block.
+fn killing() -> wapc_extism::Engine {
+    wapc_extism::Engine::new(|module, settings| {
+        let builder = provider_wasmtime::WasmtimeEngineProvider::builder()
+            .wasi(settings.wasi.clone())
+            .functions(settings.functions.clone())
+            .interruption(wapc_host::Interruption::Kill);
+        Ok(Box::new(builder.build(module)?))
+    })
 }
 
 /// The functions of the host that the plugins import. Each returns what its argument has.
@@ -219,8 +233,8 @@ fn theirs(module: &[u8]) -> Result<Compiled> {
 }
 
 /// Returns the least figure of each subject; `None` for one that has failed, which is told.
-fn rounds(mut figure: impl FnMut(usize, f64) -> Result<f64>) -> [Option<f64>; 3] {
-    let mut least = [Some(f64::MAX); 3];
+fn rounds(mut figure: impl FnMut(usize, f64) -> Result<f64>) -> [Option<f64>; SUBJECTS.len()] {
+    let mut least = [Some(f64::MAX); SUBJECTS.len()];
     for round in 0..ROUNDS {
         for turn in 0..SUBJECTS.len() {
             let subject = (round + turn) % SUBJECTS.len();
@@ -306,7 +320,7 @@ fn memory(subject: &str, module: &[u8]) -> Result<()> {
     Ok(())
 }
 
-fn print(name: &str, unit: &str, least: &[Option<f64>; 3], factor: f64) {
+fn print(name: &str, unit: &str, least: &[Option<f64>; SUBJECTS.len()], factor: f64) {
     let figure = |figure: Option<f64>| {
         figure.map_or("–".into(), |figure| {
             format!("{:.2} {unit}", figure * factor)
@@ -316,13 +330,10 @@ fn print(name: &str, unit: &str, least: &[Option<f64>; 3], factor: f64) {
         (Some(theirs), Some(ours)) => format!("{:.2}", ours / theirs),
         _ => "–".into(),
     };
-    let [theirs, wasmtime, wasmi] = *least;
-    println!(
-        "{name:26}{:>16}{:>16}{:>16}{:>10}{:>10}",
-        figure(theirs),
-        figure(wasmtime),
-        figure(wasmi),
-        ratio(wasmtime),
-        ratio(wasmi)
-    );
+    print!("{name:26}");
+    least.iter().for_each(|it| print!("{:>16}", figure(*it)));
+    least[1..]
+        .iter()
+        .for_each(|it| print!("{:>10}", ratio(*it)));
+    println!();
 }
