@@ -46,7 +46,7 @@ pub const COMMAND_C: &[u8] = include_bytes!("../wasm/command_c.wasm");
 /// interruption is measured. It has none of the operations of the others, and is not in [`WASM`].
 pub const WORKLOADS: &[u8] = include_bytes!("../rust/workloads/workloads.wasm");
 
-/// A guest in Rust on `wapc-typed`, with a descriptor: it serves a trait and calls another. It has none
+/// A guest in Rust on `wapc-typed`, with a descriptor: it serves two traits and calls another. It has none
 /// of the operations of the others, and is not in [`WASM`].
 pub const TYPED: &[u8] = include_bytes!("../rust/typed/typed.wasm");
 

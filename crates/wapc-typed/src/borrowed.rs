@@ -47,13 +47,13 @@ impl Serialize for Bytes<'_> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor).map(Self)
+        deserializer.deserialize_string(TextVisitor).map(Self)
     }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Bytes<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_bytes(BytesVisitor).map(Self)
+        deserializer.deserialize_byte_buf(BytesVisitor).map(Self)
     }
 }
 

@@ -76,6 +76,7 @@ pub enum ServeError {
     },
 
     /// The operation is async, and the guest's call is not.
+    #[cfg(not(target_arch = "wasm32"))]
     #[error("the operation `{operation}` is async: call the host by an async call")]
     Awaits {
         /// The operation.
@@ -112,6 +113,7 @@ impl ServeError {
         Self::Encode { operation, source }
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn awaits(operation: &str) -> Self {
         let operation = operation.to_owned();
         Self::Awaits { operation }

@@ -41,6 +41,9 @@ macro_rules! by {
                 fn length(&self, text: String) -> Result<u64, String>;
                 #[wapc(unary)]
                 fn json(&self, point: Json<Point>) -> Result<Raw<String>, String>;
+                fn lent(&self, text: &str, body: &[u8]) -> Result<Vec<u8>, String>;
+                #[wapc(unary)]
+                fn lent_whole(&self, body: &[u8]) -> Result<Vec<u8>, String>;
             }
 
             #[derive(Clone, Copy)]
@@ -73,6 +76,14 @@ macro_rules! by {
                 fn json(&self, Json(point): Json<Point>) -> Result<Raw<String>, String> {
                     Ok(Raw(point.name))
                 }
+
+                fn lent(&self, text: &str, body: &[u8]) -> Result<Vec<u8>, String> {
+                    Ok([text.as_bytes(), body].concat())
+                }
+
+                fn lent_whole(&self, body: &[u8]) -> Result<Vec<u8>, String> {
+                    Ok(body.to_vec())
+                }
             }
 
             #[test]
@@ -95,6 +106,11 @@ macro_rules! by {
                 assert_eq!(client.optional(None).unwrap(), None);
                 assert_eq!(client.length("four".to_owned()).unwrap(), 4);
                 assert_eq!(client.json(Json(point)).unwrap().0, "ü");
+                let (text, body) = ("\n\"ü".repeat(5000), [0, 128, 255].repeat(5000));
+                let lent = client.lent(&text, &body).unwrap();
+                assert!(lent == [text.as_bytes(), &body].concat());
+                assert!(client.lent_whole(&body).unwrap() == body);
+                assert!(client.lent_whole(&[]).unwrap().is_empty());
             }
 
             #[test]

@@ -206,6 +206,9 @@ trait Awaited {
     #[wapc(op = "op")]
     async fn tell(&self, before: u8, after: u8, context: &CallContext) -> Result<Facts, String>;
     fn blocking(&self) -> Result<String, String>;
+    async fn same(&self, number: u8) -> Result<u8, String> {
+        Ok(number)
+    }
 }
 
 #[derive(Serialize, Deserialize, Debug, PartialEq, Default)]
@@ -323,6 +326,13 @@ fn an_async_method_is_awaited() {
         assert_eq!(movable(told(&client)).await, Ok(all_facts(&host)));
         let unheard = movable(told(&Teller)).await.unwrap();
         assert_eq!((unheard.sum, unheard.host_id), (5, None));
+
+        // A method may have a body in the trait.
+        let (server, none) = (AwaitedServer::new(Teller), CallContext::none());
+        let (payload, mut response) = (b"\x81\xa6number\x07", vec![]);
+        let same = server.serve_async(&none, "Awaited/same", payload, &mut response);
+        same.await.unwrap();
+        assert_eq!(response, b"\x07");
     });
 }
 

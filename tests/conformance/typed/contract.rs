@@ -20,6 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("contract::client_is_the_trait", client_is_the_trait).needs(&[AnyModule]),
         Case::new("contract::context", context).needs(&[AnyModule]),
         Case::new("contract::async_methods", async_methods).needs(&[AnyModule, Async]),
+        Case::new("contract::served_as_by_a_host", served_as_by_a_host).needs(&[AnyModule]),
         Case::new("contract::yesterday", yesterday).needs(&[AnyModule]),
         Case::new("contract::tomorrow", tomorrow).needs(&[AnyModule]),
     ]
@@ -241,6 +242,35 @@ fn async_methods(engine: &Engine) {
         matches!(blocking, Err(CallError::Service(GreetError::Nobody))),
         "{blocking:?}"
     );
+}
+
+/// A guest that serves a trait as a host would: with a context, borrowed arguments and an async
+/// method, which it polls once.
+fn served_as_by_a_host(engine: &Engine) {
+    #[derive(Describe, Serialize, Deserialize, Debug, PartialEq)]
+    struct Tree {
+        kids: Vec<Self>,
+    }
+
+    #[service(namespace = "words.v1")]
+    trait Words {
+        fn length(&self, word: &str, bytes: &[u8]) -> Result<u32, String>;
+        fn ready(&self, now: bool) -> Result<Tree, String>;
+    }
+
+    WordsClient::check(TYPED).expect("it fits");
+    let host = host(engine);
+    let client = WordsClient::over(&host);
+    assert_eq!(client.length("ü", &[0; 1000]).expect("a length"), 1002);
+    let kids = vec![Tree { kids: vec![] }];
+    assert_eq!(client.ready(true).expect("a tree"), Tree { kids });
+    match client.ready(false) {
+        Err(CallError::Service(text)) => assert_eq!(
+            text,
+            "the operation `words.v1.Words/ready` was not ready at once, and a guest cannot wait for it"
+        ),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A client that knows neither the optional argument, nor a field of the result, nor an operation.

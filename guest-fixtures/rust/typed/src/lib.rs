@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+use std::future::pending;
+
 use serde::{Deserialize, Serialize};
-use wapc_typed::{CallError, Describe, guest, service};
+use wapc_typed::{CallContext, CallError, Describe, guest, service};
 
 #[derive(Describe, Serialize, Deserialize)]
 pub struct Greeting {
@@ -30,7 +32,20 @@ pub trait Greeter {
 /// What the guest calls.
 #[service(namespace = "names.v1")]
 pub trait Names {
-    fn full(&self, name: String) -> Result<String, GreetError>;
+    async fn full(&self, name: String) -> Result<String, GreetError>;
+}
+
+/// What the guest serves too, as a host would.
+#[service(namespace = "words.v1")]
+pub trait Words {
+    fn length(&self, context: &CallContext, word: &str, bytes: &[u8]) -> Result<u32, String>;
+
+    async fn ready(&self, now: bool) -> Result<Tree, String>;
+}
+
+#[derive(Describe, Serialize, Deserialize)]
+pub struct Tree {
+    pub kids: Vec<Tree>,
 }
 
 #[derive(Default)]
@@ -60,4 +75,22 @@ impl Greeter for Polite {
     }
 }
 
-wapc_typed::export!(GreeterServer<Polite>);
+impl Words for Polite {
+    fn length(&self, context: &CallContext, word: &str, bytes: &[u8]) -> Result<u32, String> {
+        match context.host_id() {
+            Some(_) => Err("a guest does not know its host".to_owned()),
+            None => u32::try_from(word.len() + bytes.len()).map_err(|error| error.to_string()),
+        }
+    }
+
+    async fn ready(&self, now: bool) -> Result<Tree, String> {
+        match now {
+            true => Ok(Tree {
+                kids: vec![Tree { kids: vec![] }],
+            }),
+            false => pending().await,
+        }
+    }
+}
+
+wapc_typed::export!(GreeterServer<Polite>, WordsServer<Polite>);
