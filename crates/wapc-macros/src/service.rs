@@ -191,7 +191,7 @@ impl Method {
         }
         let mut method = Self {
             name: signature.ident.clone(),
-            operation: format!("{prefix}/{}", signature.ident),
+            operation: format!("{prefix}/{}", wire_name(&signature.ident)),
             codec: codec.clone(),
             is_unary: false,
             is_async,
@@ -406,6 +406,10 @@ impl Parameter {
                 _ => {}
             }
         }
+        if tokens(ty).any(|token| matches!(&token, TokenTree::Ident(it) if *it == "CallContext")) {
+            let message = "a context is lent, and not sent: take `&CallContext`";
+            return Err(Error::new_spanned(ty, message));
+        }
         if passing == Passing::Owned && borrows(ty) {
             let message = "an argument is `&str`, `&[u8]` or owned: the other side cannot borrow \
                            anything else; pass a `String`, a `Vec` or a type of your own";
@@ -511,7 +515,7 @@ fn descriptor(service: &ItemTrait, prefix: &str, codec: &Path, methods: &[Method
     }
 }
 
-/// The name of an argument on the wire, which is that of serde.
+/// The name of an argument or a method on the wire, which is that of serde.
 fn wire_name(name: &Ident) -> String {
     name.to_string().trim_start_matches("r#").to_owned()
 }
@@ -997,6 +1001,14 @@ mod tests {
             (
                 "trait T { fn f(&self, a: &CallContext, b: &CallContext) -> Result<(), String>; }",
                 "a method has one context",
+            ),
+            (
+                "trait T { fn f(&self, a: CallContext<'_>) -> Result<(), String>; }",
+                "take `&CallContext`",
+            ),
+            (
+                "trait T { fn f(&self, a: Option<&CallContext>) -> Result<(), String>; }",
+                "take `&CallContext`",
             ),
             (
                 "trait T { fn f(&self) -> Result<&str, String>; }",

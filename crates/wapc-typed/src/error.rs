@@ -75,6 +75,43 @@ pub(crate) const UNKNOWN: &str = "No handler registered for function ";
 const UNKNOWN_TO_ASSEMBLYSCRIPT: &str = "Could not find function ";
 
 impl<E> CallError<E> {
+    /// Returns the service's own error, or else the failure of the call: for the `From<CallError<Self>>` of
+    /// a service's error, by which a client is the service's trait.
+    ///
+    /// ```
+    /// use wapc_typed::CallError;
+    ///
+    /// enum StoreError {
+    ///     Missing,
+    ///     Call(String),
+    /// }
+    ///
+    /// impl From<CallError<Self>> for StoreError {
+    ///     fn from(error: CallError<Self>) -> Self {
+    ///         error.into_service().unwrap_or_else(|failed| Self::Call(failed.to_string()))
+    ///     }
+    /// }
+    ///
+    /// assert!(matches!(CallError::Service(StoreError::Missing).into(), StoreError::Missing));
+    /// let failed: StoreError = CallError::Text("closed".to_owned()).into();
+    /// assert!(matches!(failed, StoreError::Call(text) if text == "closed"));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The same error, which is none of the service's own.
+    pub fn into_service(self) -> Result<E, CallError> {
+        Err(match self {
+            Self::Service(own) => return Ok(own),
+            Self::Text(text) => CallError::Text(text),
+            Self::UnknownOperation { operation } => CallError::UnknownOperation { operation },
+            Self::Encode { operation, source } => CallError::Encode { operation, source },
+            Self::Decode { operation, source } => CallError::Decode { operation, source },
+            #[cfg(not(target_arch = "wasm32"))]
+            Self::Host(error) => CallError::Host(error),
+        })
+    }
+
     /// The error for the text that the other side has failed with.
     pub(crate) fn of_text(
         operation: &str,

@@ -27,7 +27,7 @@ fn host(server: impl Serve + Clone + Send + Sync + 'static) -> WapcHost {
 }
 
 macro_rules! by {
-    ($name:ident, $codec:ty, $contract:ident, $client:ident, $server:ident, $names_fields:literal) => {
+    ($name:ident, $codec:ty, $contract:ident, $client:ident, $server:ident, $names_fields:literal, $bytes_are_a_list:literal) => {
         mod $name {
             use super::*;
 
@@ -86,6 +86,49 @@ macro_rules! by {
                 }
             }
 
+            mod owned {
+                #[wapc_typed::service(codec = $codec)]
+                pub(super) trait $contract {
+                    fn lent(&self, text: String, body: Vec<u8>) -> Result<Vec<u8>, String>;
+                    #[wapc(unary)]
+                    fn lent_whole(&self, body: Vec<u8>) -> Result<Vec<u8>, String>;
+                }
+            }
+
+            impl owned::$contract for Mirror {
+                fn lent(&self, text: String, body: Vec<u8>) -> Result<Vec<u8>, String> {
+                    $contract::lent(self, &text, &body)
+                }
+
+                fn lent_whole(&self, body: Vec<u8>) -> Result<Vec<u8>, String> {
+                    Ok(body)
+                }
+            }
+
+            #[test]
+            fn owned_and_borrowed_arguments_are_the_same_contract() {
+                let (text, body) = ("ü".repeat(5000), [0, 128, 255].repeat(5000));
+                let both = [text.as_bytes(), &body].concat();
+                let server = host(owned::$server::new(Mirror));
+                let lends = $client::over(&server);
+                let lent = [lends.lent(&text, &body), lends.lent_whole(&body)];
+                let server = host($server::new(Mirror));
+                let owns = owned::$client::over(&server);
+                let owned = [owns.lent(text, body.clone()), owns.lent_whole(body.clone())];
+                for answers in [lent, owned] {
+                    for (answer, expected) in answers.into_iter().zip([&both, &body]) {
+                        match answer {
+                            Ok(answer) => assert!($bytes_are_a_list && answer == *expected),
+                            Err(error) => assert!(
+                                !$bytes_are_a_list
+                                    && error.to_string().contains("cannot be decoded"),
+                                "{error}"
+                            ),
+                        }
+                    }
+                }
+            }
+
             #[test]
             fn a_service_is_called() {
                 let host = host($server::new(Mirror));
@@ -133,6 +176,7 @@ by!(
     Packed,
     PackedClient,
     PackedServer,
+    true,
     true
 );
 by!(
@@ -141,6 +185,7 @@ by!(
     Texts,
     TextsClient,
     TextsServer,
+    true,
     true
 );
 by!(
@@ -149,7 +194,8 @@ by!(
     Concise,
     ConciseClient,
     ConciseServer,
-    true
+    true,
+    false
 );
 by!(
     postcard,
@@ -157,7 +203,8 @@ by!(
     Cards,
     CardsClient,
     CardsServer,
-    false
+    false,
+    true
 );
 
 #[test]

@@ -59,6 +59,7 @@ trait Locals {
     ) -> Result<String, String>;
     #[wapc(unary)]
     fn unary(&self, payload: &str) -> Result<String, String>;
+    fn r#type(&self, r#struct: u8) -> Result<u8, String>;
 }
 
 struct All;
@@ -111,6 +112,10 @@ impl Locals for All {
     fn unary(&self, payload: &str) -> Result<String, String> {
         Ok(payload.to_owned())
     }
+
+    fn r#type(&self, r#struct: u8) -> Result<u8, String> {
+        Ok(r#struct)
+    }
 }
 
 fn guest(service: impl Serve + Send + Sync + 'static) -> ScriptedProvider {
@@ -145,4 +150,6 @@ fn arguments_may_have_any_name() {
     assert_eq!(g.unwrap(), "abcd");
     assert_eq!(client.h(a, b, c, d, "e").unwrap_err().to_string(), "abcde");
     assert_eq!(client.unary("a").unwrap(), "a");
+    assert_eq!(client.r#type(7).unwrap(), 7);
+    assert_eq!(LOCALS_OPERATIONS.last(), Some(&"Locals/type"));
 }

@@ -6,7 +6,6 @@
 
 use std::{
     cell::Cell,
-    fmt,
     future::pending,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
@@ -76,18 +75,10 @@ enum StoreError {
     Call(String),
 }
 
-impl fmt::Display for StoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
-    }
-}
-
 impl From<CallError<Self>> for StoreError {
     fn from(error: CallError<Self>) -> Self {
-        match error {
-            CallError::Service(own) => own,
-            other => Self::Call(other.to_string()),
-        }
+        let own = error.into_service();
+        own.unwrap_or_else(|failed| Self::Call(failed.to_string()))
     }
 }
 
