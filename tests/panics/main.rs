@@ -22,6 +22,7 @@ use wapc_host::{
     BoxError, CallOptions, Error, OwnedHostCall, Tier, Tiers, WapcHost, error::EngineError,
     error::ModuleError,
 };
+use wapc_typed::{Raw, Router, service};
 
 /// A guest that logs, calls its host with its payload, and answers.
 const GUEST: &str = r#"(module
@@ -85,6 +86,7 @@ fn main() {
     std::panic::set_hook(Box::new(|_| {}));
     for engine in engines(&[AnyModule, Async]) {
         callbacks(engine);
+        services(engine);
         logger(engine);
         readers_and_probes(engine);
         contexts(engine);
@@ -148,6 +150,60 @@ fn callbacks(engine: &Engine) {
             assert_answers(call);
         }
     });
+}
+
+#[service]
+trait Now {
+    #[wapc(op = "", unary)]
+    fn answer(&self, payload: Raw<Vec<u8>>) -> Result<Raw<Vec<u8>>, String>;
+}
+
+#[service]
+trait Later {
+    #[wapc(op = "", unary)]
+    async fn answer(&self, payload: Raw<Vec<u8>>) -> Result<Raw<Vec<u8>>, String>;
+}
+
+struct Panics;
+
+impl Now for Panics {
+    fn answer(&self, Raw(payload): Raw<Vec<u8>>) -> Result<Raw<Vec<u8>>, String> {
+        answer(&payload).map(Raw).map_err(|error| error.to_string())
+    }
+}
+
+impl Later for Panics {
+    async fn answer(&self, payload: Raw<Vec<u8>>) -> Result<Raw<Vec<u8>>, String> {
+        smol::future::yield_now().await;
+        Now::answer(self, payload)
+    }
+}
+
+fn services(engine: &Engine) {
+    let hooked = |router: Router| {
+        router.before(|call| {
+            assert_ne!(call.payload, b"before", "a hook panics");
+            Ok(())
+        })
+    };
+    let now = || hooked(Router::new().service("", NowServer::new(Panics)));
+    let later = hooked(Router::new().service("", LaterServer::new(Panics)));
+    let blocking = WapcHost::builder(provider(engine)).build_with(now());
+    let blocking = blocking.expect("a host");
+    let asynchronous = [now(), later].map(|router| {
+        let built = WapcHost::builder(provider(engine)).build_async_with(router.into_async());
+        smol::block_on(built).expect("a host")
+    });
+    let check = |call: &Call<'_>| {
+        for payload in ["panic", "before", "unprintable"] {
+            assert!(panics(|| call(payload.as_bytes())), "{payload}");
+            assert_answers(call);
+        }
+    };
+    check(&|payload| blocking.call("op", payload));
+    for host in &asynchronous {
+        check(&|payload| smol::block_on(host.call_async("op", payload)));
+    }
 }
 
 fn logger(engine: &Engine) {

@@ -5,7 +5,7 @@ use conformance::{
     Engine, chain,
 };
 use guest_fixtures::TYPED;
-use std::{sync::Arc, time::Duration};
+use std::{future, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use wapc_host::{CallOptions, Error, Limits, WapcHost, WasiSettings};
@@ -20,6 +20,7 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("contract::client_is_the_trait", client_is_the_trait).needs(&[AnyModule]),
         Case::new("contract::context", context).needs(&[AnyModule]),
         Case::new("contract::async_methods", async_methods).needs(&[AnyModule, Async]),
+        Case::new("contract::dropped", dropped).needs(&[AnyModule, Async]),
         Case::new("contract::served_as_by_a_host", served_as_by_a_host).needs(&[AnyModule]),
         Case::new("contract::yesterday", yesterday).needs(&[AnyModule]),
         Case::new("contract::tomorrow", tomorrow).needs(&[AnyModule]),
@@ -242,6 +243,54 @@ fn async_methods(engine: &Engine) {
         matches!(blocking, Err(CallError::Service(GreetError::Nobody))),
         "{blocking:?}"
     );
+}
+
+/// The end of a guest's call, by its caller or by its time, drops the method that it waits for.
+fn dropped(engine: &Engine) {
+    struct Running(Arc<()>);
+
+    impl awaited::Names for Running {
+        async fn full(&self, _: String, _: &CallContext<'_>) -> Result<String, GreetError> {
+            let _running = Arc::clone(&self.0);
+            future::pending().await
+        }
+    }
+
+    let running = Arc::new(());
+    let router =
+        Router::new().service("names", awaited::NamesServer::new(Running(running.clone())));
+    let provider = engine.provider(TYPED, WasiSettings::new());
+    let provider = provider.unwrap_or_else(|error| panic!("{}", chain(&error)));
+    on_a_runtime(async {
+        let host = WapcHost::builder(provider)
+            .limits(engine.enforceable(Limits::default()))
+            .build_async_with(router.into_async())
+            .await;
+        let host = host.unwrap_or_else(|error| panic!("{}", chain(&error)));
+        let alone = Arc::strong_count(&running);
+        let client = GreeterClient::over(&host);
+        let mut call = Box::pin(client.hello_async("Ann".to_owned(), None));
+        let waits = async {
+            while Arc::strong_count(&running) == alone {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            ended = &mut call => panic!("{ended:?}"),
+            () = waits => {}
+        }
+        drop(call);
+        assert_eq!(Arc::strong_count(&running), alone);
+
+        let options = CallOptions::default().timeout(Duration::from_millis(20));
+        let client = GreeterClient::over(host.with(&options));
+        let late = client.hello_async("Ann".to_owned(), None).await;
+        assert!(
+            matches!(late, Err(CallError::Host(Error::TimedOut { .. }))),
+            "{late:?}"
+        );
+        assert_eq!(Arc::strong_count(&running), alone);
+    });
 }
 
 /// A guest that serves a trait as a host would: with a context, borrowed arguments and an async
