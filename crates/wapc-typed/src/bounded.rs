@@ -4,6 +4,7 @@ use std::{cell::Cell, fmt};
 
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
+    value::SeqDeserializer,
 };
 
 use crate::codec::MAX_DEPTH;
@@ -12,6 +13,8 @@ use crate::codec::MAX_DEPTH;
 pub(crate) struct Bounds {
     depth: Cell<usize>,
     elements: Cell<usize>,
+    /// The decoder tells what comes next, so that bytes and a list of numbers may stand for each other.
+    is_self_describing: bool,
     exceeded: Cell<Option<&'static str>>,
 }
 
@@ -23,8 +26,16 @@ impl Bounds {
         Self {
             depth: Cell::new(MAX_DEPTH),
             elements: Cell::new(payload.len().saturating_add(ELEMENTS_WITHOUT_BYTES)),
+            is_self_describing: false,
             exceeded: Cell::new(None),
         }
+    }
+
+    /// Reads bytes where a list is expected, and a list where bytes are.
+    #[cfg(feature = "cbor")]
+    pub(crate) const fn self_describing(mut self) -> Self {
+        self.is_self_describing = true;
+        self
     }
 
     /// Returns the bound that was exceeded: the error of the decoder may not tell.
@@ -101,13 +112,10 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         deserialize_char()
         deserialize_str()
         deserialize_string()
-        deserialize_bytes()
-        deserialize_byte_buf()
         deserialize_option()
         deserialize_unit()
         deserialize_unit_struct(name: &'static str)
         deserialize_newtype_struct(name: &'static str)
-        deserialize_seq()
         deserialize_tuple(len: usize)
         deserialize_tuple_struct(name: &'static str, len: usize)
         deserialize_map()
@@ -117,8 +125,50 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         deserialize_ignored_any()
     }
 
+    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.bounds.limit(visitor);
+        match self.bounds.is_self_describing {
+            true => self.inner.deserialize_any(visitor),
+            false => self.inner.deserialize_bytes(visitor),
+        }
+    }
+
+    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.deserialize_bytes(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        let visitor = self.bounds.limit(ListOrBytes(visitor));
+        match self.bounds.is_self_describing {
+            true => self.inner.deserialize_any(visitor),
+            false => self.inner.deserialize_seq(visitor),
+        }
+    }
+
     fn is_human_readable(&self) -> bool {
         self.inner.is_human_readable()
+    }
+}
+
+/// The visitor of a list, which takes bytes as numbers.
+struct ListOrBytes<V>(V);
+
+impl<'de, V: Visitor<'de>> Visitor<'de> for ListOrBytes<V> {
+    type Value = V::Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<V::Value, A::Error> {
+        self.0.visit_seq(list)
+    }
+
+    fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<V::Value, E> {
+        let mut numbers = SeqDeserializer::new(bytes.iter().copied());
+        let list = self.0.visit_seq(&mut numbers)?;
+        numbers.end()?;
+        Ok(list)
     }
 }
 

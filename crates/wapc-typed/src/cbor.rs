@@ -3,14 +3,14 @@
 use std::convert::Infallible;
 
 use cbor4ii::{
-    core::{dec, enc::Write, utils::SliceReader},
+    core::{dec, enc::Write},
     serde::{DecodeError, Deserializer, EncodeError, Serializer},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     bounded::Bounds,
-    codec::{Codec, CodecError, unquoted},
+    codec::{Codec, CodecError, MAX_DEPTH, unquoted},
 };
 
 /// CBOR ([RFC 8949](https://www.rfc-editor.org/rfc/rfc8949)) with the names of fields.
@@ -40,8 +40,8 @@ impl Codec for CborCodec {
     }
 
     fn decode<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, CodecError> {
-        let bounds = Bounds::of(bytes);
-        let mut deserializer = Deserializer::new(SliceReader::new(bytes));
+        let bounds = Bounds::of(bytes).self_describing();
+        let mut deserializer = Deserializer::new(Reader::new(bytes));
         let value = T::deserialize(bounds.limit(&mut deserializer)).map_err(|error| {
             match (bounds.exceeded(), error) {
                 (Some(exceeded), _) => CodecError::new(exceeded),
@@ -68,6 +68,43 @@ fn reason(error: &dec::Error<Infallible>) -> String {
         dec::Error::RequireUtf8 { .. } => "a text that is not UTF-8".to_owned(),
         dec::Error::DepthOverflow { .. } => "the value is nested too deep".to_owned(),
         _ => "a number or a length is too large".to_owned(),
+    }
+}
+
+/// Reads a payload. The decoder counts its own steps, of which a list takes two and what may be missing
+/// one; the bound of depth comes before.
+struct Reader<'b> {
+    rest: &'b [u8],
+    steps: usize,
+}
+
+impl<'b> Reader<'b> {
+    const fn new(rest: &'b [u8]) -> Self {
+        let steps = 4 * MAX_DEPTH;
+        Self { rest, steps }
+    }
+}
+
+impl<'b> dec::Read<'b> for Reader<'b> {
+    type Error = Infallible;
+
+    fn fill<'r>(&'r mut self, want: usize) -> Result<dec::Reference<'b, 'r>, Infallible> {
+        let filled = self.rest.get(..want).unwrap_or(self.rest);
+        Ok(dec::Reference::Long(filled))
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.rest = self.rest.get(count..).unwrap_or_default();
+    }
+
+    fn step_in(&mut self) -> bool {
+        let left = self.steps.checked_sub(1);
+        self.steps = left.unwrap_or(0);
+        left.is_some()
+    }
+
+    fn step_out(&mut self) {
+        self.steps += 1;
     }
 }
 
