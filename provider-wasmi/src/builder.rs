@@ -288,6 +288,7 @@ impl Builder {
             return Err(ModuleError::Refused(reason.into()));
         }
         let binary = module::binary(module)?.into_owned();
+        let service = module::service_section(&binary);
         let interruption = self.interruption_of_engine();
         let (engine, functions) = (self.engine.clone(), Arc::clone(&self.functions));
         let settings = EngineSettings {
@@ -298,7 +299,10 @@ impl Builder {
             Some(engine) => ShardedModule::on_engine(engine, binary, interruption, &functions),
             None => ShardedModule::on_own_engines(binary, engines, settings, &functions),
         })?;
-        Ok(self.provider(module))
+        Ok(WasmiEngineProvider {
+            service,
+            ..self.provider(module)
+        })
     }
 
     /// Takes a module that the program has translated, and uses its engine.
@@ -356,6 +360,7 @@ impl Builder {
         WasmiEngineProvider {
             module: Arc::new(module),
             builder: self,
+            service: None,
         }
     }
 }

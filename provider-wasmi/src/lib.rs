@@ -95,6 +95,8 @@ pub struct WasmiEngineProvider {
     module: Arc<ShardedModule>,
     /// The settings that `replace` builds with.
     builder: Builder,
+    /// What the guest says of its operations.
+    service: Option<Arc<[u8]>>,
 }
 
 impl WasmiEngineProvider {
@@ -157,14 +159,16 @@ impl WasmiEngineProvider {
 }
 
 impl WebAssemblyEngineProvider for WasmiEngineProvider {
-    fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+    fn init(&self, mut state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+        state.set_service_section(self.service.clone());
         with_stack(START_STACK_BYTES, || self.init_here(state))?
     }
 
     fn init_async(
         &self,
-        state: ModuleState,
+        mut state: ModuleState,
     ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
+        state.set_service_section(self.service.clone());
         Box::pin(async move {
             let template = self.module.template(state.shard_hint());
             let (mut made, meter) =

@@ -478,6 +478,7 @@ impl Builder {
 
     fn build_here(self, module: &[u8]) -> Result<WasmtimeEngineProvider, ModuleError> {
         let binary = module::binary(module)?.into_owned();
+        let service = module::service_section(&binary);
         let low_priority = self.low_priority;
         let (builder, engine) = self
             .with_engine()
@@ -497,7 +498,11 @@ impl Builder {
             compile_threads::run(low_priority, compile)
                 .map_err(|error| module::refusal(binary, error))
         })?;
-        builder.link(compiled)
+        let provider = builder.link(compiled)?;
+        Ok(WasmtimeEngineProvider {
+            service,
+            ..provider
+        })
     }
 
     /// Takes a module that the program has compiled, and uses its engine, as
@@ -586,6 +591,7 @@ impl Builder {
         Ok(WasmtimeEngineProvider {
             template: Arc::new(template),
             builder: self,
+            service: None,
         })
     }
 }

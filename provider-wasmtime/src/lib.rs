@@ -102,6 +102,8 @@ pub struct WasmtimeEngineProvider {
     template: Arc<Template>,
     /// The settings that `replace` builds with.
     builder: Builder,
+    /// What the guest says of its operations.
+    service: Option<Arc<[u8]>>,
 }
 
 impl WasmtimeEngineProvider {
@@ -151,7 +153,8 @@ impl fmt::Debug for WasmtimeEngineProvider {
 }
 
 impl WebAssemblyEngineProvider for WasmtimeEngineProvider {
-    fn init(&self, state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+    fn init(&self, mut state: ModuleState) -> Result<Box<dyn GuestInstance>, EngineError> {
+        state.set_service_section(self.service.clone());
         let made = || WasmtimeInstance::new(&self.template, state);
         let instance = with_stack(self.template.stack_bytes(), made)??;
         Ok(Box::new(instance))
@@ -160,8 +163,9 @@ impl WebAssemblyEngineProvider for WasmtimeEngineProvider {
     #[cfg(feature = "async")]
     fn init_async(
         &self,
-        state: ModuleState,
+        mut state: ModuleState,
     ) -> BoxFuture<'_, Result<Box<dyn GuestInstance>, EngineError>> {
+        state.set_service_section(self.service.clone());
         Box::pin(async {
             let instance = WasmtimeInstance::new_async(&self.template, state).await?;
             Ok(Box::new(instance) as Box<dyn GuestInstance>)

@@ -15,10 +15,11 @@ use std::{
     borrow::Cow,
     error::Error as StdError,
     io::{self, Read},
+    sync::Arc,
 };
 
 use thiserror::Error as ThisError;
-use wasmparser::{Validator, WasmFeatures};
+use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 
 pub use self::{
     dialect::Dialect,
@@ -145,6 +146,35 @@ pub enum ModuleError {
         /// The type that the host provides.
         found: String,
     },
+}
+
+/// The custom section in which a guest describes its operations.
+const SERVICE: &str = "wapc.service";
+
+/// Returns the contents of a binary's custom sections `wapc.service`, one after the
+/// other: what the guest says of its operations, unchecked. `None` without any, and of
+/// bytes that are no module.
+///
+/// ```
+/// use wapc_host::module;
+///
+/// let guest = module::binary(br#"(module (@custom "wapc.service" "{}"))"#)?;
+/// assert_eq!(module::service_section(&guest).as_deref(), Some(&b"{}"[..]));
+/// assert_eq!(module::service_section(b"\0asm\x01\0\0\0"), None);
+/// # Ok::<(), module::ModuleError>(())
+/// ```
+#[must_use]
+pub fn service_section(binary: &[u8]) -> Option<Arc<[u8]>> {
+    let mut contents = Vec::new();
+    for payload in Parser::new(0).parse_all(binary) {
+        match payload.ok()? {
+            Payload::CustomSection(section) if section.name() == SERVICE => {
+                contents.extend_from_slice(section.data());
+            }
+            _ => {}
+        }
+    }
+    (!contents.is_empty()).then(|| contents.into())
 }
 
 /// Returns the binary form of a module that is given as binary or as text.

@@ -4,7 +4,7 @@ use conformance::{
     Capability::{AnyModule, Async},
     Engine, chain,
 };
-use guest_fixtures::TYPED;
+use guest_fixtures::{HELLO_RUST, TYPED};
 use std::{future, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
@@ -119,6 +119,15 @@ fn guest(engine: &Engine) {
         .probe(GreeterClient::probe(TYPED))
         .module(TYPED)
         .expect("a swap");
+
+    let mut held = host.check_out().expect("an instance");
+    let section = held.service_section().expect("it has a descriptor");
+    let descriptor = Descriptor::parse(section).expect("a descriptor");
+    assert!(descriptor.operation("greeting.v1.Greeter/hello").is_some());
+    drop(held);
+    let untyped = engine.host(HELLO_RUST);
+    let mut held = untyped.check_out().expect("an instance");
+    assert!(held.service_section().is_none());
 }
 
 fn guest_async(engine: &Engine) {

@@ -224,6 +224,13 @@ impl<'h> CheckedOut<'h> {
     pub fn memory(&mut self) -> Option<&[u8]> {
         self.lease.memory()
     }
+
+    /// Returns the custom section in which the guest describes its operations, for `Descriptor::parse` of
+    /// `wapc-typed`. `None` without any, if the code was compiled ahead of time, and if a call
+    /// has lost the instance. A guest may claim anything there.
+    pub fn service_section(&mut self) -> Option<&[u8]> {
+        self.lease.service_section()
+    }
 }
 
 /// An instance that a caller has reserved for async calls; see
@@ -245,6 +252,11 @@ impl<'h> CheckedOutAsync<'h> {
     /// Lends the guest's memory, like [`CheckedOut::memory`].
     pub fn memory(&mut self) -> Option<&[u8]> {
         self.lease.memory()
+    }
+
+    /// Returns what the guest says of its operations, like [`CheckedOut::service_section`].
+    pub fn service_section(&mut self) -> Option<&[u8]> {
+        self.lease.service_section()
     }
 }
 

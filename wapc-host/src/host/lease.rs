@@ -231,6 +231,21 @@ impl<'h> Lease<'h> {
         }
     }
 
+    /// Returns what the guest says of its operations, if the previous call has not lost
+    /// the instance.
+    pub(super) fn service_section(&mut self) -> Option<&[u8]> {
+        match self.is_lost() {
+            true => None,
+            false => self
+                .guard
+                .state
+                .instance
+                .as_mut()?
+                .state()
+                .service_section(),
+        }
+    }
+
     /// Returns `true` if the previous call has lost the instance.
     #[inline]
     pub(super) fn is_lost(&self) -> bool {

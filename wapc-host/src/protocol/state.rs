@@ -68,6 +68,7 @@ pub struct ModuleState {
     scratch: CallScratch,
     names: Utf8Cache,
     panic: Arc<PanicSlot>,
+    service: Option<Arc<[u8]>>,
 }
 
 impl ModuleState {
@@ -109,6 +110,7 @@ impl ModuleState {
             scratch: CallScratch::default(),
             names: Utf8Cache::default(),
             panic: Arc::default(),
+            service: None,
         }
     }
 
@@ -143,6 +145,17 @@ impl ModuleState {
 
     pub(crate) const fn waits_on_thread(&self) -> bool {
         self.waits_on_thread
+    }
+
+    /// Sets what the guest says of its operations: its module's
+    /// [`service_section`](crate::module::service_section), for
+    /// [`CheckedOut::service_section`](crate::CheckedOut::service_section).
+    pub fn set_service_section(&mut self, section: Option<Arc<[u8]>>) {
+        self.service = section;
+    }
+
+    pub(crate) fn service_section(&self) -> Option<&[u8]> {
+        self.service.as_deref()
     }
 
     /// Sets the bytes of the calling thread's stack that a blocking call may take: those
